@@ -1,0 +1,196 @@
+"""Servers and settings for the tests. The processes themselves are in `tests/servers.py`."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from tests import servers
+from tests.http_catcher import HttpCatcher
+from tests.servers import Memcached, Postgres, Redis
+
+UseCacheUrl = Callable[[str], ExitStack]
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_serialized_rollback"}
+# These start processes of their own, each with the database it chooses.
+DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
+
+
+# -- the session ------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _uses_the_database(item) and not DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts):
+            item.add_marker("db")
+
+
+def _uses_the_database(item: pytest.Item) -> bool:
+    from django.test import TransactionTestCase
+
+    fixtures = DATABASE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    test_class = getattr(item, "cls", None)
+    unittest_style = isinstance(test_class, type) and issubclass(test_class, TransactionTestCase)
+    return bool(fixtures) or unittest_style or item.get_closest_marker("django_db") is not None
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was not tested on this machine, where nobody can overlook it."""
+    reasons = Counter(_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    for reason, count in sorted(reasons.items()):
+        if servers.NOT_TESTED in reason:
+            terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+            terminalreporter.line(f"{reason[reason.index(servers.NOT_TESTED) :]} ({count} tests)", red=True)
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def free_port() -> int:
+    return servers.free_port()
+
+
+def _clean(server: Memcached | Redis) -> None:
+    """A shared server as new, whatever the last test did to it."""
+    if not server.is_running:
+        server.restart()
+    server.thaw()
+    server.flush()
+
+
+@pytest.fixture(scope="session")
+def _shared_memcached() -> Iterator[Memcached]:
+    server = Memcached()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture
+def memcached(_shared_memcached: Memcached) -> Memcached:
+    """Shared by the session, empty at the start of each test. Its counters keep counting: `own_memcached` starts at 0."""
+    _clean(_shared_memcached)
+    return _shared_memcached
+
+
+@pytest.fixture(scope="session")
+def _shared_memcached_cluster() -> Iterator[list[Memcached]]:
+    nodes = [Memcached() for _ in range(3)]
+    yield [node.start() for node in nodes]
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def memcached_cluster(_shared_memcached_cluster: list[Memcached]) -> list[Memcached]:
+    """Three nodes, shared by the session, empty at the start of each test."""
+    for node in _shared_memcached_cluster:
+        _clean(node)
+    return _shared_memcached_cluster
+
+
+@pytest.fixture
+def own_memcached() -> Iterator[Memcached]:
+    """For this test alone, which may kill or freeze it."""
+    server = Memcached()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[list[Memcached]]:
+    """Three nodes for this test alone, which may kill or freeze them."""
+    nodes = [Memcached() for _ in range(3)]
+    yield [node.start() for node in nodes]
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[Redis]:
+    server = Redis()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture
+def redis_server(_shared_redis: Redis) -> Redis:
+    """Shared by the session, empty at the start of each test."""
+    _clean(_shared_redis)
+    return _shared_redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """For this test alone, which may kill or freeze it."""
+    server = Redis()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _shared_postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture
+def postgres(_shared_postgres: Postgres) -> Postgres:
+    """Shared by the session: work in a database of your own, `postgres.new_database()` gives its URL."""
+    return _shared_postgres
+
+
+@pytest.fixture
+def http_catcher() -> Iterator[HttpCatcher]:
+    """A local HTTP server that plays Slack, Sentry or any other addressee and keeps what it received."""
+    with HttpCatcher() as catcher:
+        yield catcher
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def use_cache_url() -> Iterator[UseCacheUrl]:
+    """`use_cache_url(url)` until the test ends, or `with use_cache_url(url):` for less: the default cache is that one."""
+    with ExitStack() as test:
+
+        def use(url: str) -> ExitStack:
+            scope = ExitStack()
+            scope.enter_context(_default_cache_at(url))
+            test.callback(scope.close)
+            return scope
+
+        yield use
+
+
+@contextmanager
+def _default_cache_at(url: str) -> Iterator[None]:
+    from django.conf import settings
+    from django.test import override_settings
+
+    from myproject.env import cache_config
+
+    kept = {name: settings.CACHES["default"][name] for name in ("KEY_PREFIX",) if name in settings.CACHES["default"]}
+    config = {**cache_config(url), **kept}
+    with override_settings(CACHES={**settings.CACHES, "default": config}):
+        _forget_cache_state()
+        yield
+        _forget_cache_state()
+    _forget_cache_state()
+
+
+def _forget_cache_state() -> None:
+    """What the cache service remembers once per process (a verified connection, a warning given) belongs to one cache."""
+    from api_service.services import cache_service
+
+    forget = getattr(cache_service, "reset_for_tests", None)
+    if forget is not None:
+        forget()
