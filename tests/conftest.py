@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests import servers
 from tests.http_catcher import HttpCatcher
+from tests.processes import NOT_TESTED
 from tests.servers import Memcached, Postgres, Redis
+from tests.servers import free_port as any_free_port
 
 UseCacheUrl = Callable[[str], ExitStack]
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_serialized_rollback"}
@@ -40,9 +41,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What was not tested on this machine, where nobody can overlook it."""
     reasons = Counter(_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in sorted(reasons.items()):
-        if servers.NOT_TESTED in reason:
+        if NOT_TESTED in reason:
             terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
-            terminalreporter.line(f"{reason[reason.index(servers.NOT_TESTED) :]} ({count} tests)", red=True)
+            terminalreporter.line(f"{reason[reason.index(NOT_TESTED) :]} ({count} tests)", red=True)
 
 
 def _skip_reason(report: pytest.TestReport) -> str:
@@ -54,7 +55,7 @@ def _skip_reason(report: pytest.TestReport) -> str:
 
 @pytest.fixture
 def free_port() -> int:
-    return servers.free_port()
+    return any_free_port()
 
 
 def _clean(server: Memcached | Redis) -> None:
@@ -74,7 +75,7 @@ def _shared_memcached() -> Iterator[Memcached]:
 
 @pytest.fixture
 def memcached(_shared_memcached: Memcached) -> Memcached:
-    """Shared by the session, empty at the start of each test. Its counters keep counting: `own_memcached` starts at 0."""
+    """Shared by the session, empty at the start of each test. Its counters go on; `own_memcached` starts at 0."""
     _clean(_shared_memcached)
     return _shared_memcached
 
@@ -159,7 +160,7 @@ def http_catcher() -> Iterator[HttpCatcher]:
 
 @pytest.fixture
 def use_cache_url() -> Iterator[UseCacheUrl]:
-    """`use_cache_url(url)` until the test ends, or `with use_cache_url(url):` for less: the default cache is that one."""
+    """The default cache is at that URL, until the test ends or, with `with use_cache_url(url):`, until the block ends."""
     with ExitStack() as test:
 
         def use(url: str) -> ExitStack:
@@ -178,17 +179,17 @@ def _default_cache_at(url: str) -> Iterator[None]:
 
     from myproject.env import cache_config
 
-    kept = {name: settings.CACHES["default"][name] for name in ("KEY_PREFIX",) if name in settings.CACHES["default"]}
-    config = {**cache_config(url), **kept}
-    with override_settings(CACHES={**settings.CACHES, "default": config}):
+    default = settings.CACHES["default"]
+    kept = {name: default[name] for name in ("KEY_PREFIX", "TIMEOUT") if name in default}
+    # Changing CACHES makes Django forget the connections it has.
+    with override_settings(CACHE_URL=url, CACHES={**settings.CACHES, "default": {**cache_config(url), **kept}}):
         _forget_cache_state()
         yield
-        _forget_cache_state()
     _forget_cache_state()
 
 
 def _forget_cache_state() -> None:
-    """What the cache service remembers once per process (a verified connection, a warning given) belongs to one cache."""
+    """What the cache service remembers once per process (a verified connection) belongs to one cache."""
     from api_service.services import cache_service
 
     forget = getattr(cache_service, "reset_for_tests", None)

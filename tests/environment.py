@@ -1,6 +1,7 @@
 """The environment of the test session, made before Django reads its settings (`-p tests.environment`).
 
-Nothing of the developer's own settings reaches a test. `TEST_DATABASE=postgres` runs the suite on a throw-away PostgreSQL.
+Nothing of the developer's own settings reaches a test. `TEST_DATABASE=postgres` runs the suite on a throw-away
+PostgreSQL.
 """
 
 import atexit
@@ -9,33 +10,31 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.servers import Postgres, find_binary, missing_message, servers_required
+from tests.processes import find_binary, missing_message, servers_required
+from tests.servers import Postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS_NAME = re.compile(
-    r"(ALERT|ALLOWED_HOSTS|ADMIN|API|APP|BASE_URL|BEAT|CACHE|CELERY|CSRF|DATA_DIR|DATABASE|DEBUG|DJANGO|ENVIRONMENT|EMAIL|FLOWER"
-    r"|LANGUAGE|LOG_|MIGO|MONITOR|PORT$|REDIS|SANDBOX|SECRET|SENTRY|SLACK|TRACK|WARM|WEB)\w*|\w+_FILE"
-)
+# Read by libraries themselves, whatever our settings read.
+LIBRARY_PREFIXES = ("CELERY_", "DJANGO_", "FLOWER_", "SENTRY_")
 SECRET_KEY = "only-for-tests-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def forget_own_settings() -> None:
-    """By pattern and by `.env.example`, which names every variable: a new setting cannot be forgotten here."""
-    documented = set(_documented_names())
+    """The names come from the settings and from `.env.example`: a new setting cannot be forgotten here."""
+    names = {*_named_in(".env.example", r"^#?\s*([A-Z][A-Z0-9_]+)=")}
+    names |= {*_named_in("myproject/settings.py", r"""\benv\.\w+\(\s*["']([A-Z][A-Z0-9_]+)""")}
     for name in list(os.environ):
-        if SETTINGS_NAME.fullmatch(name) or name in documented:
+        if name.removesuffix("_FILE") in names or name.startswith(LIBRARY_PREFIXES):
             del os.environ[name]
 
 
-def _documented_names() -> Iterable[str]:
-    example = ROOT / ".env.example"
-    text = example.read_text(encoding="utf-8") if example.exists() else ""
-    return re.findall(r"^#?\s*([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)
+def _named_in(file: str, pattern: str) -> list[str]:
+    path = ROOT / file
+    return re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else []
 
 
 def make_environment() -> None:

@@ -68,7 +68,7 @@ class HttpCatcher:
         self._queues: defaultdict[str, deque[Answer]] = defaultdict(deque)
         self._standing: dict[str, Answer] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server = _CatcherServer(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ class HttpCatcher:
                 return self._standing[name]
         return Answer()
 
-    def _receive(self, request: ReceivedRequest) -> Answer:
+    def receive(self, request: ReceivedRequest) -> Answer:
         with self._lock:
             self.requests.append(request)
             return self._take(request.path)
@@ -190,47 +190,54 @@ def parse_envelope(content: bytes) -> list[EnvelopeItem]:
     return items
 
 
-def _handler_for(catcher: HttpCatcher) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # A client that keeps its connection open must not keep the server's thread.
-        timeout = 5
+class _CatcherServer(ThreadingHTTPServer):
+    daemon_threads = True
 
-        def handle_any(self) -> None:
-            answer = catcher._receive(self._read())
-            if answer.hold is not None:
-                answer.hold.wait(timeout=60)
-            self._reply(answer)
+    def __init__(self, catcher: HttpCatcher) -> None:
+        self.catcher = catcher
+        super().__init__(("127.0.0.1", 0), _Handler)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any
 
-        def _read(self) -> ReceivedRequest:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            return ReceivedRequest(self.command, self.path, headers, self._read_body(headers))
+class _Handler(BaseHTTPRequestHandler):
+    server: _CatcherServer
+    protocol_version = "HTTP/1.1"
+    # A client that keeps its connection open must not keep the server's thread.
+    timeout = 5
 
-        def _read_body(self, headers: Mapping[str, str]) -> bytes:
-            if headers.get("transfer-encoding", "").lower() == "chunked":
-                return b"".join(iter(self._read_chunk, b""))
-            return self.rfile.read(int(headers.get("content-length", 0)))
+    def handle_any(self) -> None:
+        answer = self.server.catcher.receive(self._read())
+        if answer.hold is not None:
+            answer.hold.wait(timeout=60)
+        self._reply(answer)
 
-        def _read_chunk(self) -> bytes:
-            piece = self.rfile.read(int(self.rfile.readline(), 16))
-            self.rfile.readline()
-            return piece
+    # The names are those that http.server looks for.
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any  # noqa: N815
 
-        def _reply(self, answer: Answer) -> None:
-            try:
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer.body)
-            except ConnectionError:
-                # The client gave up waiting, which is what a test with `hold` is about.
-                self.close_connection = True
+    def _read(self) -> ReceivedRequest:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return ReceivedRequest(self.command, self.path, headers, self._read_body(headers))
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the test's stderr."""
+    def _read_body(self, headers: Mapping[str, str]) -> bytes:
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return b"".join(iter(self._read_chunk, b""))
+        return self.rfile.read(int(headers.get("content-length", 0)))
 
-    return Handler
+    def _read_chunk(self) -> bytes:
+        piece = self.rfile.read(int(self.rfile.readline(), 16))
+        self.rfile.readline()
+        return piece
+
+    def _reply(self, answer: Answer) -> None:
+        try:
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+        except ConnectionError:
+            # The client gave up waiting, which is what a test with `hold` is about.
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
+        """Nothing on the test's stderr."""

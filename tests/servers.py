@@ -1,133 +1,47 @@
 """Real servers as child processes, each on a free port of 127.0.0.1 and in a directory of its own.
 
-A test that needs one asks a fixture of `tests/conftest.py`; a missing binary skips loudly, or fails with REQUIRE_SERVERS=1.
+A test that needs one asks a fixture of `tests/conftest.py`. A missing binary skips loudly, or fails with
+REQUIRE_SERVERS=1.
 """
 
 import atexit
 import contextlib
-import ctypes
 import os
-import pwd
-import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NoReturn, Self
+from typing import ClassVar, Self
 from uuid import uuid4
 
 import psycopg
-import pytest
 
+from tests.processes import HOST, find_binary, free_port, require, spawn, unprivileged_user
 from tests.waiting import wait_until
 
-NOT_TESTED = "NOT TESTED: "
-HOST = "127.0.0.1"
+__all__ = [
+    "HOST",
+    "Memcached",
+    "Postgres",
+    "Redis",
+    "Server",
+    "ServerDidNotStart",
+    "find_binary",
+    "free_port",
+    "require",
+]
+
 START_TIMEOUT = 20.0
-# Below the kernel's range for outgoing connections: a client that polls a dead port of that range can connect to itself.
-PORTS = range(15_000, 32_000)
-PACKAGES = {
-    "memcached": "memcached",
-    "redis-server": "redis-server",
-    "postgres": "postgresql",
-    "chromium": "chromium",
-}
-PR_SET_PDEATHSIG = 1
-# pytest-randomly gives every worker process the same seed: the shared generator would propose the same ports to all.
-_random = random.SystemRandom()
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _running: weakref.WeakSet["Server"] = weakref.WeakSet()
 
 
 class ServerDidNotStart(Exception):
     """Carries the end of the server's log."""
-
-
-# -- what the machine has ---------------------------------------------------------------------------------------------
-
-
-def find_binary(name: str) -> str | None:
-    """Debian keeps the PostgreSQL programs off the PATH, one folder per version: the newest is taken."""
-    if found := shutil.which(name):
-        return found
-    places = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
-    newest_last = sorted(places, key=lambda path: float(path.parts[4]))
-    return str(newest_last[-1]) if newest_last else None
-
-
-def missing_message(name: str) -> str:
-    return f"{NOT_TESTED}{name} is missing: apt-get install {PACKAGES.get(name, name)}"
-
-
-def servers_required() -> bool:
-    return os.environ.get("REQUIRE_SERVERS", "") not in {"", "0"}
-
-
-def require(name: str) -> str:
-    """The path of a program; without it the calling test is skipped, or fails where servers are required."""
-    if path := find_binary(name):
-        return path
-    give_up(missing_message(name))
-
-
-def give_up(message: str) -> NoReturn:
-    if servers_required():
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
-
-
-# -- ports and processes ----------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    """A port nobody listens on now; another process may still take it before its user binds it."""
-    while True:
-        port = _random.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-
-
-def unprivileged_user(*preferred: str) -> str | None:
-    """Whom a server runs as: memcached and PostgreSQL refuse root. None when the tests do not run as root."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return next(name for name in (*preferred, "nobody") if name in known)
-
-
-def _die_with_parent(death_signal: int) -> Callable[[], None]:
-    def before_exec() -> None:
-        if _libc is not None:
-            _libc.prctl(PR_SET_PDEATHSIG, death_signal)
-
-    return before_exec
-
-
-def spawn(
-    command: Sequence[str], *, log: Path, cwd: Path, user: str | None, death_signal: int = signal.SIGKILL
-) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, so that Ctrl-C reaches pytest only; the kernel ends it when pytest dies."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            user=user,
-            group=pwd.getpwnam(user).pw_gid if user else None,
-            extra_groups=[] if user else None,
-            start_new_session=True,
-            # Runs after the change of user, which would clear the death signal.
-            preexec_fn=_die_with_parent(death_signal),
-        )
 
 
 @atexit.register
@@ -280,7 +194,7 @@ def _ask(port: int, command: str, goodbye: str, timeout: float = 5.0) -> str:
 
 
 class Memcached(Server):
-    """`memory` in MB (`-m`), `max_item_size` as memcached takes it (`-I`: 1m, 64k, …), `options` as further arguments."""
+    """`memory` in MB (`-m`), `max_item_size` as memcached takes it (`-I`: 1m, 64k, …), `options`: more arguments."""
 
     binary = "memcached"
     scheme = "memcached"
