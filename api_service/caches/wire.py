@@ -1,0 +1,212 @@
+"""One connection to one memcached: pymemcache's client, with the hot commands spoken here.
+
+pymemcache's generic `get` costs half again as much as the exchange itself, and its store command
+forgets the other replies of a batch at the first refused value. Reads and stores are therefore
+framed in this module; all other commands are pymemcache's own.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import (
+    MemcacheServerError,
+    MemcacheUnexpectedCloseError,
+    MemcacheUnknownError,
+)
+
+if TYPE_CHECKING:
+    from .placement import Server
+
+# a value as stored: (flags, data)
+Stored = tuple[bytes, bytes]
+
+_ONE = 4096
+_BULK = 65536
+# replies wait in the socket's buffer while we still send: a batch must fit on both sides
+_BATCH = 1000
+
+
+class NodeClient(Client):
+    """Keys are bytes that the cache backend has validated."""
+
+    def __init__(
+        self, server: Server, *, connect_timeout: float, timeout: float, no_delay: bool
+    ) -> None:
+        super().__init__(
+            server,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            no_delay=no_delay,
+            default_noreply=False,
+        )
+        self.busy = False
+
+    def check_key(self, key: bytes, key_prefix: bytes) -> bytes:
+        """Nothing to check: pymemcache would do again what the backend did."""
+        return key
+
+    def _connect(self) -> None:
+        """Try every address of the host; pymemcache tries the first only.
+
+        `localhost` is `::1` first on many machines where memcached listens on 127.0.0.1 alone.
+        """
+        self.close()
+        if isinstance(self.server, str):
+            sock = self._connect_unix(self.server)
+        else:
+            sock = socket.create_connection(self.server, timeout=self.connect_timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self.no_delay))
+        sock.settimeout(self.timeout)
+        self._idle = select.poll()
+        self._idle.register(sock, select.POLLIN)
+        self.sock = sock
+
+    def _connect_unix(self, path: str) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.connect_timeout)
+            sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def make_ready(self) -> None:
+        """A connection on which nothing waits (0.7 µs when there is one).
+
+        An idle connection with something to read was closed by the server or holds the answer
+        to a question that nobody waits for any more: neither may be used.
+        """
+        if self.sock is None or self._idle.poll(0):
+            self._connect()
+
+    def fetch_one(self, key: bytes) -> Stored | None:
+        sock = self.sock
+        sock.sendall(b"get " + key + b"\r\n")
+        reply = sock.recv(_ONE)
+        if reply == b"END\r\n":
+            return None
+        head = reply.find(b"\r\n")
+        while head < 0:
+            reply += self._more()
+            head = reply.find(b"\r\n")
+        if head == 3 and reply.startswith(b"END"):
+            return None
+        flags, size = _value_line(reply[:head], key)
+        start = head + 2
+        stop = start + size
+        reply = self._read_to(reply, stop + 7)
+        if reply[stop:] != b"\r\nEND\r\n":
+            raise MemcacheUnknownError("unexpected bytes after a value")
+        return flags, reply[start:stop]
+
+    def fetch_many(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
+        found: dict[bytes, Stored] = {}
+        for at in range(0, len(keys), _BATCH):
+            self.sock.sendall(b"get " + b" ".join(keys[at : at + _BATCH]) + b"\r\n")
+            self._read_values(found)
+        return found
+
+    def _read_values(self, found: dict[bytes, Stored]) -> None:
+        reply, at = self._more(), 0
+        while True:
+            head = reply.find(b"\r\n", at)
+            while head < 0:
+                reply, at = reply[at:] + self._more(), 0
+                head = reply.find(b"\r\n")
+            line = reply[at:head]
+            if line == b"END" and head + 2 == len(reply):
+                return
+            _value, key, flags, size = _split_value_line(line)
+            start = head + 2
+            stop = start + size
+            if stop + 2 > len(reply):
+                reply, start, stop = self._read_to(reply[start:], size + 2), 0, size
+            found[key] = flags, reply[start:stop]
+            at = stop + 2
+
+    def set_items(
+        self, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int
+    ) -> list[bool]:
+        """Set every (key, data); a key whose new value is refused loses its old one too."""
+        stored = self.store_items(b"set", items, flags, expire)
+        refused = [key for (key, _data), done in zip(items, stored, strict=True) if not done]
+        if refused:
+            self.delete_many(refused)
+        return stored
+
+    def store_items(
+        self, command: bytes, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int
+    ) -> list[bool]:
+        """Send `set` or `add` for every (key, data); True where the server stored it."""
+        stored: list[bool] = []
+        for at in range(0, len(items), _BATCH):
+            batch = items[at : at + _BATCH]
+            lines = [
+                b"%b %b %d %d %d\r\n%b\r\n" % (command, key, flags, expire, len(data), data)
+                for key, data in batch
+            ]
+            self.sock.sendall(b"".join(lines))
+            stored += [_was_stored(line) for line in self._read_lines(len(batch))]
+        return stored
+
+    def _read_lines(self, count: int) -> list[bytes]:
+        reply = b""
+        while reply.count(b"\r\n") < count:
+            reply += self._more()
+        *lines, rest = reply.split(b"\r\n")
+        if rest or len(lines) != count:
+            raise MemcacheUnknownError("more replies than questions")
+        return lines
+
+    def _read_to(self, reply: bytes, length: int) -> bytes:
+        if len(reply) >= length:
+            return reply
+        chunks, missing = [reply], length - len(reply)
+        while missing > 0:
+            chunks.append(self._more(max(missing, _ONE)))
+            missing -= len(chunks[-1])
+        return b"".join(chunks)
+
+    def _more(self, size: int = _BULK) -> bytes:
+        data: bytes = self.sock.recv(size)
+        if not data:
+            raise MemcacheUnexpectedCloseError
+        return data
+
+
+def _value_line(line: bytes, asked: bytes) -> tuple[bytes, int]:
+    _value, key, flags, size = _split_value_line(line)
+    if key != asked:
+        raise MemcacheUnknownError("the answer to another question")
+    return flags, size
+
+
+def _split_value_line(line: bytes) -> tuple[bytes, bytes, bytes, int]:
+    parts = line.split(b" ")
+    if len(parts) != 4 or parts[0] != b"VALUE" or not parts[3].isdigit():
+        raise _unexpected(line)
+    return parts[0], parts[1], parts[2], int(parts[3])
+
+
+def _was_stored(line: bytes) -> bool:
+    """A value that is too large or finds no memory is refused with SERVER_ERROR."""
+    if line == b"STORED":
+        return True
+    if line == b"NOT_STORED" or line.startswith(b"SERVER_ERROR"):
+        return False
+    raise _unexpected(line)
+
+
+def _unexpected(line: bytes) -> MemcacheServerError | MemcacheUnknownError:
+    # the head only: a desynchronised line can be a piece of somebody's value
+    kind, _, text = line.partition(b" ")
+    if kind == b"SERVER_ERROR":
+        return MemcacheServerError(text[:80].decode("ascii", "replace"))
+    known = kind if kind in (b"ERROR", b"CLIENT_ERROR") else b"unexpected answer"
+    return MemcacheUnknownError(known.decode())
