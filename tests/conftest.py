@@ -1,5 +1,6 @@
 """Servers and settings for the tests. The processes themselves are in `tests/servers.py`."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -160,7 +161,7 @@ def http_catcher() -> Iterator[HttpCatcher]:
 
 @pytest.fixture
 def use_cache_url() -> Iterator[UseCacheUrl]:
-    """The default cache is at that URL, until the test ends or, with `with use_cache_url(url):`, until the block ends."""
+    """The default cache is at that URL until the test ends; `with use_cache_url(url):` ends it sooner."""
     with ExitStack() as test:
 
         def use(url: str) -> ExitStack:
@@ -190,8 +191,7 @@ def _default_cache_at(url: str) -> Iterator[None]:
 
 def _forget_cache_state() -> None:
     """What the cache service remembers once per process (a verified connection) belongs to one cache."""
-    from api_service.services import cache_service
-
-    forget = getattr(cache_service, "reset_for_tests", None)
+    service = sys.modules.get("api_service.services.cache_service")
+    forget = getattr(service, "reset_for_tests", None)
     if forget is not None:
         forget()
