@@ -1,0 +1,219 @@
+"""APIMIGO as a provider: typed answers over its wire, versions 1 and 2."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from typing import Final, Self, TypeAlias, TypeGuard, TypeVar
+
+from api_service.services import migo_wire as wire
+from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
+from api_service.services.migo_wire import Account, Question, Version
+from api_service.services.providers import Answer, JSONDict, NotFound, Spend
+from api_service.services.redaction import register_secrets
+from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
+
+# Single look-ups in flight at once where there is no collection: quick enough, and polite to the service.
+WAVE: Final = 8
+FAILURES_THAT_STOP: Final = 2
+
+Results: TypeAlias = Mapping[str, Answer | UpstreamError]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MigoConfig:
+    token: str = field(repr=False)
+    base_url: str = "https://api.migo.pe"
+    version: Version = "v1"
+    connect_timeout: float = 3.05
+    read_timeout: float = 10.0
+    deadline: float = 25.0
+    attempts: int = 3
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self.connect_timeout, self.read_timeout, self.deadline, self.attempts)
+
+
+class MigoClient:
+    """A provider. Cheap to build, safe to share between threads; nothing is sent before the first question."""
+
+    name = "migo"
+
+    def __init__(self, config: MigoConfig, use: Door | None = None) -> None:
+        register_secrets([config.token])
+        self._door = use or door()
+        self._patience = config.patience
+        self._wire = wire.Wire(config.version, wire.api_root(config.base_url, config.version), config.token)
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        from django.conf import settings
+
+        return cls(
+            MigoConfig(
+                token=settings.MIGO_TOKEN,
+                base_url=settings.MIGO_BASE_URL,
+                version=settings.MIGO_API_VERSION,
+                connect_timeout=settings.MIGO_CONNECT_TIMEOUT,
+                read_timeout=settings.MIGO_READ_TIMEOUT,
+                deadline=settings.MIGO_DEADLINE,
+                attempts=settings.MIGO_ATTEMPTS,
+            )
+        )
+
+    def validate(self, kind: str, identifier: str) -> str | None:
+        return wire.malformed_reason(kind, identifier)
+
+    def fetch(self, kind: str, identifier: str, *, spend: Spend | None = None) -> Answer:
+        if (reason := self.validate(kind, identifier)) is not None:
+            return NotFound(reason)
+        question = Question(kind, identifier)
+        return self._ask(self._wire.one(question), partial(wire.read_one, question=question), _Bill(spend))
+
+    def fetch_many(self, kind: str, identifiers: Sequence[str], *, spend: Spend | None = None) -> Results:
+        """One HTTP call for 100 RUCs where there are collections, else single calls, eight at a time.
+
+        A chunk that failed does not stop the others; two in a row do, as does a refused token: the service is down,
+        and every further call would only cost time. The rest then carry that error, without having been asked for.
+        """
+        wanted = list(dict.fromkeys(identifiers))
+        answers: dict[str, Answer | UpstreamError] = {
+            one: NotFound(reason) for one in wanted if (reason := self.validate(kind, one)) is not None
+        }
+        bill = _Bill(spend)
+        closed: UpstreamError | None = None
+        failures = 0
+        for chunk in _chunks([one for one in wanted if one not in answers], self._chunk_size(kind)):
+            if closed is not None:
+                answers.update(dict.fromkeys(chunk, closed))
+                continue
+            got = self._try_chunk(kind, chunk, bill)
+            answers.update(got)
+            failures = failures + 1 if _all_failed(got) else 0
+            closed = _what_closes_the_door(got, failures)
+        return {one: answers[one] for one in wanted}
+
+    def exchange_range(self, start: date, end: date, *, spend: Spend | None = None) -> JSONDict:
+        """The rates from `start` to `end`, both included, under `data`."""
+        return self._ask(self._wire.exchange_range(start, end), wire.read_record, _Bill(spend))
+
+    def account(self) -> Account:
+        """Free of charge."""
+        return wire.account_of(self._ask(self._wire.account(), wire.read_record, _Bill(None)))
+
+    def _collects(self, kind: str) -> bool:
+        return kind == wire.RUC and self._wire.has_collections
+
+    def _chunk_size(self, kind: str) -> int:
+        return wire.LARGEST_COLLECTION if self._collects(kind) else WAVE
+
+    def _try_chunk(self, kind: str, chunk: Sequence[str], bill: "_Bill") -> Results:
+        """An entry for each of the chunk. Raises only what the caller's limit raised before anything was answered."""
+        got: dict[str, Answer | UpstreamError] = {}
+        try:
+            self._ask_chunk(kind, chunk, bill, got)
+        except UpstreamError as failed:
+            error = failed
+        except Exception as forbidden:
+            if forbidden is not bill.forbidden or not (bill.answered or got):
+                raise
+            error = _not_asked(forbidden)
+        else:
+            bill.answered = True
+            return got
+        return {one: got.get(one, error) for one in chunk}
+
+    def _ask_chunk(
+        self, kind: str, chunk: Sequence[str], bill: "_Bill", got: dict[str, Answer | UpstreamError]
+    ) -> None:
+        self._need_token()
+        if self._collects(kind):
+            read = partial(wire.read_collection, rucs=chunk)
+            got.update(self._ask(self._wire.collection(chunk), read, bill, queries=len(chunk)))
+        else:
+            self._ask_wave(kind, chunk, bill, got)
+
+    def _ask_wave(self, kind: str, chunk: Sequence[str], bill: "_Bill", got: dict[str, Answer | UpstreamError]) -> None:
+        """Single calls side by side. Rounds of them, so that only the caller's own thread ever calls `spend`."""
+
+        def round_of(number: int, ends_at: float) -> None:
+            open_ones = [one for one in chunk if one not in got or _may_pass(got[one])]
+            bill.charge(len(open_ones), retry=number > 1)
+            got.update(self._ask_each(kind, open_ones, ends_at - time.monotonic()))
+            if failures := [answer for answer in got.values() if _may_pass(answer)]:
+                raise max(failures, key=lambda error: error.retry_after or 0.0)
+
+        # Each error stands in `got` under its own identifier already: here it only asked for another round.
+        with contextlib.suppress(UpstreamError):
+            with_retries(self._patience, round_of)
+
+    def _ask_each(self, kind: str, identifiers: Sequence[str], left: float) -> Results:
+        once = replace(self._patience, attempts=1, deadline=left)
+
+        def ask(identifier: str) -> Answer | UpstreamError:
+            question = Question(kind, identifier)
+            try:
+                return self._door.call(self._wire.one(question), once, partial(wire.read_one, question=question))
+            except UpstreamError as error:
+                return error
+
+        with ThreadPoolExecutor(WAVE, thread_name_prefix="migo") as pool:
+            return dict(zip(identifiers, pool.map(ask, identifiers), strict=True))
+
+    def _ask(self, request: Request, read: Callable[[Response], T], bill: "_Bill", *, queries: int = 1) -> T:
+        self._need_token()
+        return self._door.call(
+            request, self._patience, read, before=lambda number: bill.charge(queries, retry=number > 1)
+        )
+
+    def _need_token(self) -> None:
+        if not self._wire.token:
+            raise UpstreamAuthRefused("no token is set: MIGO_TOKEN is empty")
+
+
+class _Bill:
+    """Passes every paid attempt on to the caller's `spend`, and remembers what it raised to forbid one."""
+
+    def __init__(self, spend: Spend | None) -> None:
+        self._spend = spend
+        self.forbidden: Exception | None = None
+        self.answered = False
+
+    def charge(self, queries: int, *, retry: bool) -> None:
+        if self._spend is None:
+            return
+        try:
+            self._spend(queries, retry=retry)
+        except Exception as forbidden:
+            self.forbidden = forbidden
+            raise
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _may_pass(answer: Answer | UpstreamError) -> TypeGuard[UpstreamError]:
+    return isinstance(answer, UpstreamError) and not answer.permanent
+
+
+def _all_failed(got: Results) -> bool:
+    return all(isinstance(answer, UpstreamError) for answer in got.values())
+
+
+def _what_closes_the_door(got: Results, failures: int) -> UpstreamError | None:
+    errors = [answer for answer in got.values() if isinstance(answer, UpstreamError)]
+    final = next((error for error in errors if isinstance(error, UpstreamAuthRefused | UpstreamNotAsked)), None)
+    return final or (errors[0] if failures >= FAILURES_THAT_STOP else None)
+
+
+def _not_asked(forbidden: Exception) -> UpstreamNotAsked:
+    error = UpstreamNotAsked("the caller's limit forbade the call")
+    error.__cause__ = forbidden
+    return error

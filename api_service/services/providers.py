@@ -1,0 +1,71 @@
+"""Who answers paid look-ups. A new provider is one class and one row of TABLE."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Protocol, Self, TypeAlias
+
+from django.utils.module_loading import import_string
+
+from api_service.services.errors import UpstreamError
+
+# The provider's own record, kept whole: unknown fields are data too.
+JSONDict: TypeAlias = dict[str, Any]
+
+TABLE: Final[dict[str, str]] = {
+    "migo": "api_service.services.migo_client.MigoClient",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    data: JSONDict
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """An answer, paid for like any other: the thing asked for does not exist, and why."""
+
+    reason: str
+
+
+Answer: TypeAlias = Found | NotFound
+
+
+class Spend(Protocol):
+    """Told before every HTTP attempt that may cost money. Whatever it raises forbids the call."""
+
+    def __call__(self, queries: int, *, retry: bool) -> None: ...
+
+
+class Provider(Protocol):
+    name: str
+
+    @classmethod
+    def from_settings(cls) -> Self: ...
+
+    def validate(self, kind: str, identifier: str) -> str | None:
+        """The reason why such an identifier cannot exist, or None. Free."""
+
+    def fetch(self, kind: str, identifier: str, *, spend: Spend | None = None) -> Answer:
+        """Ask for one. Raises UpstreamError; what `spend` raises passes untouched."""
+
+    def fetch_many(
+        self, kind: str, identifiers: Sequence[str], *, spend: Spend | None = None
+    ) -> Mapping[str, Answer | UpstreamError]:
+        """Ask for many; a failure is the value of the identifiers it befell.
+
+        What `spend` raises passes untouched while nothing was answered yet. Afterwards the answers already paid for are
+        returned, and the rest carry an UpstreamNotAsked with that exception as its cause.
+        """
+
+
+@cache
+def provider(name: str) -> Provider:
+    """The provider of that name, built once a process."""
+    path = TABLE.get(name)
+    if path is None:
+        msg = f"no provider named {name!r}; known: {', '.join(sorted(TABLE))}"
+        raise LookupError(msg)
+    built: Provider = import_string(path).from_settings()
+    return built
