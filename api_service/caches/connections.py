@@ -1,14 +1,12 @@
 """Persistent connections: one per node and thread, shared by all cache instances of a process."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from pymemcache.exceptions import (
@@ -17,11 +15,9 @@ from pymemcache.exceptions import (
     MemcacheUnknownCommandError,
 )
 
-from .node_state import node_state
-from .wire import NodeClient
-
-if TYPE_CHECKING:
-    from .placement import Server
+from api_service.caches.node_state import node_state
+from api_service.caches.placement import Server
+from api_service.caches.wire import NodeClient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +33,7 @@ class ConnectionOptions:
     no_delay: bool = True
 
 
-_Spec = tuple["Server", ConnectionOptions]
+_Spec = tuple[Server, ConnectionOptions]
 
 
 class _ThreadClients:
@@ -58,11 +54,10 @@ class _Connections(threading.local):
     def __init__(self) -> None:
         self.owner = _ThreadClients()
         self.clients = self.owner.clients
-        with _registry_lock:
-            _all_clients.add(self.owner)
+        _all_clients.add(self.owner)
 
 
-_registry_lock = threading.Lock()
+# read only in a forked child, where no other thread can change it
 _all_clients: WeakSet[_ThreadClients] = WeakSet()
 _connections = _Connections()
 
@@ -72,8 +67,6 @@ def _close_in_child() -> None:
 
     Closing them here drops the child's copies only: nothing is sent, the parent's stay usable.
     """
-    global _registry_lock
-    _registry_lock = threading.Lock()
     for owner in list(_all_clients):
         owner.close()
 
@@ -96,9 +89,7 @@ class Node:
         self._options = options
         self._spec = (server, options)
 
-    def call(
-        self, operation: Callable[Concatenate[NodeClient, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def call(self, operation: Callable[Concatenate[NodeClient, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one exchange; `NodeUnavailable` when the node cannot be asked.
 
         Whatever interrupts an exchange, a KeyboardInterrupt or a task's time limit included,
@@ -125,9 +116,7 @@ class Node:
             state.succeeded(monotonic())
         return result
 
-    def _call_aside(
-        self, operation: Callable[Concatenate[NodeClient, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def _call_aside(self, operation: Callable[Concatenate[NodeClient, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A signal handler or finaliser came between question and answer: use another socket."""
         clients = _connections.clients
         interrupted = clients.pop(self._spec)
@@ -161,6 +150,4 @@ def _is_outage(error: BaseException) -> bool:
     """Every failure of node or network; not a command that the node answered with a refusal."""
     if isinstance(error, MemcacheUnknownCommandError):
         return True
-    return isinstance(error, OSError | MemcacheError) and not isinstance(
-        error, MemcacheClientError
-    )
+    return isinstance(error, OSError | MemcacheError) and not isinstance(error, MemcacheClientError)

@@ -1,7 +1,5 @@
 """What the strict cache methods raise when the cache, and not the key, is the problem."""
 
-from __future__ import annotations
-
 
 class CacheOutage(Exception):
     """The cache could not be asked: neither a hit nor a miss is known."""

@@ -4,15 +4,13 @@ Never raises because a node is down. `incr` and `decr` keep Django's contract fo
 cannot be found, `ValueError`, as Django's own DummyCache does: there is no number to return.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
-from .errors import CacheOutage
+from api_service.caches.errors import CacheOutage
 
 _MISSING = object()
 
@@ -45,17 +43,13 @@ class FailOpenCache(BaseCache, ABC):
     ) -> bool: ...
 
     @abstractmethod
-    def touch_strict(
-        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> bool: ...
+    def touch_strict(self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool: ...
 
     @abstractmethod
     def incr_strict(self, key: str, delta: int = 1, version: int | None = None) -> int: ...
 
     @abstractmethod
-    def fetch_many(
-        self, keys: Iterable[str], version: int | None = None
-    ) -> tuple[dict[str, Any], list[str]]: ...
+    def fetch_many(self, keys: Iterable[str], version: int | None = None) -> tuple[dict[str, Any], list[str]]: ...
 
     @abstractmethod
     def store_many(
@@ -109,9 +103,7 @@ class FailOpenCache(BaseCache, ABC):
         except CacheOutage:
             return False
 
-    def touch(
-        self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> bool:
+    def touch(self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         try:
             return self.touch_strict(key, timeout, version)
         except CacheOutage:

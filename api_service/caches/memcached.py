@@ -5,8 +5,6 @@ Subclass of `BaseMemcachedCache`, for its key rules and time-out conversion, and
 its keys to the survivors.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -18,13 +16,13 @@ from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.exceptions import MemcacheClientError
 
-from .connections import ConnectionOptions, Node
-from .errors import NodeUnavailable
-from .fail_open import FailOpenCache
-from .node_state import NodeReport, report_nodes
-from .placement import Placement, parse_servers
-from .serializer import JSON_FLAG, Unreadable, count_unreadable, dumps, loads
-from .wire import NodeClient, Stored
+from api_service.caches.connections import ConnectionOptions, Node
+from api_service.caches.errors import NodeUnavailable
+from api_service.caches.fail_open import FailOpenCache
+from api_service.caches.node_state import NodeReport, report_nodes
+from api_service.caches.placement import Placement, parse_servers
+from api_service.caches.serializer import JSON_FLAG, Unreadable, count_unreadable, dumps, loads
+from api_service.caches.wire import NodeClient, Stored
 
 _FLAG = b"%d" % JSON_FLAG
 _MISSING = object()
@@ -45,9 +43,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
     """
 
     def __init__(self, server: str | Sequence[str], params: dict[str, Any]) -> None:
-        super().__init__(
-            server, params, library=pymemcache, value_not_found_exception=KeyError
-        )
+        super().__init__(server, params, library=pymemcache, value_not_found_exception=KeyError)
         options = connection_options(params.get("OPTIONS") or {})
         servers = parse_servers(server)
         self.placement = Placement(list(servers))
@@ -68,6 +64,10 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
         wire_key = self.make_and_validate_key(key, version)
         node = self._only or self._nodes[self.placement.node_for(wire_key)]
         return node, wire_key.encode()
+
+    def _expire(self, timeout: float | None) -> int:
+        """Memcached's own form: 0 for never, below 0 for gone at once, a Unix time beyond 30 days."""
+        return int(self.get_backend_timeout(timeout) or 0)
 
     def _by_node(self, keys: Iterable[Any], version: int | None) -> dict[Node, dict[bytes, Any]]:
         """Node -> wire key -> the caller's key."""
@@ -93,9 +93,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
     ) -> bool:
         node, wire_key = self._locate(key, version)
         items = [(wire_key, dumps(value, key))]
-        return node.call(
-            NodeClient.set_items, items, JSON_FLAG, self.get_backend_timeout(timeout)
-        )[0]
+        return node.call(NodeClient.set_items, items, JSON_FLAG, self._expire(timeout))[0]
 
     def add_strict(
         self,
@@ -106,18 +104,16 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
     ) -> bool:
         node, wire_key = self._locate(key, version)
         items = [(wire_key, dumps(value, key))]
-        expire = self.get_backend_timeout(timeout)
+        expire = self._expire(timeout)
         return node.call(NodeClient.store_items, b"add", items, JSON_FLAG, expire)[0]
 
     def remove(self, key: str, version: int | None = None) -> bool:
         node, wire_key = self._locate(key, version)
         return bool(node.call(NodeClient.delete, wire_key))
 
-    def touch_strict(
-        self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> bool:
+    def touch_strict(self, key: str, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         node, wire_key = self._locate(key, version)
-        return bool(node.call(NodeClient.touch, wire_key, self.get_backend_timeout(timeout)))
+        return bool(node.call(NodeClient.touch, wire_key, self._expire(timeout)))
 
     def incr_strict(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Memcached counts from 0 to 2**64: below it stays at 0, above it starts again."""
@@ -131,9 +127,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
             raise ValueError(f"Key {key!r} not found")
         return int(value)
 
-    def fetch_many(
-        self, keys: Iterable[str], version: int | None = None
-    ) -> tuple[dict[str, Any], list[str]]:
+    def fetch_many(self, keys: Iterable[str], version: int | None = None) -> tuple[dict[str, Any], list[str]]:
         found: dict[str, Any] = {}
         unreachable: list[str] = []
         for node, names in self._by_node(keys, version).items():
@@ -155,7 +149,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
         version: int | None = None,
     ) -> list[str]:
         data = {key: dumps(value, key) for key, value in mapping.items()}
-        expire = self.get_backend_timeout(timeout)
+        expire = self._expire(timeout)
         lost: list[str] = []
         for node, names in self._by_node(data, version).items():
             items = [(wire_key, data[key]) for wire_key, key in names.items()]
@@ -201,9 +195,10 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
 def _decode(stored: Stored, default: Any) -> Any:
     """Never unpickles: what is not our JSON is a miss, counted and logged."""
     flags, data = stored
+    if flags != _FLAG:
+        count_unreadable("unknown flag")
+        return default
     try:
-        if flags != _FLAG:
-            raise Unreadable("unknown flag")
         return loads(data)
     except Unreadable as error:
         count_unreadable(str(error))
@@ -215,7 +210,5 @@ def connection_options(options: Mapping[str, Any]) -> ConnectionOptions:
     known = {field.name for field in fields(ConnectionOptions)}
     unknown = sorted(set(options) - known - _BASE_OPTIONS)
     if unknown:
-        raise ImproperlyConfigured(
-            f"MemcachedCache does not know the OPTIONS {unknown}; it has {sorted(known)}"
-        )
+        raise ImproperlyConfigured(f"MemcachedCache does not know the OPTIONS {unknown}; it has {sorted(known)}")
     return ConnectionOptions(**{name: options[name] for name in known & set(options)})

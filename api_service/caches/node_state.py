@@ -4,8 +4,6 @@ One object per node and process, shared by all threads and all cache instances, 
 node costs one time-out per retry interval and not one per thread and call.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 
-from .errors import NodeUnavailable
+from api_service.caches.errors import NodeUnavailable
 
 logger = logging.getLogger("api_service.caches")
 

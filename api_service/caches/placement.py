@@ -1,10 +1,9 @@
 """Which node a key lives on: pure, so that inventory, refill and cache all agree."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import normalize_server_spec
@@ -53,7 +52,8 @@ class Placement:
     def __init__(self, nodes: Sequence[str]) -> None:
         self.nodes = tuple(dict.fromkeys(nodes))
         self._only = self.nodes[0] if len(self.nodes) == 1 else None
-        self._ring = RendezvousHash(nodes=list(self.nodes), hash_function=_score)
+        # pymemcache's signatures are not typed
+        self._ring: Any = RendezvousHash(nodes=list(self.nodes), hash_function=_score)  # type: ignore[no-untyped-call]
 
     def node_for(self, wire_key: str) -> str:
         """The node of a full key (prefix and version included)."""

@@ -1,11 +1,9 @@
 """The strict side of our cache backends: what the service layer builds on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from .node_state import NodeReport
+from api_service.caches.node_state import NodeReport
 
 
 @runtime_checkable
@@ -18,22 +16,16 @@ class StrictCache(Protocol):
     def fetch(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """The value, or `default` when the node says that it has none."""
 
-    def store(
-        self, key: str, value: Any, timeout: float | None = ..., version: int | None = None
-    ) -> bool:
+    def store(self, key: str, value: Any, timeout: float | None = ..., version: int | None = None) -> bool:
         """False when the server refused the value; the key's old value is gone then."""
 
     def remove(self, key: str, version: int | None = None) -> bool:
         """True when there was something to remove."""
 
-    def add_strict(
-        self, key: str, value: Any, timeout: float | None = ..., version: int | None = None
-    ) -> bool:
+    def add_strict(self, key: str, value: Any, timeout: float | None = ..., version: int | None = None) -> bool:
         """True when stored, False when the key was taken (or the value refused)."""
 
-    def fetch_many(
-        self, keys: Iterable[str], version: int | None = None
-    ) -> tuple[dict[str, Any], list[str]]:
+    def fetch_many(self, keys: Iterable[str], version: int | None = None) -> tuple[dict[str, Any], list[str]]:
         """What was found, and the keys whose node could not be asked."""
 
     def store_many(

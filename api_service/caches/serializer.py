@@ -3,8 +3,6 @@
 The one change is documented: a tuple comes back as a list.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from math import isfinite
@@ -17,11 +15,7 @@ logger = logging.getLogger("api_service.caches")
 # "J": pickle and text flags of other clients are small powers of two, so theirs never pass as ours
 JSON_FLAG = 0x4A
 
-_STRICT = (
-    orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
+_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -59,7 +53,7 @@ def _refuse_altered(value: Any, key: object) -> None:
         raise TypeError(f"the value of cache key {key!r} is not JSON: {what}")
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

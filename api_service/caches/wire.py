@@ -5,12 +5,9 @@ forgets the other replies of a batch at the first refused value. Reads and store
 framed in this module; all other commands are pymemcache's own.
 """
 
-from __future__ import annotations
-
 import select
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pymemcache.client.base import Client
 from pymemcache.exceptions import (
@@ -19,8 +16,7 @@ from pymemcache.exceptions import (
     MemcacheUnknownError,
 )
 
-if TYPE_CHECKING:
-    from .placement import Server
+from api_service.caches.placement import Server
 
 # a value as stored: (flags, data)
 Stored = tuple[bytes, bytes]
@@ -34,9 +30,7 @@ _BATCH = 1000
 class NodeClient(Client):
     """Keys are bytes that the cache backend has validated."""
 
-    def __init__(
-        self, server: Server, *, connect_timeout: float, timeout: float, no_delay: bool
-    ) -> None:
+    def __init__(self, server: Server, *, connect_timeout: float, timeout: float, no_delay: bool) -> None:
         super().__init__(
             server,
             connect_timeout=connect_timeout,
@@ -46,9 +40,9 @@ class NodeClient(Client):
         )
         self.busy = False
 
-    def check_key(self, key: bytes, key_prefix: bytes) -> bytes:
+    def check_key(self, key: bytes | str, key_prefix: bytes) -> bytes:  # noqa: ARG002 - pymemcache's signature
         """Nothing to check: pymemcache would do again what the backend did."""
-        return key
+        return key if isinstance(key, bytes) else key.encode()
 
     def _connect(self) -> None:
         """Try every address of the host; pymemcache tries the first only.
@@ -85,8 +79,13 @@ class NodeClient(Client):
         if self.sock is None or self._idle.poll(0):
             self._connect()
 
+    def _connected(self) -> socket.socket:
+        if self.sock is None:
+            raise MemcacheUnexpectedCloseError
+        return self.sock
+
     def fetch_one(self, key: bytes) -> Stored | None:
-        sock = self.sock
+        sock = self._connected()
         sock.sendall(b"get " + key + b"\r\n")
         reply = sock.recv(_ONE)
         if reply == b"END\r\n":
@@ -108,7 +107,7 @@ class NodeClient(Client):
     def fetch_many(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
         found: dict[bytes, Stored] = {}
         for at in range(0, len(keys), _BATCH):
-            self.sock.sendall(b"get " + b" ".join(keys[at : at + _BATCH]) + b"\r\n")
+            self._connected().sendall(b"get " + b" ".join(keys[at : at + _BATCH]) + b"\r\n")
             self._read_values(found)
         return found
 
@@ -130,9 +129,7 @@ class NodeClient(Client):
             found[key] = flags, reply[start:stop]
             at = stop + 2
 
-    def set_items(
-        self, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int
-    ) -> list[bool]:
+    def set_items(self, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int) -> list[bool]:
         """Set every (key, data); a key whose new value is refused loses its old one too."""
         stored = self.store_items(b"set", items, flags, expire)
         refused = [key for (key, _data), done in zip(items, stored, strict=True) if not done]
@@ -140,18 +137,15 @@ class NodeClient(Client):
             self.delete_many(refused)
         return stored
 
-    def store_items(
-        self, command: bytes, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int
-    ) -> list[bool]:
+    def store_items(self, command: bytes, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int) -> list[bool]:
         """Send `set` or `add` for every (key, data); True where the server stored it."""
         stored: list[bool] = []
         for at in range(0, len(items), _BATCH):
             batch = items[at : at + _BATCH]
             lines = [
-                b"%b %b %d %d %d\r\n%b\r\n" % (command, key, flags, expire, len(data), data)
-                for key, data in batch
+                b"%b %b %d %d %d\r\n%b\r\n" % (command, key, flags, expire, len(data), data) for key, data in batch
             ]
-            self.sock.sendall(b"".join(lines))
+            self._connected().sendall(b"".join(lines))
             stored += [_was_stored(line) for line in self._read_lines(len(batch))]
         return stored
 
@@ -174,7 +168,7 @@ class NodeClient(Client):
         return b"".join(chunks)
 
     def _more(self, size: int = _BULK) -> bytes:
-        data: bytes = self.sock.recv(size)
+        data = self._connected().recv(size)
         if not data:
             raise MemcacheUnexpectedCloseError
         return data
