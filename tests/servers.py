@@ -183,7 +183,7 @@ class Server:
 # -- the kinds --------------------------------------------------------------------------------------------------------
 
 
-def _ask(port: int, command: str, goodbye: str, timeout: float = 5.0) -> str:
+def _ask(port: int, command: str, goodbye: str, timeout: float) -> str:
     """One command over a connection of its own, read until the server hangs up; empty while nobody listens."""
     reply = b""
     with contextlib.suppress(ConnectionError), socket.create_connection((HOST, port), timeout=timeout) as connection:
@@ -219,13 +219,13 @@ class Memcached(Server):
         pid = self.stats().get("pid")
         return int(pid) if pid else None
 
-    def ask(self, line: str) -> str:
+    def ask(self, line: str, timeout: float = 5.0) -> str:
         """The raw reply to one command line, over a connection of its own."""
-        return _ask(self.port, line, "quit")
+        return _ask(self.port, line, "quit", timeout)
 
-    def stats(self, kind: str = "") -> dict[str, str]:
+    def stats(self, kind: str = "", timeout: float = 5.0) -> dict[str, str]:
         """`stats`, or `stats items` and the like; empty while the server is down."""
-        reply = self.ask(f"stats {kind}".strip())
+        reply = self.ask(f"stats {kind}".strip(), timeout)
         return dict(re.findall(r"^STAT (\S+) (.*?)\r$", reply, re.MULTILINE))
 
     def flush(self) -> None:
@@ -256,16 +256,16 @@ class Redis(Server):
         pid = self.stats("server").get("process_id")
         return int(pid) if pid else None
 
-    def ask(self, line: str) -> str:
+    def ask(self, line: str, timeout: float = 5.0) -> str:
         """The raw reply to one inline command, over a connection of its own."""
-        return _ask(self.port, line, "QUIT").removesuffix("+OK\r\n")
+        return _ask(self.port, line, "QUIT", timeout).removesuffix("+OK\r\n")
 
-    def stats(self, section: str = "") -> dict[str, str]:
-        reply = self.ask(f"INFO {section}".strip())
+    def stats(self, section: str = "", timeout: float = 5.0) -> dict[str, str]:
+        reply = self.ask(f"INFO {section}".strip(), timeout)
         return dict(re.findall(r"^([a-z_0-9]+):(.*?)\r$", reply, re.MULTILINE))
 
     def flush(self) -> None:
-        reply = _ask(self.port, "FLUSHALL", "QUIT")
+        reply = _ask(self.port, "FLUSHALL", "QUIT", 5.0)
         assert reply == "+OK\r\n+OK\r\n", reply
 
 
