@@ -7,9 +7,12 @@ Callers decide by attribute: `permanent` (asking again cannot help), `retry_afte
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from django.utils.translation import gettext_noop
-
 from api_service.services.redaction import redact
+
+
+def gettext_noop(text: str) -> str:
+    """Marks a text for `makemessages`. Django's own reads the settings, which are not there yet or not at all."""
+    return text
 
 
 class UpstreamError(Exception):

@@ -1,0 +1,70 @@
+"""The sandbox over HTTP: in a thread of another process, or as one of its own."""
+
+import threading
+from typing import Any, Self
+
+from waitress import wasyncore  # type: ignore[import-untyped]
+from waitress.server import create_server  # type: ignore[import-untyped]
+
+from api_service.sandbox.app import Sandbox
+from api_service.sandbox.faults import Switches
+
+# 32 callers at once, and as many more that a fault keeps waiting.
+THREADS = 64
+
+
+class SandboxServer:
+    """Listens from the moment it is built; port 0 takes a free one. Serves between `start` and `stop`."""
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, switches: Switches | None = None, token: str = ""
+    ) -> None:
+        self.sandbox = Sandbox(switches, token=token)
+        self.host = host
+        self._sockets: dict[int, Any] = {}
+        self._server: Any = create_server(
+            self.sandbox,
+            map=self._sockets,
+            host=host,
+            port=port,
+            threads=THREADS,
+            ident="apimigo-sandbox",
+        )
+        self.port = int(self._server.effective_port)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def start(self) -> Self:
+        """Serve in a thread."""
+        self._thread = threading.Thread(target=self.serve_forever, name="apimigo-sandbox", daemon=True)
+        self._thread.start()
+        return self
+
+    def serve_forever(self) -> None:
+        """Until `stop`. Waitress' own loop would go on as long as one client keeps its connection open."""
+        try:
+            while not self._stopping.is_set():
+                wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
+        finally:
+            self.sandbox.state.release.set()
+            self._server.task_dispatcher.shutdown()
+            wasyncore.close_all(self._sockets)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ends the waiting of those that a fault holds, then the server."""
+        self._stopping.set()
+        self.sandbox.state.release.set()
+        if self._thread is None:
+            self._server.close()
+            return
+        self._server.pull_trigger()
+        self._thread.join(timeout)
+
+
+def serve(host: str, port: int, *, switches: Switches | None = None, token: str = "") -> None:
+    """Serve until interrupted."""
+    SandboxServer(host, port, switches=switches, token=token).serve_forever()
