@@ -1,0 +1,107 @@
+"""Money: every paid query is counted before it is made, and refused beyond the caps of the hour and the day."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from api_service.models import SpendHour
+from api_service.services import counters
+
+logger = logging.getLogger(__name__)
+
+
+class Purpose(StrEnum):
+    USER = "user"
+    WARM = "warm"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Paid queries at most; 0 is no cap. Warming may use `warm_share` of each, a user's look-up all of it."""
+
+    hour: int
+    day: int
+    warm_share: float
+
+    @property
+    def any(self) -> bool:
+        return bool(self.hour or self.day)
+
+
+class BudgetExhausted(Exception):
+    """A cap forbids the call. `retry_after` is in seconds: when the hour, or the day, begins anew."""
+
+    code = "budget_exhausted"
+    permanent = False
+
+    def __init__(self, period: str, cap: int, retry_after: float) -> None:
+        super().__init__(f"the cap of {cap} paid queries a {period} is reached")
+        self.period = period
+        self.cap = cap
+        self.retry_after = retry_after
+
+
+def refusal(spent_hour: int, spent_day: int, caps: Caps, purpose: Purpose, now: datetime) -> BudgetExhausted | None:
+    """Why spending forbids it, pure. Both sums include the call in question; `now` is in local time."""
+    share = caps.warm_share if purpose is Purpose.WARM else 1.0
+    next_hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if caps.hour and spent_hour > int(caps.hour * share):
+        return BudgetExhausted("hour", int(caps.hour * share), (next_hour - now).total_seconds())
+    if caps.day and spent_day > int(caps.day * share):
+        return BudgetExhausted("day", int(caps.day * share), (midnight - now).total_seconds())
+    return None
+
+
+class Ledger:
+    """Told by a provider before each HTTP attempt that may cost money (see `providers.Spend`).
+
+    Raises BudgetExhausted to forbid it. While the database is down users' look-ups go on uncounted if no cap is
+    set; with a cap nothing can be shown to be inside it, and the call is refused.
+    """
+
+    def __init__(self, service: str, purpose: Purpose) -> None:
+        self.service = service
+        self.purpose = purpose
+        self.queries = 0
+
+    def __call__(self, queries: int, *, retry: bool) -> None:
+        purpose = Purpose.RETRY if retry and self.purpose is Purpose.USER else self.purpose
+        caps = Caps(settings.MIGO_MAX_PER_HOUR, settings.MIGO_MAX_PER_DAY, settings.WARM_SHARE)
+        try:
+            reserve(self.service, purpose, queries, caps, timezone.now())
+        except (DatabaseError, InterfaceError):
+            if caps.any or self.purpose is Purpose.WARM:
+                raise
+            logger.exception("%d paid queries could not be entered in the ledger", queries)
+        self.queries += queries
+
+
+def reserve(service: str, purpose: Purpose, queries: int, caps: Caps, now: datetime) -> None:
+    """Enter the queries, then look at the sums: two callers at once cannot both fit into the last place.
+
+    The row of users' queries is written first, whatever the purpose: its lock puts all callers in line.
+    """
+    local = timezone.localtime(now)
+    hour, day = (local.replace(minute=0, second=0, microsecond=0, **more) for more in ({}, {"hour": 0}))
+    with transaction.atomic():
+        entries = {Purpose.USER: 0, purpose: queries}
+        rows = [(hour, service, name.value, number) for name, number in entries.items()]
+        counters.add(SpendHour, ("hour", "service", "purpose"), "queries", rows)
+        if caps.any and (no := refusal(spent(service, hour), spent(service, day), caps, purpose, local)):
+            raise no
+
+
+def spent(service: str, since: datetime) -> int:
+    """Paid queries of the hours from `since` on."""
+    rows = SpendHour.objects.filter(service=service, hour__gte=since)
+    return rows.aggregate(total=Sum("queries"))["total"] or 0

@@ -1,0 +1,45 @@
+"""Additive upserts: many counts into a table in one transaction, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection, models
+
+
+def add(
+    model: type[models.Model],
+    keys: Sequence[str],
+    count: str,
+    rows: Iterable[Sequence[Any]],
+    *,
+    latest: Sequence[str] = (),
+) -> None:
+    """Each row holds the values of `keys`, the number to add to `count`, and those of `latest` (the greater stays).
+
+    Django's `bulk_create(update_conflicts)` replaces; counters written by many processes must add.
+    """
+    table = connection.ops.quote_name(model._meta.db_table)
+    column = connection.ops.quote_name
+    names = [*keys, count, *latest]
+    updates = [f"{column(count)} = {table}.{column(count)} + excluded.{column(count)}"]
+    updates += [
+        f"{column(name)} = CASE WHEN excluded.{column(name)} > {table}.{column(name)} "
+        f"THEN excluded.{column(name)} ELSE {table}.{column(name)} END"
+        for name in latest
+    ]
+    # Names come from the model, values are parameters
+    sql = (
+        f"INSERT INTO {table} ({', '.join(map(column, names))}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(map(column, keys))}) DO UPDATE SET {', '.join(updates)}"
+    )
+    fields = [model._meta.get_field(name) for name in names]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            sql,
+            [
+                [field.get_db_prep_save(value, connection) for field, value in zip(fields, row, strict=True)]
+                for row in rows
+            ],
+        )

@@ -1,0 +1,102 @@
+"""All nodes' keys: listed, counted, cleared. A node that fails is named and does not stop the others."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from time import time
+from typing import TYPE_CHECKING, TypeVar
+
+from api_service.services import keys
+from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
+from api_service.services.envelope import unwrap
+from api_service.services.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from api_service.services.cache_service import APICacheService
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 60.0
+BATCH = 1000
+
+T = TypeVar("T")
+
+
+@dataclass
+class Listing:
+    """`entries` of the nodes that answered to the end, `failed`: node → why."""
+
+    entries: list[Entry] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def listing(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> Listing:
+    """Every live key that starts with `prefix`, over all nodes."""
+    deadline, found = Deadline.after(seconds), Listing()
+
+    def collect(node: str) -> None:
+        found.entries.extend(adapter.scan(node, prefix, deadline))
+
+    found.failed = _each_node(adapter, "list", collect)
+    return found
+
+
+def clear(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> dict[str, int]:
+    """Remove every key that starts with `prefix` from the node that holds it."""
+    deadline, counts = Deadline.after(seconds), Counter(found=0, removed=0)
+
+    def clear_node(node: str) -> None:
+        for batch in batches(adapter.scan(node, prefix, deadline), BATCH):
+            counts["found"] += len(batch)
+            counts["removed"] += adapter.remove(node, [entry.key for entry in batch])
+
+    failed = _each_node(adapter, "clear", clear_node)
+    # A key that expired between listing and removal was found and is gone: not a failure
+    return {**counts, "failed": counts["found"] - counts["removed"] if failed else 0, "nodes_failed": len(failed)}
+
+
+def flush(adapter: Adapter) -> bool:
+    """Empty every node; False when one could not be."""
+    return not _each_node(adapter, "flush", adapter.flush)
+
+
+def cleanup(service: APICacheService) -> dict[str, int]:
+    """Drop values that outlived their own end, counted by what they were."""
+    now, counts = time(), Counter(invalid_rucs=0, rucs=0, other=0)
+    found = listing(service.adapter, service.wire_prefix)
+    names = [entry.key.removeprefix(service.wire_prefix) for entry in found.entries]
+    for batch in batches(names, BATCH):
+        stored, _unreachable = service.cache.fetch_many(batch)
+        for name in batch:
+            read = unwrap(stored.get(name))
+            if read.outcome is Outcome.HIT and read.expires_at is not None and read.expires_at <= now:
+                counts[_counted_as(name)] += service.delete(name)
+    return {**counts, "nodes_failed": len(found.failed)}
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _counted_as(name: str) -> str:
+    parts = keys.parse(name)
+    kind = parts.kind if parts else ""
+    return {"invalid": "invalid_rucs", "ruc": "rucs"}.get(kind, "other")
+
+
+def _each_node(adapter: Adapter, verb: str, act: Callable[[str], None]) -> dict[str, str]:
+    """Run `act` on each node; node → reason of those that failed."""
+    failed: dict[str, str] = {}
+    for node in adapter.nodes():
+        try:
+            act(node)
+        except InventoryError as error:
+            failed[node] = error.reason
+            logger.warning("could not %s %s", verb, error)
+    return failed

@@ -1,0 +1,68 @@
+"""Names of cache keys: pure. A key of ours is `service:kind_identifier`, e.g. `migo:ruc_20100038146`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+MAX_KEY_BYTES = 250  # Memcached's limit, with Django's prefix counted
+HASH_LENGTH = 32
+
+# Longest first: "tipo_cambio_2026-01-28" is not a "tipo"
+KINDS = ("representantes", "tipo_cambio", "invalid", "ruc", "dni")
+
+_SAFE = re.compile(r"[!-~]+")
+_UNSAFE_CHARACTER = re.compile(r"[^!-~]")
+_ENDS_IN_HASH = re.compile(rf"~[0-9a-f]{{{HASH_LENGTH}}}\Z")
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+
+
+def normalize(key: str, prefix_length: int = 0) -> str:
+    """`key` in printable ASCII without spaces, at most 250 bytes with the prefix.
+
+    A key that had to change ends in a hash of the original, and so does one that already looks like that: two
+    different keys never meet.
+    """
+    room = MAX_KEY_BYTES - prefix_length
+    if len(key) <= room and _SAFE.fullmatch(key) and not _ENDS_IN_HASH.search(key):
+        return key
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=HASH_LENGTH // 2).hexdigest()
+    readable = _UNSAFE_CHARACTER.sub("_", key)[: room - HASH_LENGTH - 1]
+    return f"{readable}~{digest}"
+
+
+def service_key(service: str, key: str) -> str:
+    """`"migo", "ruc_20100038146"` → `"migo:ruc_20100038146"`."""
+    check_service(service)
+    return f"{service}:{key}"
+
+
+def check_service(service: str) -> None:
+    """Raise ValueError unless `service` can name one: a wrong name must not match another service's keys."""
+    if not _SERVICE.fullmatch(service):
+        raise ValueError(f"service name {service!r}: use lower-case letters, digits, - and _ (at most 50)")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParts:
+    service: str
+    kind: str
+    identifier: str
+
+
+def parse(key: str) -> KeyParts | None:
+    """The parts of a key of ours, None for a key that names no service."""
+    service, colon, rest = key.partition(":")
+    if not colon or not rest or not _SERVICE.fullmatch(service):
+        return None
+    for kind in KINDS:
+        if rest.startswith(kind + "_"):
+            return KeyParts(service, kind, rest[len(kind) + 1 :])
+    kind, underscore, identifier = rest.partition("_")
+    return KeyParts(service, kind[:50], identifier) if underscore else KeyParts(service, "other", rest)
+
+
+def foreign_prefix(key: str) -> str:
+    """What a foreign key is counted under: its first part, never the key itself."""
+    return re.split(r"[:_./-]", key.lstrip(":"), maxsplit=1)[0][:30] or "(empty)"

@@ -1,0 +1,33 @@
+"""Run locks in the database: they hold while the cache is down, belong to a token, and end by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+from django.db.models import Q
+from django.utils import timezone
+
+from api_service.models import RunLock
+
+
+@contextmanager
+def run_lock(name: str, seconds: float) -> Iterator[bool]:
+    """True for the one holder of `name`, False for everybody else; a holder that died blocks for `seconds` at most."""
+    token = uuid4().hex
+    held = _claim(name, token, seconds)
+    try:
+        yield held
+    finally:
+        if held:
+            RunLock.objects.filter(name=name, token=token).update(token="", expires_at=None)
+
+
+def _claim(name: str, token: str, seconds: float) -> bool:
+    now = timezone.now()
+    RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)
+    free = Q(token="") | Q(expires_at__isnull=True) | Q(expires_at__lte=now)
+    claimed = RunLock.objects.filter(free, name=name).update(token=token, expires_at=now + timedelta(seconds=seconds))
+    return claimed == 1

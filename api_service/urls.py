@@ -1,0 +1,5 @@
+"""URLs of the HTTP interface."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,141 @@
+"""Typed settings from the environment; every secret also from a file named by NAME_FILE."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import EnvError, FileAwareEnv
+
+MEMCACHED_DEFAULT_PORT = 11211
+
+
+class Environment(FileAwareEnv):
+    """Reads variables lazily: `check()` reports all the unusable ones in one line."""
+
+    def __init__(self) -> None:
+        super().__init__(eager=False, strip_whitespace=True)
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        try:
+            return super()._get_value(env_key, default)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"environment: {error}") from error
+
+    def check(self) -> None:
+        try:
+            self.seal()
+        except EnvError as error:
+            raise ImproperlyConfigured(f"environment: {_one_line(error)} See .env.example.") from error
+
+
+def _one_line(error: EnvError) -> str:
+    messages = getattr(error, "error_messages", None)
+    if isinstance(messages, dict):
+        return "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in sorted(messages.items()))
+    return str(error)
+
+
+def database_config(url: str) -> dict[str, Any]:
+    """Django's DATABASES entry for `sqlite:///path` or `postgres://user:password@host:port/name`.
+
+    SQLite takes the write lock at BEGIN and waits for it, in WAL mode: with Django's defaults half of
+    concurrent writes fail with "database is locked".
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in {"sqlite", "postgres", "postgresql"}:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: scheme {scheme!r} is not supported. Use sqlite:///path or postgres://user:password@host/name."
+        )
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+    except ValueError as error:
+        raise ImproperlyConfigured("DATABASE_URL cannot be read. Use postgres://user:password@host:port/name.") from error
+    if scheme == "sqlite":
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    else:
+        config.setdefault("OPTIONS", {})["connect_timeout"] = 3
+    return config
+
+
+def cache_config(url: str, *, timeout: float = 0.5, connect_timeout: float = 0.5, retry_interval: float = 5.0) -> dict[str, Any]:
+    """Django's CACHES entry for `locmem://`, `memcached://host:port,host:port` or `redis://host:port/db`."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "locmem":
+        return {"BACKEND": "api_service.caches.local.LocalMemoryCache", "LOCATION": rest or "default"}
+    if separator and scheme == "memcached":
+        return {
+            "BACKEND": "api_service.caches.memcached.MemcachedCache",
+            "LOCATION": _memcached_nodes(rest),
+            "OPTIONS": {"timeout": timeout, "connect_timeout": connect_timeout, "retry_interval": retry_interval},
+        }
+    if separator and scheme in {"redis", "rediss"} and rest:
+        return {
+            "BACKEND": "api_service.caches.redis.RedisJSONCache",
+            "LOCATION": url,
+            "OPTIONS": {
+                "socket_timeout": timeout,
+                "socket_connect_timeout": connect_timeout,
+                "retry_interval": retry_interval,
+            },
+        }
+    raise ImproperlyConfigured(
+        f"CACHE_URL: scheme {scheme!r} is not usable. "
+        "Use locmem://, memcached://host:port,host:port or redis://host:port/db."
+    )
+
+
+def _memcached_nodes(text: str) -> list[str]:
+    nodes = [_memcached_node(part.strip()) for part in text.rstrip("/").split(",") if part.strip()]
+    if not nodes:
+        raise ImproperlyConfigured("CACHE_URL names no memcached node. Use memcached://host:port,host:port.")
+    if len(set(nodes)) != len(nodes):
+        raise ImproperlyConfigured("CACHE_URL names a memcached node twice.")
+    return nodes
+
+
+def _memcached_node(text: str) -> str:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port or MEMCACHED_DEFAULT_PORT
+    except ValueError as error:
+        raise ImproperlyConfigured(f"CACHE_URL: {text!r} is not a host:port.") from error
+    if not host or parts.path or parts.username:
+        raise ImproperlyConfigured(f"CACHE_URL: {text!r} is not a host:port.")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def secret_parts(url: str) -> list[str]:
+    """The password inside a URL, so that it can be kept out of logs."""
+    password = urlsplit(url).password
+    return [password] if password else []
+
+
+def local_secret(folder: Path, name: str) -> str:
+    """A random secret kept in `folder/name` (0600), made at first use: a single machine needs no set-up.
+
+    Several machines must share theirs through the environment instead.
+    """
+    path = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text().strip()
+        with os.fdopen(descriptor, "w") as file:
+            file.write(value := secrets.token_urlsafe(32))
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DATA_DIR {folder} cannot be used ({error.strerror}): choose a writable folder or set {name.upper()}."
+        ) from error
+    return value

@@ -1,0 +1,239 @@
+"""Settings: every one from the environment, each named in .env.example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from api_service.services.redaction import register_secrets
+from myproject.env import Environment, cache_config, database_config, local_secret, secret_parts
+from workers.schedules import beat_schedule, task_routes
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Environment()
+
+# --- Project -----------------------------------------------------------------------------------------
+DATA_DIR: Path = env.path("DATA_DIR", BASE_DIR / "var")
+DEBUG: bool = env.bool("DEBUG", False)
+SECRET_KEY: str = env.str("SECRET_KEY", "") or local_secret(DATA_DIR, "secret_key")
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+PUBLIC_URL: str = env.str("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
+# Bearer token of the look-up API
+API_TOKEN: str = env.str("API_TOKEN", "") or local_secret(DATA_DIR, "api_token")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "api_service",
+    "workers",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "myproject.urls"
+WSGI_APPLICATION = "myproject.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Language and time -------------------------------------------------------------------------------
+LANGUAGE_CODE = "es"
+LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
+TIME_ZONE = "America/Lima"
+USE_TZ = True
+
+# --- Static files ------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
+WHITENOISE_USE_FINDERS = True
+
+# --- HTTPS: one switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto ----------------
+HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", False)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+# Probes and scrapers inside the network speak plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+if HTTPS_ONLY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+
+# --- Database ----------------------------------------------------------------------------------------
+DATABASE_URL: str = env.str("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
+DATABASES = {"default": database_config(DATABASE_URL)}
+
+# --- Cache -------------------------------------------------------------------------------------------
+CACHE_URL: str = env.str("CACHE_URL", "locmem://")
+CACHE_TIMEOUT: float = env.float("CACHE_TIMEOUT", 0.5)
+CACHE_CONNECT_TIMEOUT: float = env.float("CACHE_CONNECT_TIMEOUT", 0.5)
+CACHE_RETRY_INTERVAL: float = env.float("CACHE_RETRY_INTERVAL", 5.0)
+CACHE_TTL_DEFAULT: int = env.int("CACHE_TTL_DEFAULT", 900)
+CACHE_TTL_RUC: int = env.int("CACHE_TTL_RUC", 3600)
+CACHE_TTL_INVALID_RUC: int = env.int("CACHE_TTL_INVALID_RUC", 86_400)
+CACHE_TTL_RATE_LIMIT: int = env.int("CACHE_TTL_RATE_LIMIT", 60)
+CACHES = {
+    "default": {
+        **cache_config(
+            CACHE_URL,
+            timeout=CACHE_TIMEOUT,
+            connect_timeout=CACHE_CONNECT_TIMEOUT,
+            retry_interval=CACHE_RETRY_INTERVAL,
+        ),
+        "TIMEOUT": CACHE_TTL_DEFAULT,
+        "KEY_PREFIX": env.str("CACHE_KEY_PREFIX", ""),
+    }
+}
+
+# --- APIMIGO -----------------------------------------------------------------------------------------
+MIGO_TOKEN: str = env.str("MIGO_TOKEN", "")
+MIGO_API_VERSION: str = env.str("MIGO_API_VERSION", "v1")
+MIGO_BASE_URL: str = env.str("MIGO_BASE_URL", "") or f"https://api.migo.pe/api/{MIGO_API_VERSION}"
+MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05)
+MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0)
+MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0)
+MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3)
+# Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
+MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0)
+MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0)
+
+# --- Answer store and read counts ----------------------------------------------------------------------
+ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30)
+# A process killed with -9 loses at most this many seconds of read counts; 0 writes only at the end
+READ_FLUSH_SECONDS: float = env.float("READ_FLUSH_SECONDS", 5.0)
+
+# --- Warming -----------------------------------------------------------------------------------------
+WARM_LIMIT: int = env.int("WARM_LIMIT", 500)
+WARM_BUDGET: int = env.int("WARM_BUDGET", 200)
+WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3)
+WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7)
+WARM_SHARE: float = env.float("WARM_SHARE", 0.5)
+
+# --- Health ------------------------------------------------------------------------------------------
+HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0)
+HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95)
+HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0)
+HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90)
+
+# --- Alerts ------------------------------------------------------------------------------------------
+SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "")
+SENTRY_DSN: str = env.str("SENTRY_DSN", "")
+SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
+SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0)
+ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es")
+RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
+
+# --- The single-process run ----------------------------------------------------------------------------
+WEB_HOST: str = env.str("WEB_HOST", "127.0.0.1")
+WEB_PORT: int = env.int("WEB_PORT", 8000)
+FLOWER_PORT: int = env.int("FLOWER_PORT", 5555)
+SANDBOX_PORT: int = env.int("SANDBOX_PORT", 8899)
+FLOWER_BASIC_AUTH: str = env.str("FLOWER_BASIC_AUTH", "") or f"admin:{local_secret(DATA_DIR, 'flower_password')}"
+
+# --- Celery ------------------------------------------------------------------------------------------
+CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", "memory://")
+CELERY_RESULT_BACKEND: str = env.str("CELERY_RESULT_BACKEND", "") or (
+    CELERY_BROKER_URL if CELERY_BROKER_URL.startswith("redis") else "cache+memory://"
+)
+CELERY_RESULT_EXPIRES = 86_400
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = task_routes()
+# Tasks are idempotent: one cut off by a killed worker is run again
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = CELERY_TASK_SEND_SENT_EVENT = True
+CELERY_TASK_TRACK_STARTED = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_TIMEOUT = 3
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"polling_interval": 0.05}
+    if CELERY_BROKER_URL.startswith("memory")
+    else {"visibility_timeout": 3600, "socket_connect_timeout": 3, "socket_keepalive": True, "max_retries": 3}
+)
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 3
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+# standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
+# auto: fast when `run_all` plays the sandbox, else standard
+SCHEDULES: str = env.str("SCHEDULES", "auto")
+
+# --- Logging -----------------------------------------------------------------------------------------
+LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "redacting": {
+            "()": "api_service.services.redaction.RedactingFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "redacting"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}
+
+env.check()
+
+
+def _refuse(name: str, value: object, allowed: str) -> None:
+    raise ImproperlyConfigured(f"{name} is {value!r}; use {allowed}. See .env.example.")
+
+
+if MIGO_API_VERSION not in {"v1", "v2"}:
+    _refuse("MIGO_API_VERSION", MIGO_API_VERSION, "v1 or v2")
+if ALERT_LANGUAGE not in {"es", "en"}:
+    _refuse("ALERT_LANGUAGE", ALERT_LANGUAGE, "es or en")
+if SCHEDULES not in {"auto", "standard", "fast"}:
+    _refuse("SCHEDULES", SCHEDULES, "auto, standard or fast")
+if not 0 <= WARM_SHARE <= 1:
+    _refuse("WARM_SHARE", WARM_SHARE, "a share between 0 and 1")
+
+CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
+
+SECRETS = [
+    *(SECRET_KEY, API_TOKEN, MIGO_TOKEN, SLACK_WEBHOOK_URL, SENTRY_DSN, FLOWER_BASIC_AUTH.partition(":")[2]),
+    *(part for url in (DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND) for part in secret_parts(url)),
+]
+register_secrets(SECRETS)
+
+if SENTRY_DSN:
+    from myproject.sentry import init_sentry
+
+    init_sentry(SENTRY_DSN, environment=SENTRY_ENVIRONMENT, traces_sample_rate=SENTRY_TRACES_SAMPLE_RATE)

@@ -1,0 +1,50 @@
+"""When each periodic task runs: one row each. Code owns the timing, operators own on and off.
+
+django-celery-beat writes these rows into its tables at every start of Beat and leaves `enabled` as it finds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from celery.schedules import crontab
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A periodic task: `expires` seconds after its time a run that did not start is dropped."""
+
+    task: str
+    when: crontab
+    expires: int
+    queue: str
+
+
+# Own queues: a long warm-up never delays a health check or an alert
+TABLE: dict[str, Schedule] = {
+    "monitor-cache-health": Schedule("workers.tasks.monitor_cache_health", crontab(minute="*/5"), 240, "health"),
+    "deliver-alerts": Schedule("workers.tasks.deliver_alerts", crontab(), 50, "health"),
+    "warm-frequent-rucs": Schedule("workers.tasks.warm_frequent_rucs", crontab(minute="2-59/5"), 240, "warming"),
+    "track-keys": Schedule("workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking"),
+    "clean-up": Schedule("workers.tasks.clean_up", crontab(hour=3, minute=17), 3600, "tracking"),
+}
+QUEUES = ("health", "warming", "tracking", "default")
+
+EVERY_MINUTE = "fast"
+
+
+def task_routes() -> dict[str, dict[str, str]]:
+    return {row.task: {"queue": row.queue} for row in TABLE.values()}
+
+
+def beat_schedule(profile: str) -> dict[str, dict[str, Any]]:
+    """Celery's `beat_schedule`. `expire_seconds`, not `expires`: django-celery-beat drops the latter silently."""
+    return {
+        name: {
+            "task": row.task,
+            "schedule": crontab() if profile == EVERY_MINUTE else row.when,
+            "options": {"queue": row.queue, "expire_seconds": 50 if profile == EVERY_MINUTE else row.expires},
+        }
+        for name, row in TABLE.items()
+    }

@@ -1,0 +1,116 @@
+"""The Celery tasks: thin. Each loads nothing itself, calls a service and returns a small JSON summary.
+
+All may be called from Beat, code, the admin and Flower, with JSON keyword arguments. `typing=False` lets a call with
+wrong arguments reach `checked`, whose one line the caller can read; Celery's own check ends in an empty 500 of Flower.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from celery import shared_task
+from celery.signals import worker_process_shutdown, worker_shutdown
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from api_service.services import answers, key_tracking, monitoring, tracking, warming
+from api_service.services.cache_service import APICacheService
+from api_service.services.locks import run_lock
+from workers.alerts import dispatch, incidents
+from workers.arguments import checked
+
+logger = logging.getLogger(__name__)
+
+Summary: TypeAlias = dict[str, Any]
+
+ALREADY_RUNNING: Summary = {"state": "already_running", "next_step": "another run holds the lock: look at its result"}
+
+
+@shared_task(typing=False, soft_time_limit=45, time_limit=60)
+@checked
+def monitor_cache_health() -> Summary:
+    """Check every node and the alias, store the sample, open or close the incident, send what is due."""
+
+    def run() -> Summary:
+        sample = monitoring.run_health_check()
+        incidents.apply(sample, timezone.now())
+        return {
+            "state": "done",
+            "sample": sample.pk,
+            "status": str(sample.status),
+            "checks": sample.checks,
+            "findings": [f"{f['code']} {f['node']}".strip() for f in sample.findings],
+        }
+
+    summary = _exclusively("monitor_cache_health", 60, run)
+    _send_soon()
+    return summary
+
+
+@shared_task(typing=False, soft_time_limit=45, time_limit=60)
+@checked
+def deliver_alerts() -> Summary:
+    """Send the alerts that are due."""
+    return dict(dispatch.deliver_due(timezone.now()))
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def warm_frequent_rucs(
+    limit: int | None = None, budget: int | None = None, rucs: list[str] | None = None, dry_run: bool = False
+) -> Summary:
+    """Load frequent RUCs again before they expire.
+
+    `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
+    `dry_run`: only say what would be done.
+    """
+    asked = warming.request(limit, budget, rucs or (), dry_run=dry_run)
+    return _exclusively("warm_frequent_rucs", 320, lambda: dict(warming.warm(asked)))
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def track_keys() -> Summary:
+    """Record every active key of every node."""
+    return _exclusively("track_keys", 320, lambda: {"state": "done", **key_tracking.track_keys()})
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def clean_up() -> Summary:
+    """Drop what outlived its retention, in the cache and in the database."""
+
+    def run() -> Summary:
+        now = timezone.now()
+        return {
+            "state": "done",
+            "cache": APICacheService().cleanup_expired(),
+            "health_samples": monitoring.prune_samples(now),
+            "answers": answers.prune(now),
+            "deliveries": dispatch.prune(now),
+            **key_tracking.prune(now),
+        }
+
+    return _exclusively("clean_up", 320, run)
+
+
+def _exclusively(name: str, seconds: float, run: Callable[[], Summary]) -> Summary:
+    with run_lock(name, seconds) as held:
+        return run() if held else ALREADY_RUNNING
+
+
+def _send_soon() -> None:
+    """Beat delivers every minute anyway: a broker that hiccups now delays an alert, it does not lose it."""
+    try:
+        deliver_alerts.apply_async(expires=50, ignore_result=True)
+    except OperationalError as error:
+        logger.warning("alerts wait for the next minute, the broker did not take the task: %s", error)
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def write_read_counts(**_kwargs: object) -> None:
+    """Pool processes end without atexit: what they counted is written here."""
+    tracking.flush_now()
