@@ -41,10 +41,11 @@ def _uses_the_database(item: pytest.Item) -> bool:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What was not tested on this machine, where nobody can overlook it."""
     reasons = Counter(_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
-    for reason, count in sorted(reasons.items()):
-        if NOT_TESTED in reason:
-            terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
-            terminalreporter.line(f"{reason[reason.index(NOT_TESTED) :]} ({count} tests)", red=True)
+    missing = {reason: count for reason, count in sorted(reasons.items()) if NOT_TESTED in reason}
+    if missing:
+        terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+    for reason, count in missing.items():
+        terminalreporter.line(f"{reason[reason.index(NOT_TESTED) :]} ({count} skipped)", red=True)
 
 
 def _skip_reason(report: pytest.TestReport) -> str:
