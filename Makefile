@@ -22,7 +22,7 @@ lint: dev ## ruff and mypy
 	@exec scripts/lint
 
 bench: dev ## speed, as ratios measured in one run
-	@exec .venv/bin/python -m tests.benchmarks $(ARGS)
+	@exec .venv/bin/python -m tests.benchmarks.cache $(ARGS)
 
 lock: ## the lock files anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock

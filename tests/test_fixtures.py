@@ -8,8 +8,12 @@ import threading
 import psycopg
 import pytest
 import requests
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connection
 
 from tests import processes
+from tests.conftest import UseCacheUrl
 from tests.http_catcher import HttpCatcher, parse_envelope
 from tests.servers import Memcached, Postgres, Redis
 from tests.waiting import wait_until
@@ -53,8 +57,8 @@ def test_the_nodes_of_a_cluster_are_different_servers(memcached_cluster: list[Me
 def test_postgres_gives_every_caller_a_database_of_its_own(postgres: Postgres) -> None:
     urls = [postgres.new_database(), postgres.new_database()]
     assert urls[0] != urls[1]
-    with psycopg.connect(urls[0]) as connection:
-        assert connection.execute("SELECT current_database()").fetchone() == (urls[0].rpartition("/")[2],)
+    with psycopg.connect(urls[0]) as database:
+        assert database.execute("SELECT current_database()").fetchone() == (urls[0].rpartition("/")[2],)
 
 
 def test_a_missing_server_skips_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,3 +110,20 @@ def test_no_setting_of_the_developer_reaches_the_suite() -> None:
     assert os.environ["DJANGO_SETTINGS_MODULE"] == "myproject.settings"
     named = [name for name in os.environ if name.startswith(("MIGO_", "SLACK_", "SENTRY_", "CELERY_", "CACHE_"))]
     assert named == []
+
+
+def test_the_default_cache_is_where_the_url_says(use_cache_url: UseCacheUrl, memcached: Memcached) -> None:
+    before = type(caches["default"])
+    with use_cache_url(memcached.url):
+        caches["default"].set("where", "memcached")
+        assert caches["default"].get("where") == "memcached"
+        assert memcached.url == settings.CACHE_URL
+    assert "where" in memcached.ask("lru_crawler metadump hash")
+    assert type(caches["default"]) is before
+
+
+@pytest.mark.django_db
+def test_a_test_of_the_database_runs_on_the_chosen_one(request: pytest.FixtureRequest) -> None:
+    vendor = {"sqlite": "sqlite", "postgres": "postgresql"}[os.environ.get("TEST_DATABASE", "sqlite")]
+    assert connection.vendor == vendor
+    assert request.node.get_closest_marker("db") is not None
