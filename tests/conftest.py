@@ -157,6 +157,22 @@ def http_catcher() -> Iterator[HttpCatcher]:
         yield catcher
 
 
+# -- the database -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite in a file, as in production: the in-memory one locks whole tables and knows no WAL.
+
+    The folder belongs to this process alone, so it needs no suffix of pytest-xdist.
+    """
+    from django.conf import settings
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(settings.DATA_DIR / "tests.sqlite3")
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 

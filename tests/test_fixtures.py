@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import requests
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.db import connection
 
@@ -127,3 +128,20 @@ def test_a_test_of_the_database_runs_on_the_chosen_one(request: pytest.FixtureRe
     vendor = {"sqlite": "sqlite", "postgres": "postgresql"}[os.environ.get("TEST_DATABASE", "sqlite")]
     assert connection.vendor == vendor
     assert request.node.get_closest_marker("db") is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_of_a_test_share_its_database() -> None:
+    def write() -> None:
+        try:
+            User.objects.create(username="from-a-thread")
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join(timeout=10)
+    assert User.objects.filter(username="from-a-thread").exists()
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
