@@ -96,7 +96,7 @@ class LocalMemoryCache(LocMemCache):
                 raise ValueError(f"Key {key!r} not found")
             value = loads(self._cache[full_key])
             if type(value) is not int:
-                raise ValueError(f"Key {key!r} does not hold a whole number")
+                raise TypeError(f"Key {key!r} does not hold a whole number")
             self._cache[full_key] = dumps(value + delta, key)
             self._cache.move_to_end(full_key, last=False)
         return value + delta

@@ -122,7 +122,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
         try:
             value = node.call(count, wire_key, abs(delta))
         except MemcacheClientError as error:
-            raise ValueError(f"Key {key!r} does not hold a whole number from 0") from error
+            raise TypeError(f"Key {key!r} does not hold a whole number from 0") from error
         if value is None:
             raise ValueError(f"Key {key!r} not found")
         return int(value)

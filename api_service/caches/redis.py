@@ -142,7 +142,7 @@ class RedisJSONCache(FailOpenCache, RedisCache):
         try:
             value = self._call(Redis.eval, _COUNT_IF_THERE, 1, wire_key, str(delta))
         except ResponseError as error:
-            raise ValueError(f"Key {key!r} does not hold a whole number") from error
+            raise TypeError(f"Key {key!r} does not hold a whole number") from error
         if value is None:
             raise ValueError(f"Key {key!r} not found")
         return int(value)
