@@ -1,0 +1,94 @@
+"""What each finding means and what to do: one row per code of `api_service.services.health_rules`.
+
+The runbook (`docs/runbook.md`) has a heading for every code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from workers.alerts.facts import FindingFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`what` may name %(node)s, %(value)s and %(limit)s; a number of those is written as number × factor + unit."""
+
+    what: Promise
+    meaning: Promise
+    next_step: Promise
+    unit: str = ""
+    factor: int = 1
+
+
+TABLE: dict[str, Explanation] = {
+    "node_down": Explanation(
+        gettext_lazy("Node %(node)s does not answer: %(value)s"),
+        gettext_lazy("Its answers are lost: those look-ups are slow again and each is a paid query to APIMIGO."),
+        gettext_lazy("See whether its process runs and its port is reachable, and start it again. It fills by itself."),
+    ),
+    "node_restarted": Explanation(
+        gettext_lazy("Node %(node)s was restarted and is empty"),
+        gettext_lazy("Its look-ups are slow and paid until the warm-up has loaded the frequent RUCs again."),
+        gettext_lazy("Find out why (memory, deployment, crash). The warm-up runs by itself every 5 minutes."),
+    ),
+    "node_slow": Explanation(
+        gettext_lazy("Node %(node)s answers in %(value)s (limit %(limit)s)"),
+        gettext_lazy("Every look-up waits that much longer, also those that are in the cache."),
+        gettext_lazy("Look at the load of the machine and the network between it and the application."),
+        " ms",
+    ),
+    "evictions_high": Explanation(
+        gettext_lazy("Node %(node)s throws away %(value)s answers a minute (limit %(limit)s)"),
+        gettext_lazy("Answers leave the cache before their time is over, and are paid for again."),
+        gettext_lazy("Give the node more memory (-m), or add a node."),
+    ),
+    "memory_high": Explanation(
+        gettext_lazy("Node %(node)s uses %(value)s of its memory (limit %(limit)s) and throws answers away"),
+        gettext_lazy("Soon answers leave the cache before their time is over, and are paid for again."),
+        gettext_lazy("Give the node more memory (-m) before it runs short."),
+        " %",
+        100,
+    ),
+    "connections_high": Explanation(
+        gettext_lazy("Node %(node)s uses %(value)s of its connections (limit %(limit)s)"),
+        gettext_lazy("When they are used up, new connections wait and look-ups go past the cache to APIMIGO."),
+        gettext_lazy("Raise the limit (-c), or find the client that leaves connections open."),
+        " %",
+        100,
+    ),
+    "cache_path_broken": Explanation(
+        gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),
+        gettext_lazy("Nothing is cached: every look-up is slow and a paid query to APIMIGO."),
+        gettext_lazy("Compare CACHE_URL of the application with the nodes that run; restart the application."),
+    ),
+}
+
+# A finding newer than its explanation is still told
+UNEXPLAINED = Explanation(
+    gettext_lazy("%(code)s on %(node)s: %(value)s (limit %(limit)s)"),
+    gettext_lazy("The health check reports a problem that this version cannot explain."),
+    gettext_lazy("Look it up in the runbook and in the health sample of the admin."),
+)
+
+
+def explain(finding: FindingFacts) -> tuple[str, str, str]:
+    """What is wrong, what it means for users and what to do next, in the active language."""
+    row = TABLE.get(finding["code"], UNEXPLAINED)
+    values = {
+        "code": finding["code"],
+        "node": finding["node"] or _("the cache"),
+        "value": _measure(finding["value"], row),
+        "limit": _measure(finding["limit"], row),
+    }
+    return str(row.what) % values, str(row.meaning), str(row.next_step)
+
+
+def _measure(value: float | str, row: Explanation) -> str:
+    if isinstance(value, str):
+        return value or _("no further details")
+    return f"{value * row.factor:g}{row.unit}"

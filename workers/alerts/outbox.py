@@ -1,0 +1,60 @@
+"""The outbox table: which row is next, who has it, how it ended. Every step is one conditional UPDATE."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from api_service.models import Delivery, Incident
+
+# Longer than any send lasts: who takes a row over knows that the other sender is dead
+LEASE = timedelta(seconds=120)
+ERROR_LENGTH = Delivery._meta.get_field("error").max_length or 300
+
+
+def due(now: datetime) -> QuerySet[Delivery]:
+    """Rows to send now, oldest first. A recovery waits until its opening has arrived or been given up."""
+    older = Delivery.objects.filter(
+        incident=OuterRef("incident"), channel=OuterRef("channel"), state=Delivery.State.PENDING, pk__lt=OuterRef("pk")
+    )
+    is_free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+    pending = Delivery.objects.filter(is_free, state=Delivery.State.PENDING, due_at__lte=now)
+    return pending.exclude(Exists(older)).order_by("pk")
+
+
+def claim_next(now: datetime, channel: str) -> Delivery | None:
+    """The channel's next row, leased to the caller; rows that another worker takes first are passed over."""
+    for pk in due(now).filter(channel=channel).values_list("pk", flat=True)[:50]:
+        if _claim(pk, now):
+            return Delivery.objects.get(pk=pk)
+    return None
+
+
+def _claim(pk: int, now: datetime) -> bool:
+    return due(now).filter(pk=pk).order_by().update(leased_until=now + LEASE, attempts=F("attempts") + 1) == 1
+
+
+def mark_sent(delivery: Delivery, now: datetime) -> bool:
+    return _end(delivery, state=Delivery.State.SENT, sent_at=now, error="")
+
+
+def mark_failed(delivery: Delivery, error: str) -> bool:
+    return _end(delivery, state=Delivery.State.FAILED, error=error[:ERROR_LENGTH])
+
+
+def put_back(delivery: Delivery, due_at: datetime, error: str) -> bool:
+    return _end(delivery, due_at=due_at, error=error[:ERROR_LENGTH])
+
+
+def _end(delivery: Delivery, **values: object) -> bool:
+    """False when the lease ran out and another worker claimed the row since: its outcome counts, not ours."""
+    ours = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING, attempts=delivery.attempts)
+    return ours.update(leased_until=None, **values) == 1
+
+
+def prune(now: datetime) -> int:
+    """Drop resolved incidents beyond the retention, with their deliveries; the number of rows."""
+    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
+    return Incident.objects.filter(resolved_at__lt=oldest).delete()[0]

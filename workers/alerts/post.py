@@ -1,0 +1,33 @@
+"""Sends one alert through the outgoing door. One attempt: the outbox repeats what may work later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from api_service.services.errors import UpstreamError
+from api_service.services.upstream import Patience, Request, Response, door, error_for
+from workers.alerts.channels import ChannelError
+
+# Shorter than the lease of a delivery by far: whoever takes over finds nobody still sending
+PATIENCE = Patience(connect=3.05, read=8.0, deadline=12.0, attempts=1)
+
+
+def post(url: str, *, headers: Mapping[str, str], json: object = None, data: bytes | None = None) -> None:
+    """Returns when the other side has accepted; otherwise a ChannelError with what it said."""
+    try:
+        response = door().call(Request("POST", url, headers, json, data), PATIENCE, _as_it_is)
+    except UpstreamError as error:
+        raise ChannelError(error.message, permanent=error.permanent, retry_after=error.retry_after) from error
+    if (refusal := error_for(response, datetime.now(UTC))) is not None:
+        text = f"{refusal.message}: {_excerpt(response)}".rstrip(": ")
+        raise ChannelError(text, permanent=refusal.permanent, retry_after=refusal.retry_after)
+
+
+def _as_it_is(response: Response) -> Response:
+    return response
+
+
+def _excerpt(response: Response) -> str:
+    """Slack names the cause in a word ("no_service"), Sentry in a sentence; a proxy sends a page."""
+    return " ".join(response.text.split())[:120]
