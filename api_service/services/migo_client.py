@@ -59,7 +59,7 @@ class MigoClient:
             MigoConfig(
                 token=settings.MIGO_TOKEN,
                 base_url=settings.MIGO_BASE_URL,
-                version=settings.MIGO_API_VERSION,
+                version=wire.version_of(settings.MIGO_API_VERSION),
                 connect_timeout=settings.MIGO_CONNECT_TIMEOUT,
                 read_timeout=settings.MIGO_READ_TIMEOUT,
                 deadline=settings.MIGO_DEADLINE,

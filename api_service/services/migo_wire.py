@@ -136,6 +136,13 @@ def _not_offered(what: str) -> UpstreamNotOffered:
     return UpstreamNotOffered(f"APIMIGO v2 documents no such query: {what}")
 
 
+def version_of(text: str) -> Version:
+    if text == "v1" or text == "v2":  # noqa: PLR1714  only a plain comparison narrows the type
+        return text
+    msg = f"MIGO_API_VERSION is v1 or v2, not {text!r}"
+    raise ValueError(msg)
+
+
 def api_root(base_url: str, version: Version) -> str:
     """The address that paths are added to, from a base with or without the version in it."""
     base = base_url.strip().rstrip("/")

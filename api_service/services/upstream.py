@@ -115,7 +115,7 @@ def delay_before_retry(error: Exception, *, attempt: int, left: float, chance: f
     if error.retry_after is not None:
         delay = error.retry_after + 0.1 * chance
     else:
-        delay = min(LONGEST_BACKOFF, 0.2 * 2 ** (attempt - 1)) * (0.5 + chance)
+        delay = min(LONGEST_BACKOFF, 0.2 * 2 ** (attempt - 1)) * (0.5 + chance / 2)
     return delay if delay < left else None
 
 
