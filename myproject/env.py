@@ -55,7 +55,9 @@ def database_config(url: str) -> dict[str, Any]:
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     except ValueError as error:
-        raise ImproperlyConfigured("DATABASE_URL cannot be read. Use postgres://user:password@host:port/name.") from error
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read. Use postgres://user:password@host:port/name."
+        ) from error
     if scheme == "sqlite":
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
@@ -67,7 +69,9 @@ def database_config(url: str) -> dict[str, Any]:
     return config
 
 
-def cache_config(url: str, *, timeout: float = 0.5, connect_timeout: float = 0.5, retry_interval: float = 5.0) -> dict[str, Any]:
+def cache_config(
+    url: str, *, timeout: float = 0.5, connect_timeout: float = 0.5, retry_interval: float = 5.0
+) -> dict[str, Any]:
     """Django's CACHES entry for `locmem://`, `memcached://host:port,host:port` or `redis://host:port/db`."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "locmem":
@@ -114,10 +118,9 @@ def _memcached_node(text: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def secret_parts(url: str) -> list[str]:
-    """The password inside a URL, so that it can be kept out of logs."""
-    password = urlsplit(url).password
-    return [password] if password else []
+def secret_parts(*urls: str) -> list[str]:
+    """The passwords inside URLs, so that they can be kept out of logs."""
+    return [password for url in urls if (password := urlsplit(url).password)]
 
 
 def local_secret(folder: Path, name: str) -> str:

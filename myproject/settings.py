@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, cast
 
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+from marshmallow.validate import OneOf, Range
 
 from api_service.services.redaction import register_secrets
 from myproject.env import Environment, cache_config, database_config, local_secret, secret_parts
@@ -117,7 +118,7 @@ CACHES = {
 
 # --- APIMIGO -----------------------------------------------------------------------------------------
 MIGO_TOKEN: str = env.str("MIGO_TOKEN", "")
-MIGO_API_VERSION: str = env.str("MIGO_API_VERSION", "v1")
+MIGO_API_VERSION = cast(Literal["v1", "v2"], env.str("MIGO_API_VERSION", "v1", validate=OneOf(["v1", "v2"])))
 MIGO_BASE_URL: str = env.str("MIGO_BASE_URL", "") or f"https://api.migo.pe/api/{MIGO_API_VERSION}"
 MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05)
 MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0)
@@ -137,7 +138,7 @@ WARM_LIMIT: int = env.int("WARM_LIMIT", 500)
 WARM_BUDGET: int = env.int("WARM_BUDGET", 200)
 WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3)
 WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7)
-WARM_SHARE: float = env.float("WARM_SHARE", 0.5)
+WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 
 # --- Health ------------------------------------------------------------------------------------------
 HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0)
@@ -150,7 +151,7 @@ SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "")
 SENTRY_DSN: str = env.str("SENTRY_DSN", "")
 SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
 SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0)
-ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es")
+ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
 
 # --- The single-process run ----------------------------------------------------------------------------
@@ -188,7 +189,7 @@ CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 3
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
 # auto: fast when `run_all` plays the sandbox, else standard
-SCHEDULES: str = env.str("SCHEDULES", "auto")
+SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO").upper()
@@ -211,25 +212,11 @@ LOGGING = {
 
 env.check()
 
-
-def _refuse(name: str, value: object, allowed: str) -> None:
-    raise ImproperlyConfigured(f"{name} is {value!r}; use {allowed}. See .env.example.")
-
-
-if MIGO_API_VERSION not in {"v1", "v2"}:
-    _refuse("MIGO_API_VERSION", MIGO_API_VERSION, "v1 or v2")
-if ALERT_LANGUAGE not in {"es", "en"}:
-    _refuse("ALERT_LANGUAGE", ALERT_LANGUAGE, "es or en")
-if SCHEDULES not in {"auto", "standard", "fast"}:
-    _refuse("SCHEDULES", SCHEDULES, "auto, standard or fast")
-if not 0 <= WARM_SHARE <= 1:
-    _refuse("WARM_SHARE", WARM_SHARE, "a share between 0 and 1")
-
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
     *(SECRET_KEY, API_TOKEN, MIGO_TOKEN, SLACK_WEBHOOK_URL, SENTRY_DSN, FLOWER_BASIC_AUTH.partition(":")[2]),
-    *(part for url in (DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND) for part in secret_parts(url)),
+    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND),
 ]
 register_secrets(SECRETS)
 

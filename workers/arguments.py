@@ -1,4 +1,4 @@
-"""Task arguments are checked before anything is done: whoever calls from Flower reads one line that names the argument."""
+"""Task arguments are checked before anything is done: a call from Flower gets one line that names the argument."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def reserve(service: str, purpose: Purpose, queries: int, caps: Caps, now: datet
     The row of users' queries is written first, whatever the purpose: its lock puts all callers in line.
     """
     local = timezone.localtime(now)
-    hour, day = (local.replace(minute=0, second=0, microsecond=0, **more) for more in ({}, {"hour": 0}))
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
     with transaction.atomic():
         entries = {Purpose.USER: 0, purpose: queries}
         rows = [(hour, service, name.value, number) for name, number in entries.items()]

@@ -96,7 +96,8 @@ class APICacheService:
     def read_many(self, keys: Iterable[str]) -> dict[str, CacheRead]:
         """`read` for many keys; every key has an entry."""
         names = {key: self._normalize_key(key) for key in keys}
-        self._verify_once()
+        if not _verified:
+            self._verify_once()
         found, unreachable = self.cache.fetch_many(names.values())
         lost = set(unreachable)
         return {
@@ -109,7 +110,8 @@ class APICacheService:
         life, now = self._ttl(ttl), time()
         names = {self._normalize_key(key): key for key in mapping}
         wrapped = {name: wrap(mapping[key], now, life) for name, key in names.items()}
-        self._verify_once()
+        if not _verified:
+            self._verify_once()
         try:
             failed = self.cache.store_many(wrapped, life)
         except TypeError:
@@ -135,7 +137,8 @@ class APICacheService:
         return MISS if stored is _ABSENT else unwrap(stored)
 
     def _store(self, name: str, value: Any, ttl: float, born_at: float | None = None) -> bool:
-        self._verify_once()
+        if not _verified:
+            self._verify_once()
         try:
             if stored := self.cache.store(name, wrap(value, time(), ttl, born_at), ttl):
                 return stored
@@ -159,7 +162,9 @@ class APICacheService:
 
     # --- RUCs ------------------------------------------------------------------------------------------
 
-    def set_ruc(self, ruc: str, data: Mapping[str, Any], ttl: float | None = None, *, born_at: float | None = None) -> bool:
+    def set_ruc(
+        self, ruc: str, data: Mapping[str, Any], ttl: float | None = None, *, born_at: float | None = None
+    ) -> bool:
         """Keep a RUC's record for `ttl` seconds (1 h); False for a RUC that cannot exist."""
         if not is_valid(ruc):
             logger.warning("not stored: not a valid RUC (11 digits with check digit)")
@@ -269,14 +274,11 @@ class APICacheService:
         return all(node.reachable for node in facts)
 
     def _verify_once(self) -> None:
-        global _verified  # noqa: PLW0603 - once per process is the contract
-        if _verified:
-            return
+        global _verified
         with _verify_lock:
-            if _verified:
-                return
-            _verified = True
-        self._verify_cache_connection()
+            first, _verified = not _verified, True
+        if first:
+            self._verify_cache_connection()
 
 
 def _tipo_cambio_key(fecha: str | date | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection, models
 
@@ -34,7 +34,7 @@ def add(
         f"INSERT INTO {table} ({', '.join(map(column, names))}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608
         f"ON CONFLICT ({', '.join(map(column, keys))}) DO UPDATE SET {', '.join(updates)}"
     )
-    fields = [model._meta.get_field(name) for name in names]
+    fields = [cast("models.Field[Any, Any]", model._meta.get_field(name)) for name in names]
     with connection.cursor() as cursor:
         cursor.executemany(
             sql,

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from api_service.caches.errors import CacheOutage
 from api_service.services import health_rules, inventory, keys
-from api_service.services.backends import Adapter
+from api_service.services.backends import Adapter, Entry
 from api_service.services.backends.base import LOCK_PREFIX
 from api_service.services.durations import short
 from api_service.services.health_rules import Finding, Limits, NodeFacts, Severity, Since
@@ -190,7 +190,7 @@ def _invalid_rucs_text(service: APICacheService, *, anything_up: bool) -> str:
     return f"✅ {len(found.entries)} RUCs"
 
 
-def _by_service(service: APICacheService, entries: Sequence[inventory.Entry]) -> dict[str, ServiceJSON]:
+def _by_service(service: APICacheService, entries: Sequence[Entry]) -> dict[str, ServiceJSON]:
     services: dict[str, ServiceJSON] = {}
     for entry in entries:
         if parts := keys.parse(entry.key.removeprefix(service.wire_prefix)):

@@ -1,4 +1,4 @@
-"""A look-up: cache, then the answer store (free), then the provider (paid). Hit, negative, miss and outage stay apart."""
+"""A look-up: cache, then the answer store (free), then the provider (paid); what the cache said is kept apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from django.conf import settings
 
@@ -108,9 +108,13 @@ def _paid(
 
 
 def keep(
-    cache: APICacheService, service: str, kind: str, fetched: Mapping[str, Answer], lives: Mapping[str, float] | None = None
+    cache: APICacheService,
+    service: str,
+    kind: str,
+    fetched: Mapping[str, Answer],
+    lives: Mapping[str, float] | None = None,
 ) -> None:
-    """Put a provider's answers into store and cache. `lives` are seconds by identifier where the usual one is not meant."""
+    """Put a provider's answers into store and cache. `lives`: seconds by identifier, where the usual is not meant."""
     born = time()
     found = {name: answer.data for name, answer in fetched.items() if not isinstance(answer, NotFound)}
     if found:

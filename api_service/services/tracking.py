@@ -92,7 +92,9 @@ class ReadCounter:
                 return 0
             self._failing = False
             if batch.dropped:
-                logger.warning("%d reads beyond %d identifiers were counted by outcome only", batch.dropped, MAX_IDENTIFIERS)
+                logger.warning(
+                    "%d reads beyond %d identifiers were counted by outcome only", batch.dropped, MAX_IDENTIFIERS
+                )
             return len(batch.reads)
 
     def _log_failure(self, error: Exception) -> None:
@@ -115,13 +117,15 @@ class ReadCounter:
 def write(batch: Batch, now: datetime) -> None:
     """One transaction; `now` names the hour and the day that the counts belong to."""
     hour, day = now.replace(minute=0, second=0, microsecond=0), timezone.localdate(now)
-    reads = [(*identity, day, count, _aware(batch.last_read[identity])) for identity, count in sorted(batch.reads.items())]
-    outcomes = [(hour, service, kind, outcome.value, n) for (service, kind, outcome), n in sorted(batch.outcomes.items())]
+    reads = [
+        (*identity, day, count, _aware(batch.last_read[identity])) for identity, count in sorted(batch.reads.items())
+    ]
+    outcomes = [
+        (hour, service, kind, outcome.value, n) for (service, kind, outcome), n in sorted(batch.outcomes.items())
+    ]
     with transaction.atomic():
         counters.add(LookupHour, ("hour", "service", "kind", "outcome"), "count", outcomes)
-        counters.add(
-            DailyReads, ("service", "kind", "identifier", "day"), "reads", reads, latest=("last_read_at",)
-        )
+        counters.add(DailyReads, ("service", "kind", "identifier", "day"), "reads", reads, latest=("last_read_at",))
         _mark_tracked(batch)
 
 

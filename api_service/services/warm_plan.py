@@ -49,14 +49,12 @@ def plan(
     return Plan(due, dict(skipped))
 
 
-def _reason_to_skip(
-    ruc: str, expires_at: Mapping[str, float], negative: frozenset[str], horizon: float
-) -> str | None:
+def _reason_to_skip(ruc: str, expires_at: Mapping[str, float], negative: frozenset[str], horizon: float) -> str | None:
     if ruc in negative:
         return "known_invalid"
     return "fresh" if expires_at.get(ruc, 0.0) > horizon else None
 
 
 def jittered(life: float, draw: float, share: float = 0.1) -> float:
-    """A life time shortened by up to `share`, by `draw` in [0, 1): what was loaded together must not expire together."""
+    """`life` less up to `share`, by `draw` in [0, 1): what was loaded together must not expire together."""
     return life * (1 - share * draw)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from django.conf import settings
-from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
@@ -21,13 +20,13 @@ TABLE: dict[str, str] = {
 
 def adapter_for(alias: str = "default") -> Adapter:
     """The adapter of a CACHES alias; ImproperlyConfigured for a backend that has none."""
-    config = settings.CACHES[alias]
-    path = TABLE.get(config["BACKEND"])
+    backend = settings.CACHES[alias]["BACKEND"]
+    path = TABLE.get(backend)
     if path is None:
         raise ImproperlyConfigured(
-            f"CACHES[{alias!r}] uses {config['BACKEND']}, which cannot be watched. Use one of: {', '.join(TABLE)}."
+            f"CACHES[{alias!r}] uses {backend}, which cannot be watched. Use one of: {', '.join(TABLE)}."
         )
-    return cast(Adapter, import_string(path)(caches[alias], config))
+    return cast(Adapter, import_string(path)(alias))
 
 
 __all__ = ["TABLE", "Adapter", "Deadline", "Entry", "InventoryError", "adapter_for"]

@@ -57,16 +57,16 @@ class Adapter(Protocol):
 
     def nodes(self) -> Sequence[str]: ...
 
-    def probe(self, node: str) -> NodeFacts:
+    def probe(self, node: str, /) -> NodeFacts:
         """set → get → delete of a unique key, and the node's own statistics. Never raises for a dead node."""
 
-    def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
+    def scan(self, node: str, prefix: str, deadline: Deadline, /) -> Iterator[Entry]:
         """Every live key that starts with `prefix` (a wire prefix, "" for all). Raises InventoryError."""
 
-    def remove(self, node: str, keys: Iterable[str]) -> int:
+    def remove(self, node: str, keys: Iterable[str], /) -> int:
         """Delete wire keys on that node, wherever placement would put them; the number that existed."""
 
-    def flush(self, node: str) -> None:
+    def flush(self, node: str, /) -> None:
         """Empty the node. Raises InventoryError."""
 
 
@@ -83,7 +83,7 @@ class Pipe(Protocol):
 
 
 def round_trip(pipe: Pipe) -> float:
-    """Milliseconds of one get within set → get → delete of a unique key. Raises RoundTripFailed or the driver's error."""
+    """Milliseconds of the get in a set → get → delete of a unique key. RoundTripFailed, or the driver's error."""
     key, value = f"{LOCK_PREFIX}probe.{uuid4().hex}", uuid4().hex.encode()
     if not pipe.set(key, value):
         raise RoundTripFailed("the write was refused")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from time import time
-from typing import Any
+from typing import cast
+
+from django.core.cache import caches
 
 from api_service.caches.local import LocalMemoryCache
 from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, RoundTripFailed, error_text, round_trip
@@ -33,20 +35,20 @@ class _Pipe:
 class LocalMemoryAdapter:
     name = "local_memory"
 
-    def __init__(self, cache: LocalMemoryCache, config: dict[str, Any]) -> None:
-        self._cache = cache
+    def __init__(self, alias: str) -> None:
+        self._cache = cast("LocalMemoryCache", caches[alias])
 
     def nodes(self) -> Sequence[str]:
         return (NODE,)
 
-    def probe(self, node: str) -> NodeFacts:
+    def probe(self, _node: str) -> NodeFacts:
         try:
             latency = round_trip(_Pipe(self._cache))
         except RoundTripFailed as error:
-            return NodeFacts(node, reachable=False, error=error_text(error))
-        sizes = [size for _key, _expires, size in self._cache.entries()]
+            return NodeFacts(NODE, reachable=False, error=error_text(error))
+        sizes = [entry.size for entry in self._cache.entries()]
         return NodeFacts(
-            node,
+            NODE,
             reachable=True,
             latency_ms=round(latency, 3),
             pid=os.getpid(),
@@ -55,14 +57,14 @@ class LocalMemoryAdapter:
             bytes_used=sum(sizes),
         )
 
-    def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
-        for key, expires_at, size in self._cache.entries():
-            if key.startswith(prefix) and LOCK_PREFIX not in key:
-                yield Entry(key, size, expires_at)
+    def scan(self, _node: str, prefix: str, _deadline: Deadline) -> Iterator[Entry]:
+        for entry in self._cache.entries():
+            if entry.key.startswith(prefix) and LOCK_PREFIX not in entry.key:
+                yield Entry(entry.key, entry.size, entry.expires_at)
 
-    def remove(self, node: str, keys: Iterable[str]) -> int:
+    def remove(self, _node: str, keys: Iterable[str]) -> int:
         start = len(self._cache.make_key(""))
         return sum(self._cache.remove(key[start:]) for key in keys)
 
-    def flush(self, node: str) -> None:
+    def flush(self, _node: str) -> None:
         self._cache.clear()

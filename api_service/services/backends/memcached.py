@@ -16,13 +16,20 @@ from typing import IO, Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
-from django.core.cache.backends.base import BaseCache
+from django.conf import settings
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from api_service.caches.placement import Server, parse_servers
-from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, InventoryError, RoundTripFailed
-from api_service.services.backends.base import error_text, round_trip
+from api_service.services.backends.base import (
+    LOCK_PREFIX,
+    Deadline,
+    Entry,
+    InventoryError,
+    RoundTripFailed,
+    error_text,
+    round_trip,
+)
 from api_service.services.health_rules import NodeFacts
 
 DUMP_LOCK = f"{LOCK_PREFIX}dump"
@@ -54,7 +61,8 @@ class _Pipe:
 class MemcachedAdapter:
     name = "memcached"
 
-    def __init__(self, cache: BaseCache, config: dict[str, Any]) -> None:
+    def __init__(self, alias: str) -> None:
+        config = settings.CACHES[alias]
         options = config.get("OPTIONS", {})
         self._servers: dict[str, Server] = parse_servers(config["LOCATION"])
         self._connect_timeout = float(options.get("connect_timeout", 0.5))
@@ -97,9 +105,7 @@ class MemcachedAdapter:
                 raise InventoryError(node, error_text(error)) from error
 
     def _client(self, node: str) -> Client:
-        return Client(
-            self._servers[node], connect_timeout=self._connect_timeout, timeout=self._timeout, no_delay=True
-        )
+        return Client(self._servers[node], connect_timeout=self._connect_timeout, timeout=self._timeout, no_delay=True)
 
     @contextmanager
     def _dump_lock(self, node: str, deadline: Deadline) -> Iterator[None]:
@@ -136,7 +142,9 @@ class MemcachedAdapter:
 def _raise_if_refused(node: str, tail: bytes) -> None:
     if tail.startswith((b"BUSY", b"CLIENT_ERROR", b"ERROR")):
         said = tail.split(b"\r\n")[0].decode("ascii", "replace")
-        raise InventoryError(node, f"the node says {said!r}: start memcached with -o lru_crawler, version 1.5.6 or later")
+        raise InventoryError(
+            node, f"the node says {said!r}: start memcached with -o lru_crawler, version 1.5.6 or later"
+        )
 
 
 def _connect(server: Server, timeout: float) -> socket.socket:

@@ -9,12 +9,19 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.cache.backends.base import BaseCache
+from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, InventoryError, RoundTripFailed
-from api_service.services.backends.base import error_text, round_trip
+from api_service.services.backends.base import (
+    LOCK_PREFIX,
+    Deadline,
+    Entry,
+    InventoryError,
+    RoundTripFailed,
+    error_text,
+    round_trip,
+)
 from api_service.services.health_rules import NodeFacts
 
 SCAN_COUNT = 1000
@@ -41,7 +48,8 @@ class _Pipe:
 class RedisAdapter:
     name = "redis"
 
-    def __init__(self, cache: BaseCache, config: dict[str, Any]) -> None:
+    def __init__(self, alias: str) -> None:
+        config = settings.CACHES[alias]
         location = config["LOCATION"]
         urls = [location] if isinstance(location, str) else list(location)
         options = config.get("OPTIONS", {})
