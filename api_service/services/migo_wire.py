@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from urllib.parse import quote, urlencode, urlsplit
 
 from api_service.services import ruc as numbers
@@ -137,9 +137,11 @@ def _not_offered(what: str) -> UpstreamNotOffered:
 
 
 def version_of(text: str) -> Version:
-    if text == "v1" or text == "v2":  # noqa: PLR1714  only a plain comparison narrows the type
-        return text
-    msg = f"MIGO_API_VERSION is v1 or v2, not {text!r}"
+    versions: tuple[Version, ...] = get_args(Version)
+    for version in versions:
+        if version == text:
+            return version
+    msg = f"MIGO_API_VERSION is {' or '.join(versions)}, not {text!r}"
     raise ValueError(msg)
 
 

@@ -1,0 +1,162 @@
+"""Many RUCs at once: collections in version one, single calls side by side in version two."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from stdnum.pe.ruc import calc_check_digit
+
+from api_service.sandbox import data
+from api_service.services.errors import (
+    UpstreamAuthRefused,
+    UpstreamError,
+    UpstreamNotAsked,
+    UpstreamServerError,
+    UpstreamTimeout,
+)
+from api_service.services.migo_client import MigoClient
+from api_service.services.migo_wire import Version
+from api_service.services.providers import Found, NotFound
+from tests.integration.upstream.conftest import ClientOf
+from tests.integration.upstream.test_migo_client import Ledger
+from tests.sandbox_fixture import RunningSandbox
+
+
+def rucs(count: int) -> list[str]:
+    bodies = [f"20{51_000_000 + 7 * index:08d}" for index in range(count)]
+    return [body + calc_check_digit(body) for body in bodies]
+
+
+def errors(results: Sequence[object]) -> list[UpstreamError]:
+    return [result for result in results if isinstance(result, UpstreamError)]
+
+
+def test_each_ruc_gets_its_own_answer_in_the_order_asked(client: MigoClient, sandbox: RunningSandbox) -> None:
+    sandbox.switch(unknown_share=0.3)
+    asked = rucs(60)
+    results = client.fetch_many("ruc", asked)
+    assert list(results) == asked
+    for ruc, answer in results.items():
+        expected = NotFound("NO_EXISTE_SUNAT") if data.is_unknown(ruc, 0.3) else ruc
+        assert expected == (answer.data["ruc"] if isinstance(answer, Found) else answer)
+    assert len({type(answer) for answer in results.values()}) == 2
+
+
+def test_duplicates_are_asked_once_and_malformed_ones_never(client: MigoClient, sandbox: RunningSandbox) -> None:
+    ledger = Ledger()
+    results = client.fetch_many("ruc", ["20100038146", "20123456789", "20100038146", "x"], spend=ledger)
+    assert list(results) == ["20100038146", "20123456789", "x"]
+    assert results["20123456789"] == results["x"] == NotFound("FORMATO_INVALIDO")
+    assert (sandbox.billed, ledger.calls) == (1, [(1, False)])
+
+
+def test_nothing_to_ask_is_no_request(client: MigoClient, sandbox: RunningSandbox) -> None:
+    assert client.fetch_many("ruc", []) == {}
+    assert sandbox.log == []
+
+
+def test_version_one_asks_for_a_hundred_at_a_time(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    ledger = Ledger()
+    assert len(client_of("v1").fetch_many("ruc", rucs(250), spend=ledger)) == 250
+    assert [entry["billed"] for entry in sandbox.log] == [100, 100, 50]
+    assert ledger.calls == [(100, False), (100, False), (50, False)]
+
+
+def test_version_two_asks_side_by_side_but_for_no_more_than_eight(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    sandbox.switch(latency=0.1)
+    ledger = Ledger()
+    started = time.monotonic()
+    assert errors(list(client_of("v2").fetch_many("ruc", rucs(24), spend=ledger).values())) == []
+    assert time.monotonic() - started < 24 * 0.1 * 0.7
+    assert 2 <= sandbox.state["most_in_flight"] <= 8
+    assert sum(queries for queries, _ in ledger.calls) == sandbox.billed == 24
+
+
+@pytest.mark.parametrize("faults", [["500"] * 3, ["html", "broken_json", "timeout"], ["429:60"], ["refused:Plan"]])
+def test_one_failed_chunk_of_three_takes_only_its_own_with_it(
+    client_of: ClientOf, sandbox: RunningSandbox, faults: list[str]
+) -> None:
+    sandbox.switch(script=["ok", *faults])
+    asked = rucs(300)
+    results = client_of("v1").fetch_many("ruc", asked)
+    assert [isinstance(results[ruc], UpstreamError) for ruc in asked] == [False] * 100 + [True] * 100 + [False] * 100
+
+
+def test_one_failed_ruc_of_version_two_takes_no_other_with_it(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    sandbox.switch(script=["ok", "ok", "refused:Plan vencido"])
+    results = client_of("v2").fetch_many("ruc", rucs(12))
+    assert len(errors(list(results.values()))) == 1
+    assert len(sandbox.log) == 12
+
+
+def test_only_what_failed_is_asked_again_and_paid_again(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    sandbox.switch(script=["500", "ok", "429:1", *["ok"] * 5])
+    ledger = Ledger()
+    started = time.monotonic()
+    results = client_of("v2").fetch_many("ruc", rucs(8), spend=ledger)
+    assert errors(list(results.values())) == []
+    assert ledger.calls == [(8, False), (2, True)]
+    assert time.monotonic() - started >= 1.0
+
+
+def test_a_collection_is_retried_whole(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    sandbox.switch(script=["broken_json", "ok"])
+    ledger = Ledger()
+    results = client_of("v1").fetch_many("ruc", rucs(10), spend=ledger)
+    assert errors(list(results.values())) == []
+    assert ledger.calls == [(10, False), (10, True)]
+
+
+def test_a_refused_token_stops_the_rest(client: MigoClient, sandbox: RunningSandbox) -> None:
+    sandbox.switch(script=["401"] * 8)
+    results = client.fetch_many("ruc", rucs(300))
+    assert {type(result) for result in results.values()} == {UpstreamAuthRefused}
+    assert len(results) == 300
+    assert len(sandbox.log) <= 8
+
+
+def test_two_failed_chunks_in_a_row_stop_the_rest(client_of: ClientOf, sandbox: RunningSandbox) -> None:
+    sandbox.switch(error_rate=1.0)
+    results = client_of("v1", attempts=2).fetch_many("ruc", rucs(500))
+    assert {type(result) for result in results.values()} == {UpstreamServerError}
+    assert len(sandbox.log) == 4
+
+
+def test_a_silent_service_is_left_after_two_deadlines_however_many_were_asked_for(
+    client_of: ClientOf, version: Version, sandbox: RunningSandbox
+) -> None:
+    sandbox.switch(timeout_rate=1.0)
+    started = time.monotonic()
+    results = client_of(version, deadline=0.5).fetch_many("ruc", rucs(1000))
+    assert time.monotonic() - started < 3.0
+    assert {type(result) for result in results.values()} == {UpstreamTimeout}
+
+
+def test_a_limit_reached_before_the_first_call_passes_untouched(client: MigoClient, sandbox: RunningSandbox) -> None:
+    with pytest.raises(PermissionError, match="spent"):
+        client.fetch_many("ruc", rucs(20), spend=Ledger(forbid=1))
+    assert sandbox.log == []
+
+
+def test_a_limit_reached_half_way_keeps_what_was_paid_for(client: MigoClient, sandbox: RunningSandbox) -> None:
+    results = client.fetch_many("ruc", rucs(250), spend=Ledger(forbid=2))
+    left = errors(list(results.values()))
+    assert len(results) == 250
+    assert len(left) == 250 - sandbox.billed > 0
+    assert {type(error) for error in left} == {UpstreamNotAsked}
+    assert isinstance(left[0].__cause__, PermissionError)
+
+
+def test_a_limit_that_forbids_a_retry_keeps_the_answers_of_the_first_round(
+    client_of: ClientOf, sandbox: RunningSandbox
+) -> None:
+    sandbox.switch(script=["500", *["ok"] * 7])
+    results = client_of("v2").fetch_many("ruc", rucs(8), spend=Ledger(forbid=2))
+    assert len(errors(list(results.values()))) == 1
+    assert len(sandbox.log) == 8
+
+
+def test_other_kinds_are_asked_one_by_one_in_both_versions(client: MigoClient, sandbox: RunningSandbox) -> None:
+    results = client.fetch_many("dni", ["12345678", "87654321", "1"])
+    assert [type(result) for result in results.values()] == [Found, Found, NotFound]
+    assert len(sandbox.log) == 2
