@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from pymemcache.client.base import normalize_server_spec
@@ -52,8 +51,7 @@ class Placement:
     def __init__(self, nodes: Sequence[str]) -> None:
         self.nodes = tuple(dict.fromkeys(nodes))
         self._only = self.nodes[0] if len(self.nodes) == 1 else None
-        # pymemcache's signatures are not typed
-        self._ring: Any = RendezvousHash(nodes=list(self.nodes), hash_function=_score)  # type: ignore[no-untyped-call]
+        self._ring = RendezvousHash(nodes=list(self.nodes), hash_function=_score)
 
     def node_for(self, wire_key: str) -> str:
         """The node of a full key (prefix and version included)."""

@@ -27,8 +27,10 @@ _BULK = 65536
 _BATCH = 1000
 
 
-class NodeClient(Client):
+class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
     """Keys are bytes that the cache backend has validated."""
+
+    sock: socket.socket | None
 
     def __init__(self, server: Server, *, connect_timeout: float, timeout: float, no_delay: bool) -> None:
         super().__init__(

@@ -80,7 +80,7 @@ def test_going_down_and_coming_back_are_one_line_each(caplog: pytest.LogCaptureF
 
 
 def test_an_outage_names_node_and_cause_and_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(NodeUnavailable("cache:11211", "TimeoutError: timed out")))
-    assert isinstance(error, CacheOutage)
+    error: NodeUnavailable = pickle.loads(pickle.dumps(NodeUnavailable("cache:11211", "TimeoutError: timed out")))
+    assert issubclass(NodeUnavailable, CacheOutage)
     assert (error.node, error.cause) == ("cache:11211", "TimeoutError: timed out")
     assert str(error) == "cache node cache:11211 is unavailable: TimeoutError: timed out"

@@ -33,7 +33,8 @@ def test_a_single_node_has_every_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["cache:11211,[::1]:11212", "cache ; unix:/run/m.sock", ["cache", "[::1]:11212"], " cache:11211 , [::1]:11212,"]
+    "location",
+    ["cache:11211,[::1]:11212", "cache ; unix:/run/m.sock", ["cache", "[::1]:11212"], " cache:11211 , [::1]:11212,"],
 )
 def test_a_location_is_a_list_or_a_text(location: str | list[str]) -> None:
     names = list(parse_servers(location))

@@ -49,7 +49,9 @@ ALTERED = [
 
 
 @pytest.mark.parametrize("value", ALTERED, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"data": [1, (None, value)]}], ids=["bare", "deep"])
+@pytest.mark.parametrize(
+    "wrap", [lambda value: value, lambda value: {"data": [1, (None, value)]}], ids=["bare", "deep"]
+)
 def test_a_value_that_json_would_change_is_refused_by_the_name_of_its_key(value: Any, wrap: Any) -> None:
     with pytest.raises(TypeError, match="cache key 'migo:ruc_20100038146' is not JSON"):
         dumps(wrap(value), "migo:ruc_20100038146")

@@ -1,0 +1,160 @@
+"""One suite, three backends: what a caller may rely on wherever the answers are kept."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.cache.backends.base import InvalidCacheKey
+
+from api_service.caches.fail_open import FailOpenCache
+from api_service.caches.local import LocalMemoryCache
+from api_service.caches.protocol import ReportsNodes, StrictCache
+from tests.integration.caches.building import memcached_cache, redis_cache
+from tests.waiting import wait_until
+
+RECORD = {"success": True, "ruc": "20100038146", "deuda": 1.5, "lote": None, "rubros": ["Ñ", 2, {"x": []}]}
+Backend = FailOpenCache | LocalMemoryCache
+
+
+@pytest.fixture(params=["memcached", "memcached_cluster", "redis", "local_memory"])
+def cache(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    match request.param:
+        case "memcached":
+            yield memcached_cache(request.getfixturevalue("memcached"))
+        case "memcached_cluster":
+            yield memcached_cache(*request.getfixturevalue("memcached_cluster"))
+        case "redis":
+            yield redis_cache(request.getfixturevalue("redis_server"))
+        case _:
+            local = LocalMemoryCache(uuid4().hex, {})
+            yield local
+            local.clear()
+
+
+def test_every_backend_has_the_strict_methods_and_reports_its_nodes(cache: Backend) -> None:
+    assert isinstance(cache, StrictCache)
+    assert isinstance(cache, ReportsNodes)
+    assert all(report.errors == 0 for report in cache.node_errors().values())
+
+
+def test_a_stored_record_comes_back_equal_and_is_the_callers_own(cache: Backend) -> None:
+    assert cache.store("ruc", RECORD, 60) is True
+    cache.fetch("ruc")["ruc"] = "changed"
+    assert cache.fetch("ruc") == RECORD
+    assert cache.get("ruc") == RECORD
+
+
+def test_a_miss_is_the_default_and_a_stored_none_is_a_hit(cache: Backend) -> None:
+    assert cache.fetch("absent", "default") == "default"
+    cache.store("none", None, 60)
+    assert cache.fetch("none", "default") is None
+    assert "none" in cache
+    assert "absent" not in cache
+
+
+def test_both_apis_refuse_what_is_not_json_and_name_the_key(cache: Backend) -> None:
+    cache.store("when", "old", 60)
+    for write in (cache.store, cache.add_strict, cache.set, cache.add):
+        with pytest.raises(TypeError, match="'when' is not JSON"):
+            write("when", datetime(2026, 1, 28, tzinfo=UTC), 60)
+    with pytest.raises(TypeError, match="'when' is not JSON"):
+        cache.store_many({"fine": 1, "when": b"bytes"}, 60)
+    assert cache.fetch("when") == "old"
+    assert cache.fetch("fine") is None
+
+
+def test_remove_says_whether_there_was_something(cache: Backend) -> None:
+    cache.store("a", 1, 60)
+    assert [cache.remove("a"), cache.remove("a"), cache.delete("a")] == [True, False, False]
+    assert cache.fetch("a") is None
+
+
+def test_add_takes_a_free_key_only(cache: Backend) -> None:
+    assert cache.add_strict("a", "first", 60) is True
+    assert cache.add_strict("a", "second", 60) is False
+    assert cache.fetch("a") == "first"
+
+
+def test_a_value_lives_as_long_as_it_should(cache: Backend) -> None:
+    cache.store_many({"short": 1, "touched": 1}, 1)
+    cache.store("long", 1, 60 * 60 * 24 * 365)
+    cache.store("for_ever", 1, None)
+    assert cache.touch("touched", 60) is True
+    assert cache.touch("absent", 60) is False
+    wait_until(lambda: cache.fetch("short") is None, message="the end of a life time of a second")
+    assert cache.fetch_many(["touched", "long", "for_ever"]) == ({"touched": 1, "long": 1, "for_ever": 1}, [])
+
+
+@pytest.mark.parametrize("timeout", [0, -5])
+def test_a_life_time_that_is_over_removes_the_key(cache: Backend, timeout: int) -> None:
+    for store in (cache.store, cache.set):
+        cache.store("a", "old", 60)
+        store("a", "new", timeout)
+        assert cache.fetch("a") is None
+    cache.store("b", "old", 60)
+    cache.store_many({"b": "new"}, timeout)
+    assert cache.fetch("b") is None
+
+
+def test_counting_is_exact_and_keeps_the_life_time(cache: Backend) -> None:
+    cache.store("n", 9, 60)
+    assert [cache.incr("n"), cache.incr("n", 90), cache.decr("n", 95)] == [10, 100, 5]
+    assert cache.fetch("n") == 5
+    with pytest.raises(ValueError, match="not found"):
+        cache.incr("absent")
+    cache.store("text", "nine", 60)
+    with pytest.raises(TypeError, match="whole number"):
+        cache.incr("text")
+
+
+def test_many_keys_are_written_read_and_removed_at_once(cache: Backend) -> None:
+    data: dict[str, Any] = {f"k{number}": {"number": number} for number in range(2_500)}
+    assert cache.store_many(data, 60) == []
+    assert cache.fetch_many([*data, "absent"]) == (data, [])
+    assert cache.get_many(["k1", "absent"]) == {"k1": {"number": 1}}
+    cache.delete_many(data)
+    assert cache.fetch_many(data) == ({}, [])
+    assert cache.fetch_many([]) == ({}, [])
+    assert cache.store_many({}, 60) == []
+
+
+def test_versions_are_apart(cache: Backend) -> None:
+    cache.store("a", 1, 60)
+    cache.store("a", 2, 60, version=2)
+    assert (cache.fetch("a"), cache.fetch("a", version=2)) == (1, 2)
+    assert cache.fetch_many(["a"], version=2) == ({"a": 2}, [])
+
+
+def test_large_values_and_awkward_texts_come_back_whole(cache: Backend) -> None:
+    values = {"large": "x" * 900_000, "end": "END\r\nVALUE a 74 1\r\n", "empty": "", "deep": [[[[]]]]}
+    assert cache.store_many(values, 60) == []
+    assert cache.fetch_many(values) == (values, [])
+    assert {key: cache.fetch(key) for key in values} == values
+
+
+def test_clear_leaves_nothing(cache: Backend) -> None:
+    cache.store_many({f"k{number}": number for number in range(50)}, 60)
+    cache.clear()
+    assert cache.fetch_many([f"k{number}" for number in range(50)]) == ({}, [])
+
+
+def test_get_or_set_computes_once(cache: Backend) -> None:
+    calls: list[str] = []
+
+    def compute() -> str:
+        calls.append("called")
+        return "computed"
+
+    assert [cache.get_or_set("a", compute, 60) for _ in range(3)] == ["computed"] * 3
+    assert calls == ["called"]
+
+
+@pytest.mark.parametrize("key", ["two words", "line\n", "x" * 250, "ñ" * 130, "\x7f"])
+def test_memcached_refuses_keys_that_the_protocol_cannot_carry(request: pytest.FixtureRequest, key: str) -> None:
+    cache = memcached_cache(request.getfixturevalue("memcached"))
+    for read in (cache.fetch, cache.get, cache.remove):
+        with pytest.raises(InvalidCacheKey):
+            read(key)
+    assert next(iter(cache.node_errors().values())).errors == 0
