@@ -48,6 +48,8 @@ def make_environment() -> None:
         SECRET_KEY=SECRET_KEY,
         DATA_DIR=str(data),
         DATABASE_URL=inherited_database or _database_url(data),
+        # Read counts are written when a test says so, not by a thread amid another test
+        READ_FLUSH_SECONDS="0",
     )
 
 

@@ -1,0 +1,100 @@
+"""Many threads, many processes: no lost answer, no false miss, bounded connections."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+from api_service.services.cache_service import APICacheService
+from api_service.services.outcomes import Outcome
+from tests.conftest import UseCacheUrl
+from tests.rucs import record, valid_rucs
+from tests.servers import Memcached, Redis
+
+THREADS = 32
+READS = 200
+PROCESSES = 16
+PER_PROCESS = 1000
+
+ADDER = """
+import sys, django
+django.setup()
+from api_service.services.cache_service import APICacheService
+from tests.rucs import valid_rucs
+service, number = APICacheService(), int(sys.argv[1])
+rucs = valid_rucs({per_process}, start=number * {per_process})
+sys.stdin.readline()  # all processes begin together
+sys.exit(not all(service.add_invalid_ruc(ruc) for ruc in rucs))
+"""
+
+
+def test_thirty_two_threads_lose_no_answer_and_meet_no_false_miss(
+    own_memcached: Memcached, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(f"memcached://{own_memcached.address}")
+    service = APICacheService()
+    rucs = valid_rucs(500)
+    start = Barrier(THREADS)
+
+    def work(thread: int) -> list[Outcome]:
+        own = rucs[thread::THREADS]
+        start.wait()
+        stored = [service.set_ruc(ruc, record(ruc)) for ruc in own]
+        reads = [service.read_ruc(own[i % len(own)]) for i in range(READS)]
+        assert all(stored)
+        assert [read.value for read in reads] == [record(own[i % len(own)]) for i in range(READS)]
+        return [read.outcome for read in reads]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        outcomes = [outcome for result in pool.map(work, range(THREADS)) for outcome in result]
+        connections = int(own_memcached.stats()["curr_connections"])
+
+    assert outcomes == [Outcome.HIT] * (THREADS * READS)
+    # One a thread, and a few for the probes
+    assert connections <= THREADS + 5
+
+
+def test_sixteen_processes_adding_invalid_rucs_at_once_lose_none(
+    own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+) -> None:
+    url = f"memcached://{','.join(node.address for node in own_cluster)}"
+
+    _add_from_many_processes(url)
+
+    use_cache_url(url)
+    assert len(APICacheService().get_all_invalid_rucs()) == PROCESSES * PER_PROCESS
+    assert APICacheService().get_cache_stats()["invalid_rucs"]["total_count"] == PROCESSES * PER_PROCESS
+
+
+def test_redis_loses_none_either(own_redis: Redis, use_cache_url: UseCacheUrl) -> None:
+    url = f"redis://{own_redis.address}/0"
+
+    _add_from_many_processes(url)
+
+    use_cache_url(url)
+    assert len(APICacheService().get_all_invalid_rucs()) == PROCESSES * PER_PROCESS
+
+
+def _add_from_many_processes(url: str) -> None:
+    code = ADDER.format(per_process=PER_PROCESS)
+    root = Path(__file__).resolve().parents[3]
+    adders = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(number)],
+            env={**os.environ, "CACHE_URL": url, "LOG_LEVEL": "ERROR"},
+            cwd=root,
+            stdin=subprocess.PIPE,
+        )
+        for number in range(PROCESSES)
+    ]
+    for adder in adders:
+        assert adder.stdin is not None
+        adder.stdin.write(b"\n")
+        adder.stdin.flush()
+    codes = [adder.wait(timeout=100) for adder in adders]
+    for adder in adders:
+        assert adder.stdin is not None
+        adder.stdin.close()
+    assert codes == [0] * PROCESSES
