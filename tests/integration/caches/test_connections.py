@@ -123,12 +123,15 @@ def test_a_signal_handler_may_use_the_cache_in_the_middle_of_an_exchange(
 ) -> None:
     cache.store_many({"a": "of a", "b": "of b"}, 60)
 
-    def with_handler(client: NodeClient, key: bytes) -> Stored | None:
+    def with_handler(client: NodeClient, key: bytes) -> bytes:
+        sock = client._connected()
+        sock.sendall(b"get " + key + b"\r\n")
         assert cache.fetch("b") == "of b"
         assert cache.fetch("absent", "a miss") == "a miss"
-        return client.fetch_one(key)
+        return sock.recv(100)
 
-    assert only_node(cache).call(with_handler, cache.make_key("a").encode()) == (b"74", b'"of a"')
+    key = cache.make_key("a").encode()
+    assert only_node(cache).call(with_handler, key) == b'VALUE %b 74 6\r\n"of a"\r\nEND\r\n' % key
     wait_until(lambda: connections(own_memcached) == 1, message="the handler's own connection closed")
 
 
@@ -166,6 +169,26 @@ def _in_child(work: Callable[[], object], writing: int) -> NoReturn:
         code = 0
     finally:
         os._exit(code)
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(own_memcached: Memcached, cache: MemcachedCache) -> None:
+    cache.store("a", 1, 60)
+
+    def local_port() -> int:
+        cache.fetch("a")
+        return only_node(cache).call(lambda client: int(client._connected().getsockname()[1]))
+
+    own = local_port()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _in_child(local_port, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert int(pipe.read()) != own
+    assert os.waitpid(child, 0)[1] == 0
+    # the child's end took nothing of the parent's with it
+    assert local_port() == own
 
 
 def test_a_child_forked_while_a_node_was_down_asks_for_itself(own_memcached: Memcached, cache: MemcachedCache) -> None:
