@@ -32,6 +32,7 @@ class SandboxServer:
         )
         self.port = int(self._server.effective_port)
         self._stopping = threading.Event()
+        self._serving = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -46,6 +47,7 @@ class SandboxServer:
 
     def serve_forever(self) -> None:
         """Until `stop`. Waitress' own loop would go on as long as one client keeps its connection open."""
+        self._serving = True
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
@@ -55,14 +57,16 @@ class SandboxServer:
             wasyncore.close_all(self._sockets)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ends the waiting of those that a fault holds, then the server."""
+        """Ends the waiting of those that a fault holds, then the server. Safe in a signal handler."""
         self._stopping.set()
         self.sandbox.state.release.set()
-        if self._thread is None:
-            self._server.close()
+        if self._thread is None and not self._serving:
+            self._server.task_dispatcher.shutdown()
+            wasyncore.close_all(self._sockets)
             return
         self._server.pull_trigger()
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
 
 def serve(host: str, port: int, *, switches: Switches | None = None, token: str = "") -> None:

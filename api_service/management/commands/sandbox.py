@@ -1,5 +1,6 @@
 """An APIMIGO for demonstrations and tests: `manage.py sandbox --port 8899 --latency 0.3 --error-rate 0.1`."""
 
+import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -40,10 +41,10 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Change it while it runs: POST {server.url}/_sandbox/switches; see GET /_sandbox/state, /log"
         )
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            self.stdout.write("Stopped.")
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, lambda *_: server.stop())
+        server.serve_forever()
+        self.stdout.write("Stopped.")
 
     def _server(self, options: dict[str, Any]) -> SandboxServer:
         names = ("latency", "error_rate", "timeout_rate", "broken_json_rate", "html_error_rate", "unknown_share")
