@@ -36,7 +36,7 @@ def init_sentry(dsn: str, *, environment: str, traces_sample_rate: float) -> Non
         integrations=[DjangoIntegration(), CeleryIntegration(monitor_beat_tasks=True)],
         # What is watched is written here, and does not change with the packages installed
         auto_enabling_integrations=False,
-        event_scrubber=EventScrubber(denylist=DENYLIST, pii_denylist=DEFAULT_PII_DENYLIST, recursive=True),
+        event_scrubber=EventScrubber(denylist=[*DENYLIST], pii_denylist=[*DEFAULT_PII_DENYLIST], recursive=True),
         before_send=_event_without_secrets,
         before_send_transaction=_event_without_secrets,
         before_breadcrumb=_breadcrumb_without_secrets,
