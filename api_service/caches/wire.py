@@ -7,7 +7,7 @@ framed in this module; all other commands are pymemcache's own.
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pymemcache.client.base import Client
 from pymemcache.exceptions import (
@@ -25,6 +25,8 @@ _ONE = 4096
 _BULK = 65536
 # replies wait in the socket's buffer while we still send: a batch must fit on both sides
 _BATCH = 1000
+# the time-out is for a whole batch, not for each of its items
+_BATCH_BYTES = 1_000_000
 
 
 class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
@@ -142,8 +144,7 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
     def store_items(self, command: bytes, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int) -> list[bool]:
         """Send `set` or `add` for every (key, data); True where the server stored it."""
         stored: list[bool] = []
-        for at in range(0, len(items), _BATCH):
-            batch = items[at : at + _BATCH]
+        for batch in _batches(items):
             lines = [
                 b"%b %b %d %d %d\r\n%b\r\n" % (command, key, flags, expire, len(data), data) for key, data in batch
             ]
@@ -174,6 +175,17 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
         if not data:
             raise MemcacheUnexpectedCloseError
         return data
+
+
+def _batches(items: Sequence[tuple[bytes, bytes]]) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+    first, size = 0, 0
+    for position, (_key, data) in enumerate(items):
+        if position > first and (position - first == _BATCH or size + len(data) > _BATCH_BYTES):
+            yield items[first:position]
+            first, size = position, 0
+        size += len(data)
+    if items:
+        yield items[first:]
 
 
 def _value_line(line: bytes, asked: bytes) -> tuple[bytes, int]:

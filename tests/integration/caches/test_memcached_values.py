@@ -70,3 +70,10 @@ def test_a_host_name_reaches_the_address_that_listens(memcached: Memcached) -> N
     assert cache.store("a", 1, 60) is True
     assert cache.fetch("a") == 1
     cache.disconnect()
+
+
+def test_a_batch_of_large_values_is_not_one_time_out(memcached: Memcached) -> None:
+    cache = memcached_cache(memcached, timeout=0.5)
+    data = {f"k{number}": "x" * 50_000 for number in range(600)}
+    assert cache.store_many(data, 60) == []
+    assert cache.fetch_many(list(data)[:500]) == (dict(list(data.items())[:500]), [])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymemcache.exceptions import MemcacheError
 
-from api_service.caches.wire import NodeClient
+from api_service.caches.wire import NodeClient, _batches
 
 ONE = b'VALUE a 74 12\r\n"END\r\nVALUE"\r\nEND\r\n'
 TWO = b'VALUE a 74 12\r\n"END\r\nVALUE"\r\nVALUE b 74 1\r\n7\r\nEND\r\n'
@@ -96,3 +96,11 @@ def test_a_server_that_hangs_up_in_the_middle_is_an_error(peer: Peer) -> None:
     peer.sock.shutdown(socket.SHUT_WR)
     with pytest.raises(MemcacheError):
         peer.client.fetch_one(b"a")
+
+
+def test_batches_are_bounded_by_items_and_by_bytes() -> None:
+    small = [(b"%d" % number, b"1") for number in range(2_500)]
+    assert [len(batch) for batch in _batches(small)] == [1_000, 1_000, 500]
+    large = [(b"a", b"x" * 600_000), (b"b", b"x" * 600_000), (b"c", b"x" * 2_000_000), (b"d", b"x")]
+    assert [len(batch) for batch in _batches(large)] == [1, 1, 1, 1]
+    assert list(_batches([])) == []
