@@ -1,0 +1,24 @@
+"""The admin: every table to look at, the periodic tasks to start by hand.
+
+Rows that the machine keeps are read-only. What an operator may do, and the permission it needs:
+
+* start a task ("Check now", "Track now", "Warm now"): `add` on the table that the run writes its row into;
+* try an alert again: `change` on deliveries;
+* release the lock of a run that died: `change` on run locks.
+"""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import alerts, health, keys, runs
+
+__all__ = ["alerts", "health", "keys", "runs"]
+
+admin.site.site_header = _("Cache operations")
+admin.site.site_title = _("Cache operations")
+admin.site.index_title = _("Overview")
+# There is no public site behind the admin
+admin.site.site_url = None
+admin.site.index_template = "api_service/admin/index.html"

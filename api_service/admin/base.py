@@ -1,0 +1,90 @@
+"""What all tables of the service have in common: they are read, page by page, and never counted to the end."""
+
+# ruff: noqa: ARG002 - the signatures are Django's
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+M = TypeVar("M", bound=Model)
+P = TypeVar("P", bound=Model)
+
+if TYPE_CHECKING:
+
+    class _ModelAdmin(admin.ModelAdmin[M], Generic[M]): ...
+
+    class _TabularInline(admin.TabularInline[M, P], Generic[M, P]): ...
+
+    BasePaginator = Paginator[Any]
+else:
+    # Django's own classes take no type arguments at run time
+
+    class _ModelAdmin(admin.ModelAdmin, Generic[M]): ...
+
+    class _TabularInline(admin.TabularInline, Generic[M, P]): ...
+
+    BasePaginator = Paginator
+
+
+class BoundedPaginator(BasePaginator):
+    """Counts to `LIMIT` and no further: an exact count of a million rows costs more than the page itself."""
+
+    LIMIT = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return min(self._found, self.LIMIT)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are more rows than the pages show."""
+        return self._found > self.LIMIT
+
+    @cached_property
+    def _found(self) -> int:
+        rows = cast("QuerySet[Any]", self.object_list)
+        return rows.order_by()[: self.LIMIT + 1].count()
+
+
+class ReadOnly:
+    """Mix-in: who has the view permission sees the rows, nobody writes them here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class TableAdmin(ReadOnly, _ModelAdmin[M]):
+    """A machine-kept table."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 50
+    # A click on a column without an index would sort the whole table
+    sortable_by = ()
+
+    class Media:
+        css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}
+
+
+class RowsInline(ReadOnly, _TabularInline[M, P]):
+    """Rows that belong to the one on the page."""
+
+    extra = 0
+    can_delete = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        return tuple(self.fields or ())

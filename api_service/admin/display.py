@@ -1,0 +1,116 @@
+"""Values as people read them. Pure but for translation: `now` is an argument, nothing is queried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+from django.utils.translation import gettext as _
+
+NOTHING = "–"
+
+
+class Tone(StrEnum):
+    """The colour beside a word; the word alone says the same."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+    QUIET = "quiet"
+    BUSY = "busy"
+
+
+TONES = {
+    "healthy": Tone.GOOD,
+    "warning": Tone.WARNING,
+    "unhealthy": Tone.BAD,
+    "done": Tone.GOOD,
+    "running": Tone.BUSY,
+    "failed": Tone.BAD,
+    "active": Tone.GOOD,
+    "expired": Tone.QUIET,
+    "removed": Tone.QUIET,
+    "unknown": Tone.WARNING,
+    "pending": Tone.BUSY,
+    "sent": Tone.GOOD,
+    "hit": Tone.GOOD,
+    "stale": Tone.WARNING,
+    "negative": Tone.QUIET,
+    "miss": Tone.QUIET,
+    "outage": Tone.BAD,
+}
+
+
+def badge(value: str, word: object) -> SafeString:
+    """`word` in the colour of the stored `value`."""
+    return toned(TONES.get(value, Tone.QUIET), word)
+
+
+def toned(tone: Tone, word: object) -> SafeString:
+    return format_html('<span class="cw-badge cw-{}">{}</span>', tone.value, word)
+
+
+def size(number: int | None) -> str:
+    return NOTHING if number is None else filesizeformat(number)
+
+
+def number(value: float | None, unit: str = "", decimals: int | None = None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{number_format(value, decimals, use_l10n=True, force_grouping=True)}{unit}"
+
+
+def share(part: float | None, whole: float | None) -> str:
+    return NOTHING if part is None or not whole else number(100 * part / whole, " %", 0 if part == whole else 1)
+
+
+def age(moment: datetime | None, now: datetime) -> SafeString | str:
+    """`hace 3 minutos`, the exact time on hover."""
+    if moment is None:
+        return NOTHING
+    if moment > now:
+        return _dated(moment, _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)})
+    recent = now - moment < timedelta(minutes=1)
+    return _dated(moment, _("just now") if recent else _("%(time)s ago") % {"time": timesince(moment, now, depth=1)})
+
+
+def _dated(moment: datetime, words: str) -> SafeString:
+    exact = date_format(timezone.localtime(moment), "DATETIME_FORMAT")
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, words)
+
+
+def period(start: datetime, end: datetime | None) -> str:
+    """How long something took or lasted."""
+    if end is None:
+        return NOTHING
+    seconds = (end - start).total_seconds()
+    return number(seconds, " s", 1) if seconds < 60 else timesince(start, end, depth=2)
+
+
+def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeString | str:
+    """A small table; a dash when there is no row."""
+    body = [format_html("<tr>{}</tr>", _cells("td", row)) for row in rows]
+    if not body:
+        return NOTHING
+    return format_html(
+        '<div class="cw-scroll"><table class="cw-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        _cells("th", headings),
+        format_html_join("", "{}", ((row,) for row in body)),
+    )
+
+
+def _cells(tag: str, values: Iterable[object]) -> SafeString:
+    opening, closing = SafeString(f"<{tag}>"), SafeString(f"</{tag}>")
+    return format_html_join("", "{}{}{}", ((opening, value, closing) for value in values))
+
+
+def counts(values: Iterable[tuple[object, int]]) -> SafeString | str:
+    """`already fresh: 12, over the budget: 3`."""
+    return format_html_join(", ", "{}:&nbsp;{}", ((name, number(count)) for name, count in values)) or NOTHING

@@ -1,0 +1,212 @@
+"""Tables of the keys, the reads, the answers and the money."""
+
+# ruff: noqa: ARG002 - the signatures are Django's
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import display, words
+from api_service.admin.base import TableAdmin
+from api_service.admin.filters import ByInventoryNode, ByService, chosen
+from api_service.models import DailyReads, LookupHour, SpendHour, StoredAnswer, TrackedKey
+from api_service.services import providers
+from api_service.services.cache_service import INVALID_KEY, RUC_KEY
+from api_service.services.keys import KINDS
+
+LAST_CHARACTER = chr(0x10FFFF)
+
+
+def starting_with(field: str, prefix: str) -> Q:
+    """A prefix search that uses the field's index, on PostgreSQL (LIKE) and on SQLite (the range) alike."""
+    found = Q(**{f"{field}__startswith": prefix})
+    if connection.vendor == "sqlite":
+        found &= Q(**{f"{field}__gte": prefix, f"{field}__lt": prefix + LAST_CHARACTER})
+    return found
+
+
+@admin.register(TrackedKey)
+class TrackedKeyAdmin(TableAdmin[TrackedKey]):
+    list_display = ("key", "state_badge", "size_text", "expires", "seen", "read", "reads_text", "node")
+    list_filter = (ByService, "state", ByInventoryNode)
+    # Unique, so that no page needs a sort
+    ordering = ("key",)
+    search_fields = ("key__startswith",)
+    search_help_text = _("A RUC, or the beginning of a key: migo:ruc_20")
+    fields = (
+        *("key", "service", "kind", "identifier", "node", "state_badge", "size_text"),
+        *("expires", "first_seen", "seen", "read", "reads_text"),
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[TrackedKey], search_term: str
+    ) -> tuple[QuerySet[TrackedKey], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.isdigit():
+            return queryset.filter(
+                starting_with("key", RUC_KEY + term) | starting_with("key", INVALID_KEY + term)
+            ), False
+        return queryset.filter(starting_with("key", term)), False
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: TrackedKey) -> SafeString:
+        return display.badge(row.state, row.get_state_display())
+
+    @admin.display(description=_("size"))
+    def size_text(self, row: TrackedKey) -> str:
+        return display.size(row.size)
+
+    @admin.display(description=_("expires"))
+    def expires(self, row: TrackedKey) -> str:
+        return display.age(row.expires_at, timezone.now())
+
+    @admin.display(description=_("first seen"))
+    def first_seen(self, row: TrackedKey) -> str:
+        return display.age(row.created_at, timezone.now())
+
+    @admin.display(description=_("last seen"))
+    def seen(self, row: TrackedKey) -> str:
+        return display.age(row.seen_at, timezone.now())
+
+    @admin.display(description=_("last read"))
+    def read(self, row: TrackedKey) -> str:
+        return display.age(row.last_read_at, timezone.now())
+
+    @admin.display(description=_("reads"))
+    def reads_text(self, row: TrackedKey) -> str:
+        return display.number(row.reads)
+
+
+@admin.register(DailyReads)
+class DailyReadsAdmin(TableAdmin[DailyReads]):
+    list_display = ("identifier", "day", "reads_text", "read", "service", "kind")
+    list_filter = (ByService,)
+    ordering = ("-day", "-reads")
+    search_fields = ("identifier",)
+    search_help_text = _("The whole RUC or other identifier")
+    fields = ("service", "kind", "identifier", "day", "reads_text", "read")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DailyReads], search_term: str
+    ) -> tuple[QuerySet[DailyReads], bool]:
+        return _of_identifier(queryset, search_term), False
+
+    @admin.display(description=_("reads"))
+    def reads_text(self, row: DailyReads) -> str:
+        return display.number(row.reads)
+
+    @admin.display(description=_("last read"))
+    def read(self, row: DailyReads) -> str:
+        return display.age(row.last_read_at, timezone.now())
+
+
+@admin.register(LookupHour)
+class LookupHourAdmin(TableAdmin[LookupHour]):
+    list_display = ("hour_text", "outcome_badge", "count_text", "service", "kind")
+    list_filter = (chosen("outcome", _("outcome"), words.OUTCOMES),)
+    ordering = ("-hour", "service", "kind", "outcome")
+    fields = ("hour_text", "service", "kind", "outcome_badge", "count_text")
+
+    @admin.display(description=_("hour"))
+    def hour_text(self, row: LookupHour) -> str:
+        return _hour(row.hour)
+
+    @admin.display(description=_("outcome"))
+    def outcome_badge(self, row: LookupHour) -> SafeString:
+        return display.badge(row.outcome, words.word(words.OUTCOMES, row.outcome))
+
+    @admin.display(description=_("look-ups"))
+    def count_text(self, row: LookupHour) -> str:
+        return display.number(row.count)
+
+
+@admin.register(StoredAnswer)
+class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
+    list_display = ("identifier", "service", "kind", "answered", "size_text")
+    list_filter = (ByService,)
+    ordering = ("-born_at",)
+    search_fields = ("identifier",)
+    search_help_text = _("The whole RUC or other identifier")
+    fields = ("service", "kind", "identifier", "answered", "answer")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StoredAnswer]:
+        """The list needs the size of an answer, not the answer."""
+        return super().get_queryset(request).defer("data").annotate(characters=Length("data"))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StoredAnswer], search_term: str
+    ) -> tuple[QuerySet[StoredAnswer], bool]:
+        return _of_identifier(queryset, search_term), False
+
+    @admin.display(description=_("answered"))
+    def answered(self, row: StoredAnswer) -> str:
+        return display.age(row.born_at, timezone.now())
+
+    @admin.display(description=_("size"))
+    def size_text(self, row: StoredAnswer) -> str:
+        return display.size(getattr(row, "characters", None))
+
+    @admin.display(description=_("answer"))
+    def answer(self, row: StoredAnswer) -> SafeString | str:
+        return display.table((_("field"), _("value")), _fields_of(row.data))
+
+
+@admin.register(SpendHour)
+class SpendHourAdmin(TableAdmin[SpendHour]):
+    list_display = ("hour_text", "purpose_text", "queries_text", "service")
+    list_filter = (chosen("purpose", _("purpose"), words.PURPOSES),)
+    ordering = ("-hour", "service", "purpose")
+    fields = ("hour_text", "service", "purpose_text", "queries_text")
+
+    @admin.display(description=_("hour"))
+    def hour_text(self, row: SpendHour) -> str:
+        return _hour(row.hour)
+
+    @admin.display(description=_("purpose"))
+    def purpose_text(self, row: SpendHour) -> str:
+        return words.word(words.PURPOSES, row.purpose)
+
+    @admin.display(description=_("paid queries"))
+    def queries_text(self, row: SpendHour) -> str:
+        return display.number(row.queries)
+
+
+def _hour(hour: datetime) -> str:
+    return date_format(timezone.localtime(hour), "SHORT_DATETIME_FORMAT")
+
+
+def _of_identifier(queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    """By the whole identifier; services and kinds are named because the unique index begins with them."""
+    if not (term := term.strip()):
+        return queryset
+    return queryset.filter(service__in=list(providers.TABLE), kind__in=KINDS, identifier=term)
+
+
+def _fields_of(data: str) -> list[tuple[object, object]]:
+    """The answer's fields; one that is no JSON object is shown as the text it is."""
+    try:
+        decoded = json.loads(data)
+    except ValueError:
+        return [("", data)]
+    if not isinstance(decoded, dict):
+        return [("", data)]
+    return [(format_html("<code>{}</code>", name), _plain(value)) for name, value in decoded.items()]
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)

@@ -1,0 +1,203 @@
+"""The runs of the periodic tasks, and the locks that keep two of a kind apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from api_service.admin import display, words
+from api_service.admin.base import RowsInline, TableAdmin
+from api_service.admin.display import Tone
+from api_service.admin.forms import WarmForm, arguments
+from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.models import RunLock, ServiceSnapshot, TrackRun, WarmRun
+
+
+class RunColumns:
+    """Mix-in: when a run was, how long it took, how it ended."""
+
+    @admin.display(description=_("started"))
+    def started(self, row: TrackRun | WarmRun) -> str:
+        return display.age(row.started_at, timezone.now())
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: TrackRun | WarmRun) -> SafeString:
+        return display.badge(row.state, row.get_state_display())
+
+    @admin.display(description=_("duration"))
+    def took(self, row: TrackRun | WarmRun) -> str:
+        return display.period(row.started_at, row.finished_at)
+
+    @admin.display(description=_("error"))
+    def error_text(self, row: TrackRun | WarmRun) -> str:
+        return row.error or display.NOTHING
+
+
+class SnapshotColumns:
+    @admin.display(description=_("keys"))
+    def keys_text(self, row: ServiceSnapshot) -> str:
+        return display.number(row.keys)
+
+    @admin.display(description=_("size"))
+    def size_text(self, row: ServiceSnapshot) -> str:
+        return display.size(row.bytes)
+
+
+class SnapshotsInline(SnapshotColumns, RowsInline[ServiceSnapshot, TrackRun]):
+    model = ServiceSnapshot
+    fields = ("service", "keys_text", "size_text")
+
+
+@admin.register(TrackRun)
+class TrackRunAdmin(RunColumns, RunByHand, TableAdmin[TrackRun]):
+    run = Run(
+        task="workers.tasks.track_keys",
+        button=_("Track now"),
+        sent=_(
+            "The inventory is in its queue: its row appears in this list when a worker begins it. "
+            "No new row after a minute means that no worker runs, or that another inventory is under way."
+        ),
+    )
+    list_display = ("started", "state_badge", "keys_text", "nodes_text", "took", "error_text")
+    list_filter = ("state",)
+    ordering = ("-started_at",)
+    fields = ("started", "state_badge", "took", "keys_text", "nodes_table", "foreign_text", "error_text")
+    inlines = (SnapshotsInline,)
+
+    @admin.display(description=_("keys"))
+    def keys_text(self, row: TrackRun) -> str:
+        return display.number(row.keys_seen)
+
+    @admin.display(description=_("nodes listed"))
+    def nodes_text(self, row: TrackRun) -> str:
+        return f"{sum(node['ok'] for node in row.nodes.values())} / {len(row.nodes)}" if row.nodes else display.NOTHING
+
+    @admin.display(description=_("nodes"))
+    def nodes_table(self, row: TrackRun) -> SafeString | str:
+        rows = [
+            (name, _listed(node["ok"]), display.number(node["keys"]), node["error"] or display.NOTHING)
+            for name, node in sorted(row.nodes.items())
+        ]
+        return display.table((_("node"), _("state"), _("keys"), _("error")), rows)
+
+    @admin.display(description=_("foreign keys"))
+    def foreign_text(self, row: TrackRun) -> SafeString | str:
+        return display.counts(sorted(row.foreign.items(), key=lambda one: -one[1]))
+
+
+def _listed(complete: bool) -> SafeString:
+    return display.toned(Tone.GOOD, _now("complete")) if complete else display.toned(Tone.BAD, _now("not listed"))
+
+
+@admin.register(ServiceSnapshot)
+class ServiceSnapshotAdmin(SnapshotColumns, TableAdmin[ServiceSnapshot]):
+    list_display = ("service", "taken", "keys_text", "size_text")
+    list_select_related = ("run",)
+    ordering = ("-id",)
+    fields = ("run", "service", "keys_text", "size_text")
+
+    @admin.display(description=_("inventory"))
+    def taken(self, row: ServiceSnapshot) -> str:
+        return display.age(row.run.started_at, timezone.now())
+
+
+@admin.register(WarmRun)
+class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
+    run = Run(
+        task="workers.tasks.warm_frequent_rucs",
+        button=_("Warm now"),
+        sent=_(
+            "The warm run is in its queue: its row appears in this list when a worker begins it. "
+            "No new row after a minute means that no worker runs, or that another warm run is under way."
+        ),
+        form=WarmForm,
+        kwargs=arguments,
+    )
+    list_display = ("started", "state_badge", "done", "paid_text", "failed_text", "skipped_text", "took")
+    list_filter = ("state", "dry_run")
+    ordering = ("-started_at",)
+    fields = (
+        *("started", "state_badge", "dry_run", "took", "limit", "budget", "candidates", "from_store"),
+        *("paid_text", "refreshed", "failed_text", "skipped_text", "error_text"),
+    )
+
+    @admin.display(description=_("loaded again"))
+    def done(self, row: WarmRun) -> str:
+        loaded = display.number(row.from_store + row.refreshed)
+        return f"{loaded} ({_now('dry run')})" if row.dry_run else loaded
+
+    @admin.display(description=_("paid queries"))
+    def paid_text(self, row: WarmRun) -> str:
+        return f"{display.number(row.paid)} / {display.number(row.budget)}"
+
+    @admin.display(description=_("failed"))
+    def failed_text(self, row: WarmRun) -> SafeString | str:
+        return display.toned(Tone.BAD, display.number(row.failed)) if row.failed else "0"
+
+    @admin.display(description=_("skipped"))
+    def skipped_text(self, row: WarmRun) -> SafeString | str:
+        return display.counts((words.word(words.SKIPPED, reason), number) for reason, number in row.skipped.items())
+
+
+@admin.register(RunLock)
+class RunLockAdmin(TableAdmin[RunLock]):
+    list_display = ("name", "state_badge", "until")
+    ordering = ("name",)
+    fields = ("name", "state_badge", "until")
+    actions = ("release",)
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("api_service.change_runlock")
+
+    @admin.action(description=_("Release the lock of a run that died"), permissions=["release"])
+    def release(self, request: HttpRequest, queryset: QuerySet[RunLock]) -> HttpResponse | None:
+        """Asks first: a run that is alive would get a second one beside it."""
+        if "confirmed" in request.POST:
+            self._release(request, queryset)
+            return None
+        return TemplateResponse(request, "api_service/admin/release_locks.html", self._question(request, queryset))
+
+    def _release(self, request: HttpRequest, queryset: QuerySet[RunLock]) -> None:
+        """Only what was shown in the question: a lock taken anew since belongs to a run that is alive."""
+        released = []
+        for lock in queryset.filter(token__in=request.POST.getlist("token")).exclude(token=""):
+            if RunLock.objects.filter(pk=lock.pk, token=lock.token).update(token="", expires_at=None):
+                self.log_change(request, lock, _now("Released by hand"))
+                released.append(lock)
+        text = ngettext("%(count)s lock was released.", "%(count)s locks were released.", len(released))
+        level = messages.SUCCESS if released else messages.WARNING
+        self.message_user(request, text % {"count": len(released)}, level)
+
+    def _question(self, request: HttpRequest, queryset: QuerySet[RunLock]) -> dict[str, Any]:
+        return {
+            **self.admin_site.each_context(request),
+            "title": _now("Release locks"),
+            "opts": self.opts,
+            "media": self.media,
+            "locks": [lock for lock in queryset if is_held(lock)],
+            "selected": ACTION_CHECKBOX_NAME,
+        }
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: RunLock) -> SafeString:
+        if is_held(row):
+            return display.toned(Tone.BUSY, _now("held"))
+        return display.toned(Tone.QUIET, _now("free"))
+
+    @admin.display(description=_("ends by itself"))
+    def until(self, row: RunLock) -> str:
+        return display.age(row.expires_at, timezone.now()) if is_held(row) else display.NOTHING
+
+
+def is_held(lock: RunLock) -> bool:
+    return bool(lock.token and lock.expires_at and lock.expires_at > timezone.now())

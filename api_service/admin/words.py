@@ -1,0 +1,55 @@
+"""The stable codes of stored rows in the operator's language. A code that is not here is shown as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+FINDINGS: Mapping[str, Promise] = {
+    "node_down": _("node does not answer"),
+    "node_restarted": _("node was restarted"),
+    "node_slow": _("node is slow"),
+    "evictions_high": _("answers are thrown away"),
+    "memory_high": _("memory nearly full"),
+    "connections_high": _("connections nearly used up"),
+    "cache_path_broken": _("the application cannot use the cache"),
+}
+CHECKS: Mapping[str, Promise] = {
+    "connection": _("connection"),
+    "basic_operations": _("basic operations"),
+    "invalid_rucs": _("invalid RUCs"),
+}
+INCIDENTS: Mapping[str, Promise] = {"cache_health": _("health of the cache")}
+OUTCOMES: Mapping[str, Promise] = {
+    "hit": _("hit"),
+    "stale": _("old answer"),
+    "negative": _("known not to exist"),
+    "miss": _("miss"),
+    "outage": _("cache down"),
+}
+PURPOSES: Mapping[str, Promise] = {
+    "user": _("look-up of a user"),
+    "warm": _("warming"),
+    "retry": _("retry"),
+}
+SKIPPED: Mapping[str, Promise] = {
+    "fresh": _("still fresh"),
+    "known_invalid": _("known not to exist"),
+    "over_limit": _("beyond the limit"),
+    "over_budget": _("beyond the budget"),
+    "over_cap": _("cap of paid queries reached"),
+    "out_of_time": _("out of time"),
+    "stopped": _("after an error that ends the run"),
+    "cache_down": _("cache down"),
+}
+SEVERITIES: Mapping[str, Promise] = {
+    "healthy": _("healthy"),
+    "warning": _("warning"),
+    "unhealthy": _("unhealthy"),
+}
+
+
+def word(words: Mapping[str, Promise], code: str) -> str:
+    return str(words.get(code, code))
