@@ -3,8 +3,8 @@
 import threading
 from typing import Any, Self
 
-from waitress import wasyncore  # type: ignore[import-untyped]
-from waitress.server import create_server  # type: ignore[import-untyped]
+from waitress import wasyncore
+from waitress.server import create_server
 
 from api_service.sandbox.app import Sandbox
 from api_service.sandbox.faults import Switches

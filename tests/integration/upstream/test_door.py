@@ -1,6 +1,5 @@
 import logging
 import os
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -185,11 +184,9 @@ def test_bytes_that_are_not_http_are_an_upstream_error(door: Door, raw_server: S
         door.request("GET", raw_server(b"SSH-2.0-OpenSSH\r\n\r\n").url, attempts=1)
 
 
-def test_nobody_listening_is_unreachable(door: Door) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_nobody_listening_is_unreachable(door: Door, free_port: int) -> None:
     with pytest.raises(UpstreamUnreachable) as caught:
-        door.request("GET", f"http://127.0.0.1:{port}/", attempts=2)
+        door.request("GET", f"http://127.0.0.1:{free_port}/", attempts=2)
     assert not caught.value.permanent
 
 
@@ -270,12 +267,10 @@ def test_a_forked_child_opens_connections_of_its_own(door: Door, http_catcher: H
 
 
 def test_errors_with_their_whole_chain_hold_neither_secret_nor_query_nor_userinfo(
-    door: Door, caplog: pytest.LogCaptureFixture
+    door: Door, caplog: pytest.LogCaptureFixture, free_port: int
 ) -> None:
     register_secrets([SECRET])
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    url = f"http://user:pw-in-url@127.0.0.1:{port}/services/{SECRET}?key=query-secret"
+    url = f"http://user:pw-in-url@127.0.0.1:{free_port}/services/{SECRET}?key=query-secret"
     with caplog.at_level(logging.DEBUG), pytest.raises(UpstreamUnreachable) as caught:
         door.request("POST", url, json={"token": SECRET}, attempts=2)
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
