@@ -1,6 +1,7 @@
 """Peruvian tax numbers (RUC) and identity numbers (DNI). Pure: nothing here is paid for."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from stdnum.pe.ruc import calc_check_digit
@@ -25,6 +26,8 @@ def is_eleven_digits(ruc: str) -> bool:
     return _ELEVEN_DIGITS.fullmatch(ruc) is not None
 
 
+# Every look-up asks, the hot ones again and again
+@lru_cache(maxsize=10_000)
 def is_valid(ruc: str) -> bool:
     """Whether such a RUC can exist. The text must be normalised already."""
     return is_eleven_digits(ruc) and ruc.startswith(PREFIXES) and calc_check_digit(ruc) == ruc[-1]
