@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from api_service.services.outcomes import MISS, CacheRead, Outcome
 
 VERSION = 1
+_NUMBER = (float, int)
 
 
 class Envelope(TypedDict):
@@ -30,6 +31,9 @@ def unwrap(stored: Any) -> CacheRead:
     try:
         if stored["v"] != VERSION:
             return MISS
-        return CacheRead(Outcome.HIT, stored["d"], stored["t"], stored["e"])
+        value, born, ends = stored["d"], stored["t"], stored["e"]
     except (TypeError, KeyError, IndexError):
         return MISS
+    if not isinstance(born, _NUMBER) or not (ends is None or isinstance(ends, _NUMBER)):
+        return MISS
+    return CacheRead(Outcome.HIT, value, born, ends)

@@ -130,8 +130,10 @@ def hit_ratio(node: NodeFacts, since: Since | None) -> float | None:
     """Hits over gets since the previous run, since boot when there was none; None without gets."""
     hits, misses = node.hits or 0, node.misses or 0
     if since is not None and not restarted(node, since.facts):
-        hits -= since.facts.hits or 0
-        misses -= since.facts.misses or 0
+        hits_before, misses_before = since.facts.hits or 0, since.facts.misses or 0
+        # Counters can be set back without a restart: `stats reset`, CONFIG RESETSTAT
+        if hits >= hits_before and misses >= misses_before:
+            hits, misses = hits - hits_before, misses - misses_before
     return hits / (hits + misses) if hits + misses > 0 else None
 
 

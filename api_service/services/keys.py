@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 MAX_KEY_BYTES = 250  # Memcached's limit, with Django's prefix counted
 HASH_LENGTH = 32
+LONGEST_PLAIN_NAME = 20  # random identifiers are longer
 
 # Longest first: "tipo_cambio_2026-01-28" is not a "tipo"
 KINDS = ("representantes", "tipo_cambio", "invalid", "ruc", "dni")
@@ -15,6 +16,8 @@ KINDS = ("representantes", "tipo_cambio", "invalid", "ruc", "dni")
 _SAFE = re.compile(r"[!-~]+")
 _UNSAFE_CHARACTER = re.compile(r"[^!-~]")
 _ENDS_IN_HASH = re.compile(rf"~[0-9a-f]{{{HASH_LENGTH}}}\Z")
+_VERSION = re.compile(r"\A:[0-9]+:")
+_PART = re.compile(r"[^:_./-]+")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
@@ -28,7 +31,8 @@ def normalize(key: str, prefix_length: int = 0) -> str:
     if len(key) <= room and _SAFE.fullmatch(key) and not _ENDS_IN_HASH.search(key):
         return key
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=HASH_LENGTH // 2).hexdigest()
-    readable = _UNSAFE_CHARACTER.sub("_", key)[: room - HASH_LENGTH - 1]
+    # A dot, as no service name has one: `migo x:1` must not be cleared with the service `migo_x`
+    readable = _UNSAFE_CHARACTER.sub(".", key)[: max(0, room - HASH_LENGTH - 1)]
     return f"{readable}~{digest}"
 
 
@@ -52,9 +56,9 @@ class KeyParts:
 
 
 def parse(key: str) -> KeyParts | None:
-    """The parts of a key of ours, None for a key that names no service."""
+    """The parts of a key of ours, None for a key that names no service or that `normalize` would never make."""
     service, colon, rest = key.partition(":")
-    if not colon or not rest or not _SERVICE.fullmatch(service):
+    if not colon or not _SAFE.fullmatch(rest) or not _SERVICE.fullmatch(service) or len(key) > MAX_KEY_BYTES:
         return None
     for kind in KINDS:
         if rest.startswith(kind + "_"):
@@ -64,5 +68,11 @@ def parse(key: str) -> KeyParts | None:
 
 
 def foreign_prefix(key: str) -> str:
-    """What a foreign key is counted under: its first part, never the key itself."""
-    return re.split(r"[:_./-]", key.lstrip(":"), maxsplit=1)[0][:30] or "(empty)"
+    """What a foreign key is counted under: its first part, without Django's version number, never a whole long key.
+
+    `:1:session.abc` → `session`. A long key without parts may be a secret, and each would be counted by itself.
+    """
+    first, *others = _PART.findall(_VERSION.sub("", key, count=1)) or ["(empty)"]
+    if not others and len(first) > LONGEST_PLAIN_NAME:
+        return "(no prefix)"
+    return "".join(character if character.isprintable() else "?" for character in first[:30])
