@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -83,6 +83,7 @@ def cache_config(
             "OPTIONS": {"timeout": timeout, "connect_timeout": connect_timeout, "retry_interval": retry_interval},
         }
     if separator and scheme in {"redis", "rediss"} and rest:
+        _check_redis(url)
         return {
             "BACKEND": "api_service.caches.redis.RedisJSONCache",
             "LOCATION": url,
@@ -108,19 +109,32 @@ def _memcached_nodes(text: str) -> list[str]:
 
 
 def _memcached_node(text: str) -> str:
+    shown = text.rpartition("@")[2]  # what stands before it may be a password
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port or MEMCACHED_DEFAULT_PORT
     except ValueError as error:
-        raise ImproperlyConfigured(f"CACHE_URL: {text!r} is not a host:port.") from error
-    if not host or parts.path or parts.username:
-        raise ImproperlyConfigured(f"CACHE_URL: {text!r} is not a host:port.")
+        raise ImproperlyConfigured(f"CACHE_URL: {shown!r} is not a host:port.") from error
+    if not host or parts.path or parts.query or "@" in text:
+        raise ImproperlyConfigured(f"CACHE_URL: {shown!r} is not a host:port, and nothing else may stand there.")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _check_redis(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and (parts.path.strip("/") or "0").isdigit()
+    except ValueError:
+        usable = False
+    if not usable:
+        # The URL may hold a password: it is not shown, not even by the error it comes from
+        raise ImproperlyConfigured("CACHE_URL cannot be read. Use redis://:password@host:port/db.") from None
+
+
 def secret_parts(*urls: str) -> list[str]:
-    """The passwords inside URLs, so that they can be kept out of logs."""
-    return [password for url in urls if (password := urlsplit(url).password)]
+    """The passwords inside URLs, as written and as sent, so that they can be kept out of logs."""
+    written = [password for url in urls if (password := urlsplit(url).password)]
+    return list(dict.fromkeys(form for password in written for form in (password, unquote(password))))
 
 
 def local_secret(folder: Path, name: str) -> str:

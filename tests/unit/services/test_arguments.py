@@ -67,7 +67,7 @@ def test_values_are_not_repeated_as_they_may_be_secrets() -> None:
 
 
 def test_too_many_positional_arguments_are_refused_too() -> None:
-    with pytest.raises(ValueError, match="^0: "):
+    with pytest.raises(ValueError, match=r"^0: "):
         without_arguments(5)  # type: ignore[call-arg]
     assert done == []
 
