@@ -11,7 +11,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext, pgettext_lazy
 
 from api_service.models import Delivery, Incident
 from workers.alerts.explanations import explain
@@ -25,10 +25,11 @@ TITLES = {
     "recovered": gettext_lazy("Cache: everything works again"),
     "test": gettext_lazy("TEST: this is not an incident"),
 }
+# With a context: these words are also labels elsewhere, where another translation may suit better
 SEVERITIES = {
-    "healthy": gettext_lazy("healthy"),
-    "warning": gettext_lazy("warning"),
-    "unhealthy": gettext_lazy("unhealthy"),
+    "healthy": pgettext_lazy("alert", "healthy"),
+    "warning": pgettext_lazy("alert", "warning"),
+    "unhealthy": pgettext_lazy("alert", "unhealthy"),
 }
 
 
@@ -109,10 +110,10 @@ def test_message(channel: str, now: datetime) -> Message:
             at=now,
             title=str(TITLES["test"]),
             summary=_("Somebody checks that alerts arrive here. Nothing is wrong and nothing is to be done."),
-            details=((_("Sent"), local_time(now)),),
+            details=((pgettext("alert", "Sent"), local_time(now)),),
             problems=(),
             link=settings.PUBLIC_URL + reverse("admin:index"),
-            link_text=_("Admin"),
+            link_text=pgettext("alert", "Admin"),
         )
 
 
@@ -133,17 +134,17 @@ def _summary(facts: Facts) -> str:
 
 def _details(facts: Facts, incident: int) -> Iterator[tuple[str, str]]:
     severity, previous = SEVERITIES[facts["severity"]], SEVERITIES[facts["previous"]]
-    yield _("Status"), _("%(now)s (was %(before)s)") % {"now": severity, "before": previous}
-    yield _("Since"), local_time(datetime.fromisoformat(facts["opened_at"]))
+    yield pgettext("alert", "Status"), _("%(now)s (was %(before)s)") % {"now": severity, "before": previous}
+    yield pgettext("alert", "Since"), local_time(datetime.fromisoformat(facts["opened_at"]))
     if facts["resolved_at"]:
-        yield _("Until"), local_time(datetime.fromisoformat(facts["resolved_at"]))
+        yield pgettext("alert", "Until"), local_time(datetime.fromisoformat(facts["resolved_at"]))
     elif facts["event"] == "worse":
-        yield _("Worse since"), local_time(datetime.fromisoformat(facts["at"]))
+        yield pgettext("alert", "Worse since"), local_time(datetime.fromisoformat(facts["at"]))
     if facts["nodes_total"]:
         reachable = {"reachable": facts["nodes_reachable"], "total": facts["nodes_total"]}
-        yield _("Nodes that answer"), _("%(reachable)d of %(total)d") % reachable
-    yield _("Cache"), facts["backend"]
-    yield _("Incident"), f"#{incident}"
+        yield pgettext("alert", "Nodes that answer"), _("%(reachable)d of %(total)d") % reachable
+    yield pgettext("alert", "Cache"), facts["backend"]
+    yield pgettext("alert", "Incident"), f"#{incident}"
 
 
 def _problem(finding: FindingFacts, *, is_over: bool) -> Problem:

@@ -38,7 +38,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
             "SENTRY_DSN": catcher.sentry_dsn,
             "SENTRY_ENVIRONMENT": "lima",
             "SENTRY_TRACES_SAMPLE_RATE": "1",
-            "SLACK_WEBHOOK_URL": catcher.slack_webhook_url,
+            # By another name: the SDK leaves calls to Sentry's own host alone
+            "SLACK_WEBHOOK_URL": catcher.slack_webhook_url.replace("127.0.0.1", "localhost"),
             "MIGO_TOKEN": TOKEN,
             "OTHER_BEARER": "unknown-secret-77",
             "OTHER_PASSWORD": "unknown-secret-88",

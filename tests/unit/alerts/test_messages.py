@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 from django.utils import translation
@@ -38,7 +38,7 @@ def test_an_opened_alert_says_what_broke_since_when_what_it_means_and_what_to_do
     assert "cada una es una consulta pagada a APIMIGO" in text
     assert "arránquelo de nuevo" in text
     assert "2 de 3" in text
-    assert "caída (antes: saludable)" in text
+    assert "con fallas (antes: saludable)" in text
 
 
 def test_it_speaks_english_when_the_setting_says_so(settings: Settings) -> None:
@@ -63,7 +63,7 @@ def test_it_links_to_the_incident_and_to_the_runbook_entry_of_each_code(settings
 def test_a_recovery_says_for_how_long_and_asks_for_nothing() -> None:
     alert = message(**RECOVERED, duration_seconds=22_620.0)
     assert "6 h 17 min" in alert.summary
-    assert "«caída»" in alert.summary
+    assert "«con fallas»" in alert.summary
     assert "2026-01-28 16:47, hora de Lima" in alert.text
     assert alert.problems[0].what == "Superado: El nodo 10.0.0.7:11211 no responde: refused"
     assert alert.problems[0].next_step == ""
@@ -131,7 +131,13 @@ def test_the_runbook_has_an_entry_for_every_code() -> None:
 
 def translations(catalog: Catalog) -> dict[tuple[str, ...], tuple[str, ...]]:
     """Singular and plural alike as tuples: the two files differ in how they write them."""
-    return {as_tuple(one.id): as_tuple(one.string) for one in catalog if one.id}
+    return {(context_of(one), *as_tuple(one.id)): as_tuple(one.string) for one in catalog if one.id}
+
+
+def context_of(message: Message) -> str:
+    """Babel reads it from a compiled file as bytes."""
+    context: object = message.context
+    return context.decode() if isinstance(context, bytes) else str(context or "")
 
 
 def as_tuple(texts: object) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def test_it_has_a_header_the_facts_each_problem_and_the_links(settings: Settings
     assert [block["type"] for block in body["blocks"]] == ["header", "section", "section", "section", "context"]
     assert body["blocks"][0]["text"]["text"] == "Caché: se detectó un problema"
     said = all_texts(body)
-    assert "*Estado*\ncaída (antes: saludable)" in said
+    assert "*Estado*\ncon fallas (antes: saludable)" in said
     assert "*El nodo 10.0.0.7:11211 no responde: refused*" in said
     assert "<https://wiki.example.pe/cache#node_down|node_down>" in said
     assert "<https://cache.example.pe/admin/api_service/incident/3/change/|Incidente en la administración>" in said
