@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -10,17 +13,24 @@ from api_service.services.redaction import redact
 from workers.embedded.preflight import CannotStart
 
 
-def migrate() -> int:
-    """How many migrations were applied now."""
-    try:
+def pending_migrations() -> int:
+    with _one_line_errors():
         executor = MigrationExecutor(connection)
-        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        if plan:
-            call_command("migrate", verbosity=0, interactive=False)
+        return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def migrate() -> None:
+    with _one_line_errors():
+        call_command("migrate", verbosity=0, interactive=False)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
     except DatabaseError as error:
         reason = redact(str(error)).strip().partition("\n")[0]
         raise CannotStart(f"The database cannot be used ({reason}): check DATABASE_URL and that it runs.") from error
-    return len(plan)
 
 
 def describe() -> str:
