@@ -128,7 +128,7 @@ def _summary(facts: Facts) -> str:
             "duration": duration(facts["duration_seconds"] or 0.0),
         }
     if facts["severity"] == "unhealthy":
-        return _("Look-ups keep working, but past the cache: slower, and more of them are paid.")
+        return _("Look-ups keep working, but some or all go past the cache: those are slower, and paid.")
     return _("The cache works, but something about it needs attention.")
 
 
