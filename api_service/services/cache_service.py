@@ -262,7 +262,8 @@ class APICacheService:
             if node.reachable:
                 logger.info("cache %s: node %s answers (%s ms)", self.backend, node.node, node.latency_ms)
             else:
-                logger.error(
+                # A warning: the monitor alerts; an error would be a second Sentry event for the same trouble
+                logger.warning(
                     "cache %s: node %s does not answer (%s): look-ups go on without it. Is it running?",
                     self.backend,
                     node.node,
