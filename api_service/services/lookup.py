@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from time import time
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, keys, tracking
+from api_service.services import answers, keys, lifetimes, tracking
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
@@ -22,9 +25,20 @@ from api_service.services.single_flight import SingleFlight
 logger = logging.getLogger(__name__)
 
 RUC = "ruc"
+DNI = "dni"
+EXCHANGE_RATE = "tipo_cambio"
+REPRESENTATIVES = "representantes"
+LIMA = ZoneInfo("America/Lima")
+_LIVES = {
+    DNI: lifetimes.DNI_LIFE,
+    REPRESENTATIVES: lifetimes.REPRESENTATIVES_LIFE,
+    EXCHANGE_RATE: lifetimes.LONGEST_RATE_LIFE,
+}
 FLIGHT_SECONDS = 60.0
+SETTLED = frozenset({Outcome.HIT, Outcome.NEGATIVE})
 
-LookupFailure: TypeAlias = UpstreamError | BudgetExhausted
+# The database's: with a cap set, nothing is paid that cannot be entered in the ledger
+LookupFailure: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble
 
 _flights: SingleFlight[Lookup] = SingleFlight(FLIGHT_SECONDS)
 
@@ -42,16 +56,27 @@ class Subject:
         return keys.service_key(self.service, f"{self.kind}_{self.identifier}")
 
     @property
-    def invalid_key(self) -> str:
-        return keys.service_key(self.service, f"invalid_{self.identifier}")
+    def negative_key(self) -> str:
+        """A RUC's is the public list of invalid RUCs; no other kind may get into that."""
+        prefix = "invalid" if self.kind == RUC else f"absent_{self.kind}"
+        return keys.service_key(self.service, f"{prefix}_{self.identifier}")
+
+    def life(self, born_at: float) -> float:
+        """Seconds that an answer made at `born_at` holds."""
+        if self.kind == EXCHANGE_RATE:
+            return lifetimes.rate_life(self.identifier, datetime.fromtimestamp(born_at, LIMA))
+        return self.longest_life
 
     @property
-    def life(self) -> float:
-        return float(settings.CACHE_TTL_RUC)
+    def longest_life(self) -> float:
+        return float(_LIVES.get(self.kind) or settings.CACHE_TTL_RUC)
+
+    def negative_life(self, born_at: float) -> float:
+        return self.life(born_at) if self.kind == EXCHANGE_RATE else float(settings.CACHE_TTL_INVALID_RUC)
 
 
 def look_up(service: str, kind: str, identifier: str, *, force_refresh: bool = False) -> Lookup:
-    """One answer. Raises UpstreamError or BudgetExhausted when there is none and none could be had."""
+    """One answer. Raises a LookupFailure, or TimeoutError, when there is none and none could be had."""
     return _settle(Subject(service, kind, identifier), force_refresh=force_refresh)
 
 
@@ -61,19 +86,26 @@ def _settle(subject: Subject, *, force_refresh: bool) -> Lookup:
         return refused
     cached = Lookup(Outcome.MISS, Source.UPSTREAM) if force_refresh else _from_cache(cache, subject)
     tracking.count(subject.service, subject.kind, subject.identifier, cached.cache)
-    if cached.cache in {Outcome.HIT, Outcome.NEGATIVE}:
+    if cached.cache in SETTLED:
         return cached
     return _flights.do((subject, force_refresh), lambda: _without_cache(cache, subject, cached.cache, force_refresh))
 
 
 def _without_cache(cache: APICacheService, subject: Subject, outcome: Outcome, force_refresh: bool) -> Lookup:
-    if not force_refresh and (stored := _from_store(cache, [subject], outcome).get(subject)):
-        return stored
+    if not force_refresh and (free := _landed(cache, subject, outcome) or _from_store(cache, {subject: outcome})):
+        return free[subject]
     answer = provider(subject.service).fetch(
         subject.kind, subject.identifier, spend=Ledger(subject.service, Purpose.USER)
     )
     keep(cache, subject.service, subject.kind, {subject.identifier: answer})
     return _of_answer(answer, outcome)
+
+
+def _landed(cache: APICacheService, subject: Subject, outcome: Outcome) -> dict[Subject, Lookup]:
+    """What another flight has brought since this caller's miss: a negative answer is in no store."""
+    if outcome is not Outcome.MISS:
+        return {}
+    return {s: read for s, read in _read_all(cache, [subject]).items() if read.cache in SETTLED}
 
 
 def look_up_many(service: str, kind: str, identifiers: Sequence[str]) -> dict[str, Lookup | LookupFailure]:
@@ -84,15 +116,14 @@ def look_up_many(service: str, kind: str, identifiers: Sequence[str]) -> dict[st
     reads = _read_all(cache, [s for s in subjects if s not in results])
     for subject, read in reads.items():
         tracking.count(service, kind, subject.identifier, read.cache)
-    open_ones = [s for s, read in reads.items() if read.cache not in {Outcome.HIT, Outcome.NEGATIVE}]
-    results |= {s: read for s, read in reads.items() if s not in open_ones}
-    results |= _from_store(cache, open_ones, Outcome.MISS)
-    results |= _paid(cache, service, kind, [s for s in open_ones if s not in results])
+    results |= {s: read for s, read in reads.items() if read.cache in SETTLED}
+    results |= _from_store(cache, {s: read.cache for s, read in reads.items() if s not in results})
+    results |= _paid(cache, service, kind, {s: read.cache for s, read in reads.items() if s not in results})
     return {subject.identifier: results[subject] for subject in subjects}
 
 
 def _paid(
-    cache: APICacheService, service: str, kind: str, subjects: Sequence[Subject]
+    cache: APICacheService, service: str, kind: str, subjects: Mapping[Subject, Outcome]
 ) -> dict[Subject, Lookup | LookupFailure]:
     if not subjects:
         return {}
@@ -100,11 +131,11 @@ def _paid(
         fetched = provider(service).fetch_many(
             kind, [subject.identifier for subject in subjects], spend=Ledger(service, Purpose.USER)
         )
-    except BudgetExhausted as error:
+    except (BudgetExhausted, DatabaseTrouble) as error:
         return dict.fromkeys(subjects, error)
     found = {name: answer for name, answer in fetched.items() if not isinstance(answer, UpstreamError)}
     keep(cache, service, kind, found)
-    return {s: _of_fetched(fetched[s.identifier]) for s in subjects}
+    return {s: _of_fetched(fetched[s.identifier], outcome) for s, outcome in subjects.items()}
 
 
 def keep(
@@ -121,19 +152,20 @@ def keep(
         answers.save(service, kind, found, born)
     for name, data in found.items():
         subject = Subject(service, kind, name)
-        cache.set(subject.key, data, (lives or {}).get(name, subject.life), born_at=born)
-        if kind == RUC:
-            cache.delete(subject.invalid_key)
+        cache.set(subject.key, data, (lives or {}).get(name, subject.life(born)), born_at=born)
+        cache.delete(subject.negative_key)
     for name, answer in fetched.items():
         if isinstance(answer, NotFound):
-            _keep_negative(cache, Subject(service, kind, name), answer.reason)
+            _keep_negative(cache, Subject(service, kind, name), answer.reason, born)
 
 
-def _keep_negative(cache: APICacheService, subject: Subject, reason: str) -> None:
+def _keep_negative(cache: APICacheService, subject: Subject, reason: str, born: float) -> None:
     answers.forget(subject.service, subject.kind, subject.identifier)
     if subject.kind == RUC:
         cache.add_invalid_ruc(subject.identifier, reason)
-        cache.delete(subject.key)
+    else:
+        cache.set(subject.negative_key, {"reason": reason}, subject.negative_life(born))
+    cache.delete(subject.key)
 
 
 def _impossible(cache: APICacheService, subject: Subject) -> Lookup | None:
@@ -152,16 +184,14 @@ def _from_cache(cache: APICacheService, subject: Subject) -> Lookup:
 
 def _read_all(cache: APICacheService, subjects: Sequence[Subject]) -> dict[Subject, Lookup]:
     """Answers and negative answers in one multi-get."""
-    names = [subject.key for subject in subjects]
-    names += [subject.invalid_key for subject in subjects if subject.kind == RUC]
-    reads, now = cache.read_many(names), time()
-    return {s: _of_reads(reads[s.key], reads.get(s.invalid_key), now) for s in subjects}
+    reads, now = cache.read_many(name for s in subjects for name in (s.key, s.negative_key)), time()
+    return {s: _of_reads(reads[s.key], reads[s.negative_key], now) for s in subjects}
 
 
-def _of_reads(answer: CacheRead, negative: CacheRead | None, now: float) -> Lookup:
+def _of_reads(answer: CacheRead, negative: CacheRead, now: float) -> Lookup:
     """The newer of answer and negative answer: a RUC may be registered, and may be struck off."""
     hit = answer.outcome is Outcome.HIT
-    if negative is not None and negative.outcome is Outcome.HIT and not (hit and answer.born_at > negative.born_at):
+    if negative.outcome is Outcome.HIT and not (hit and answer.born_at > negative.born_at):
         return Lookup(
             Outcome.NEGATIVE, Source.CACHE, reason=negative.value["reason"], age=max(0.0, now - negative.born_at)
         )
@@ -170,23 +200,24 @@ def _of_reads(answer: CacheRead, negative: CacheRead | None, now: float) -> Look
     return Lookup(answer.outcome, Source.UPSTREAM)
 
 
-def _from_store(cache: APICacheService, subjects: Sequence[Subject], outcome: Outcome) -> dict[Subject, Lookup]:
+def _from_store(cache: APICacheService, subjects: Mapping[Subject, Outcome]) -> dict[Subject, Lookup]:
     """Still-valid answers of the store, put back into the cache for what is left of their life."""
     if not subjects:
         return {}
-    first, now = subjects[0], time()
-    stored = answers.fresh(first.service, first.kind, [s.identifier for s in subjects], first.life, now)
-    found = {s: stored[s.identifier] for s in subjects if s.identifier in stored}
-    for subject, answer in found.items():
-        cache.set(subject.key, answer.data, subject.life - (now - answer.born_at), born_at=answer.born_at)
-    return {
-        s: Lookup(outcome, Source.STORE, data=answer.data, age=max(0.0, now - answer.born_at))
-        for s, answer in found.items()
-    }
+    first, now = next(iter(subjects)), time()
+    stored = answers.fresh(first.service, first.kind, [s.identifier for s in subjects], first.longest_life, now)
+    found: dict[Subject, Lookup] = {}
+    for subject, outcome in subjects.items():
+        answer = stored.get(subject.identifier)
+        left = subject.life(answer.born_at) - (now - answer.born_at) if answer else 0.0
+        if answer and left > 0:
+            cache.set(subject.key, answer.data, left, born_at=answer.born_at)
+            found[subject] = Lookup(outcome, Source.STORE, data=answer.data, age=max(0.0, now - answer.born_at))
+    return found
 
 
-def _of_fetched(fetched: Answer | UpstreamError) -> Lookup | LookupFailure:
-    return fetched if isinstance(fetched, UpstreamError) else _of_answer(fetched, Outcome.MISS)
+def _of_fetched(fetched: Answer | UpstreamError, outcome: Outcome) -> Lookup | LookupFailure:
+    return fetched if isinstance(fetched, UpstreamError) else _of_answer(fetched, outcome)
 
 
 def _of_answer(answer: Answer, outcome: Outcome) -> Lookup:
