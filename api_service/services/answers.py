@@ -20,6 +20,8 @@ from api_service.models import StoredAnswer
 
 logger = logging.getLogger(__name__)
 
+IDENTIFIERS_A_QUERY = 500  # SQLite takes a limited number of parameters
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -32,7 +34,8 @@ def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at
     born = datetime.fromtimestamp(born_at, tz=timezone.get_default_timezone())
     rows = [
         StoredAnswer(service=service, kind=kind, identifier=name, data=orjson.dumps(data).decode(), born_at=born)
-        for name, data in answers.items()
+        # In one order everywhere: two writers of the same rows wait for each other in turn, not for ever
+        for name, data in sorted(answers.items())
     ]
     try:
         with transaction.atomic():
@@ -50,12 +53,15 @@ def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at
 def fresh(service: str, kind: str, identifiers: Iterable[str], life: float, now: float) -> dict[str, Stored]:
     """The answers younger than `life` seconds, by identifier."""
     oldest = datetime.fromtimestamp(now, tz=timezone.get_default_timezone()) - timedelta(seconds=life)
-    rows = StoredAnswer.objects.filter(
-        service=service, kind=kind, identifier__in=list(identifiers), born_at__gt=oldest
-    ).values_list("identifier", "data", "born_at")
+    rows = StoredAnswer.objects.filter(service=service, kind=kind, born_at__gt=oldest)
+    names, found = list(identifiers), dict[str, Stored]()
     try:
         with transaction.atomic():
-            return {name: Stored(orjson.loads(data), born.timestamp()) for name, data, born in rows}
+            for start in range(0, len(names), IDENTIFIERS_A_QUERY):
+                some = rows.filter(identifier__in=names[start : start + IDENTIFIERS_A_QUERY])
+                for name, data, born in some.values_list("identifier", "data", "born_at"):
+                    found[name] = Stored(orjson.loads(data), born.timestamp())
+            return found
     except (DatabaseError, InterfaceError) as error:
         logger.warning("the answer store cannot be read: %s", error)
         return {}

@@ -34,12 +34,29 @@ def add(
         f"INSERT INTO {table} ({', '.join(map(column, names))}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608
         f"ON CONFLICT ({', '.join(map(column, keys))}) DO UPDATE SET {', '.join(updates)}"
     )
+    _execute(model, names, sql, rows)
+
+
+def add_to_existing(
+    model: type[models.Model], key: str, count: str, latest: str, rows: Iterable[Sequence[Any]]
+) -> None:
+    """Each row holds the value of `key`, the number to add to `count`, and that of `latest` (the greater stays).
+
+    A key without a row is passed over. Rows are locked in the order given.
+    """
+    column = connection.ops.quote_name
+    # Names come from the model, values are parameters
+    sql = (
+        f"UPDATE {column(model._meta.db_table)} SET {column(count)} = {column(count)} + %s, "  # noqa: S608
+        f"{column(latest)} = CASE WHEN {column(latest)} > %s THEN {column(latest)} ELSE %s END WHERE {column(key)} = %s"
+    )
+    _execute(model, (count, latest, latest, key), sql, [(number, last, last, name) for name, number, last in rows])
+
+
+def _execute(model: type[models.Model], names: Sequence[str], sql: str, rows: Iterable[Sequence[Any]]) -> None:
     fields = [cast("models.Field[Any, Any]", model._meta.get_field(name)) for name in names]
+    parameters = [
+        [field.get_db_prep_save(value, connection) for field, value in zip(fields, row, strict=True)] for row in rows
+    ]
     with connection.cursor() as cursor:
-        cursor.executemany(
-            sql,
-            [
-                [field.get_db_prep_save(value, connection) for field, value in zip(fields, row, strict=True)]
-                for row in rows
-            ],
-        )
+        cursor.executemany(sql, parameters)

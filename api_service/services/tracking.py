@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Distinct identifiers between two flushes; more are counted by outcome only
 MAX_IDENTIFIERS = 50_000
+LONGEST_IDENTIFIER = 250  # of the tables: one longer would keep its whole batch from being written
 
 Identity = tuple[str, str, str]  # service, kind, identifier
 
@@ -41,7 +42,7 @@ class Batch:
 
     def add(self, identity: Identity, outcome: Outcome, now: float) -> None:
         self.outcomes[identity[0], identity[1], outcome] += 1
-        if identity in self.last_read or len(self.last_read) < MAX_IDENTIFIERS:
+        if self._has_room(identity):
             self.reads[identity] += 1
             self.last_read[identity] = now
         else:
@@ -51,12 +52,17 @@ class Batch:
         """Take back what could not be written."""
         self.outcomes.update(older.outcomes)
         for identity, reads in older.reads.items():
-            if identity in self.last_read or len(self.last_read) < MAX_IDENTIFIERS:
+            if self._has_room(identity):
                 self.reads[identity] += reads
                 self.last_read.setdefault(identity, older.last_read[identity])
             else:
                 self.dropped += reads
         self.dropped += older.dropped
+
+    def _has_room(self, identity: Identity) -> bool:
+        if identity in self.last_read:
+            return True
+        return len(self.last_read) < MAX_IDENTIFIERS and len(identity[2]) <= LONGEST_IDENTIFIER
 
 
 class ReadCounter:
@@ -93,7 +99,9 @@ class ReadCounter:
             self._failing = False
             if batch.dropped:
                 logger.warning(
-                    "%d reads beyond %d identifiers were counted by outcome only", batch.dropped, MAX_IDENTIFIERS
+                    "%d reads (beyond %d identifiers, or of very long ones) were counted by outcome only",
+                    batch.dropped,
+                    MAX_IDENTIFIERS,
                 )
             return len(batch.reads)
 
@@ -110,7 +118,11 @@ class ReadCounter:
 
     def _run(self) -> None:
         while not self.stop.wait(settings.READ_FLUSH_SECONDS):
-            self.flush()
+            try:
+                self.flush()
+            except Exception:
+                # The thread is not started again: it must outlive what nobody thought of
+                logger.exception("read counts of this interval were lost")
             connection.close()  # this thread's own: held open it would outlive database restarts
 
 
@@ -130,12 +142,10 @@ def write(batch: Batch, now: datetime) -> None:
 
 
 def _mark_tracked(batch: Batch) -> None:
+    """Rows are locked in the order of their keys, as `track_keys` does: neither waits for what the other holds."""
     names = {keys.service_key(i[0], f"{i[1]}_{i[2]}"): i for i in batch.reads}
-    rows = list(TrackedKey.objects.filter(key__in=list(names)).select_for_update().order_by("pk"))
-    for row in rows:
-        row.reads += batch.reads[names[row.key]]
-        row.last_read_at = _aware(batch.last_read[names[row.key]])
-    TrackedKey.objects.bulk_update(rows, ["reads", "last_read_at"], batch_size=500)
+    rows = [(name, batch.reads[names[name]], _aware(batch.last_read[names[name]])) for name in sorted(names)]
+    counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", rows)
 
 
 def _aware(seconds: float) -> datetime:
