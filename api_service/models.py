@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 
@@ -84,7 +85,7 @@ class LookupHour(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H:00} {self.service} {self.outcome} × {self.count}"
+        return f"{localtime(self.hour):%Y-%m-%d %H:00} {self.service} {self.outcome} × {self.count}"
 
 
 class StoredAnswer(models.Model):
@@ -100,7 +101,9 @@ class StoredAnswer(models.Model):
     class Meta:
         verbose_name = _("stored answer")
         verbose_name_plural = _("stored answers")
-        constraints = [models.UniqueConstraint(fields=["service", "kind", "identifier"], name="one_answer_per_identifier")]
+        constraints = [
+            models.UniqueConstraint(fields=["service", "kind", "identifier"], name="one_answer_per_identifier")
+        ]
 
     def __str__(self) -> str:
         return f"{self.service}:{self.kind}_{self.identifier}"
@@ -120,7 +123,7 @@ class SpendHour(models.Model):
         constraints = [models.UniqueConstraint(fields=["hour", "service", "purpose"], name="one_row_per_purpose_hour")]
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H:00} {self.service} {self.purpose}: {self.queries}"
+        return f"{localtime(self.hour):%Y-%m-%d %H:00} {self.service} {self.purpose}: {self.queries}"
 
 
 class Status(models.TextChoices):
@@ -148,7 +151,7 @@ class HealthSample(models.Model):
         verbose_name_plural = _("health samples")
 
     def __str__(self) -> str:
-        return f"{self.taken_at:%Y-%m-%d %H:%M:%S} {self.status}"
+        return f"{localtime(self.taken_at):%Y-%m-%d %H:%M:%S} {self.get_status_display()}"
 
 
 class NodeSample(models.Model):
@@ -198,7 +201,7 @@ class Run(models.Model):
         abstract = True
 
     def __str__(self) -> str:
-        return f"{self.started_at:%Y-%m-%d %H:%M:%S} {self.state}"
+        return f"{localtime(self.started_at):%Y-%m-%d %H:%M:%S} {self.State(self.state).label}"
 
 
 class TrackRun(Run):
@@ -311,11 +314,13 @@ class Delivery(models.Model):
         indexes = [models.Index(fields=["state", "due_at"])]
         constraints = [
             # A status change is told to a channel once, however often the run that found it is repeated
-            models.UniqueConstraint(fields=["incident", "channel", "event", "created_at"], name="one_delivery_per_change")
+            models.UniqueConstraint(
+                fields=["incident", "channel", "event", "created_at"], name="one_delivery_per_change"
+            )
         ]
 
     def __str__(self) -> str:
-        return f"{self.channel} {self.event} {self.state}"
+        return f"{self.channel}: {self.get_event_display()}, {self.get_state_display()}"
 
 
 class RunLock(models.Model):

@@ -110,17 +110,7 @@ class IncidentAdmin(TableAdmin[Incident]):
 
 @admin.register(Delivery)
 class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
-    list_display = (
-        "about",
-        "channel",
-        "event",
-        "state_badge",
-        "created",
-        "sent",
-        "attempts",
-        "next_attempt",
-        "error_text",
-    )
+    list_display = ("about", "channel", "event", "state_badge", "created", "attempts", "error_text")
     list_filter = ("state",)
     list_select_related = ("incident",)
     ordering = ("-id",)

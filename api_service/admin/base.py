@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 M = TypeVar("M", bound=Model)
 P = TypeVar("P", bound=Model)
@@ -73,8 +74,15 @@ class TableAdmin(ReadOnly, _ModelAdmin[M]):
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 50
+    # Counts of each choice of each filter: as many scans of the table
+    show_facets = admin.ShowFacets.NEVER
     # A click on a column without an index would sort the whole table
     sortable_by = ()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(
+            request, {"title": capfirst(self.opts.verbose_name_plural), **(extra_context or {})}
+        )
 
     class Media:
         css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}

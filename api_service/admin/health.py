@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
@@ -35,7 +36,9 @@ def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
 
 
 def _measured(value: object) -> str:
-    return display.number(value) if isinstance(value, int | float) else str(value) or display.NOTHING
+    if isinstance(value, int | float):
+        return display.number(int(value) if value == int(value) else value)
+    return str(value) or display.NOTHING
 
 
 def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
@@ -58,6 +61,10 @@ class NodeFacts:
             if row.restarted
             else display.toned(Tone.GOOD, _now("answers"))
         )
+
+    @admin.display(description=_("state"))
+    def state_with_error(self, row: NodeSample) -> SafeString:
+        return format_html("{} {}", self.state_badge(row), row.error)
 
     @admin.display(description=_("error"))
     def error_text(self, row: NodeSample) -> str:
@@ -101,10 +108,7 @@ class NodeFacts:
 
 class NodesInline(NodeFacts, RowsInline[NodeSample, HealthSample]):
     model = NodeSample
-    fields = (
-        *("node", "state_badge", "error_text", "latency", "memory", "items_text"),
-        *("hit_ratio", "evictions_text", "connections_text", "booted"),
-    )
+    fields = ("node", "state_with_error", "latency", "memory", "items_text", "hit_ratio", "evictions_text", "booted")
 
 
 @admin.register(HealthSample)
@@ -117,7 +121,7 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
             "No new row after a minute means that no worker runs."
         ),
     )
-    list_display = ("taken", "status_badge", "what", "backend", "duration", "judged")
+    list_display = ("taken", "status_badge", "what", "duration", "backend")
     list_filter = ("status",)
     ordering = ("-taken_at",)
     fields = ("taken", "status_badge", "backend", "duration", "checks_table", "findings_rows", "judged")
@@ -155,17 +159,7 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
 
 @admin.register(NodeSample)
 class NodeSampleAdmin(NodeFacts, TableAdmin[NodeSample]):
-    list_display = (
-        "node",
-        "taken",
-        "state_badge",
-        "latency",
-        "memory",
-        "items_text",
-        "hit_ratio",
-        "evictions_text",
-        "booted",
-    )
+    list_display = ("node", "taken", "state_badge", "latency", "memory", "hit_ratio", "evictions_text")
     list_filter = (ByHealthNode,)
     list_select_related = ("sample",)
     ordering = ("-id",)

@@ -107,7 +107,7 @@ def _spend(now: datetime) -> Tile:
 def _alerts(now: datetime) -> Tile:
     opened = list(Incident.objects.filter(resolved_at=None).order_by("opened_at").values_list("opened_at", flat=True))
     title, url = _("Open incidents"), _list("incident")
-    since = (_("since %(age)s") % {"age": display.period(opened[0], now)},) if opened else (_("all is well"),)
+    since = (_("for %(age)s") % {"age": display.period(opened[0], now)},) if opened else (_("all is well"),)
     value = display.toned(Tone.BAD if opened else Tone.GOOD, len(opened))
     return Tile(title, url, value, since, _undelivered(now))
 

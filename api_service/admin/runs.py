@@ -123,7 +123,7 @@ class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
         form=WarmForm,
         kwargs=arguments,
     )
-    list_display = ("started", "state_badge", "done", "paid_text", "failed_text", "skipped_text", "took")
+    list_display = ("started", "state_badge", "done", "paid_text", "failed_text", "skipped_total", "took")
     list_filter = ("state", "dry_run")
     ordering = ("-started_at",)
     fields = (
@@ -143,6 +143,10 @@ class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
     @admin.display(description=_("failed"))
     def failed_text(self, row: WarmRun) -> SafeString | str:
         return display.toned(Tone.BAD, display.number(row.failed)) if row.failed else "0"
+
+    @admin.display(description=_("skipped"))
+    def skipped_total(self, row: WarmRun) -> str:
+        return display.number(sum(row.skipped.values()))
 
     @admin.display(description=_("skipped"))
     def skipped_text(self, row: WarmRun) -> SafeString | str:

@@ -1,0 +1,116 @@
+"""A row of every table, people with different permissions, and the broker's queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from api_service import models
+
+QUEUES = ("health", "tracking", "warming", "default")
+NODE = "10.0.4.11:11211"
+DOWN = "10.0.4.12:11211"
+
+Rows = dict[type[Any], Any]
+Staff = Callable[..., Client]
+Sent = Callable[[str], tuple[str, dict[str, Any]] | None]
+
+
+@pytest.fixture(autouse=True)
+def _admin_settings(settings: Any) -> None:
+    # `collectstatic` makes it in production; WhiteNoise warns where it is missing
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    # Two hundred logins: a slow hash would be most of the time of these tests
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def rows(db: None) -> Rows:
+    """One row of every table of the service, with its inline rows."""
+    now = timezone.now()
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    identity = {"service": "migo", "kind": "ruc", "identifier": "20100038146"}
+    finding = {"code": "node_down", "severity": "unhealthy", "node": DOWN, "value": "refused", "limit": ""}
+    sample = models.HealthSample.objects.create(
+        taken_at=now - timedelta(minutes=3),
+        status="unhealthy",
+        backend="memcached",
+        duration_ms=12.5,
+        checks={"connection": "❌ " + DOWN, "basic_operations": "✅ OK"},
+        findings=[finding],
+    )
+    node = models.NodeSample.objects.create(
+        sample=sample, node=NODE, reachable=True, latency_ms=0.4, bytes_used=2**20, bytes_limit=2**30, hits=9, misses=1
+    )
+    models.NodeSample.objects.create(sample=sample, node=DOWN, reachable=False, error="connection refused")
+    track = models.TrackRun.objects.create(
+        started_at=now - timedelta(minutes=4),
+        finished_at=now - timedelta(minutes=3),
+        state="done",
+        keys_seen=1234567,
+        nodes={NODE: {"ok": True, "keys": 1234567, "error": ""}, DOWN: {"ok": False, "keys": 0, "error": "refused"}},
+        foreign={"session": 12},
+    )
+    incident = models.Incident.objects.create(
+        code="cache_health", severity="unhealthy", opened_at=now, findings=[{**finding, "current": True}]
+    )
+    created = [
+        models.TrackedKey.objects.create(
+            **{**identity, "key": "migo:ruc_20100038146", "node": NODE, "size": 1536, "state": "active"},
+            created_at=now, seen_at=now, expires_at=now + timedelta(minutes=50),
+        ),
+        models.DailyReads.objects.create(**identity, day=now.date(), reads=7, last_read_at=now),
+        models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
+        models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
+        models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
+        sample,
+        node,
+        track,
+        models.ServiceSnapshot.objects.create(run=track, service="migo", keys=10, bytes=2**20),
+        models.WarmRun.objects.create(started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}),
+        incident,
+        models.Delivery.objects.create(
+            incident=incident, channel="slack", event="opened", state="failed", created_at=now, due_at=now, attempts=9
+        ),
+        models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
+    ]
+    return {type(row): row for row in created}
+
+
+@pytest.fixture
+def staff(db: None) -> Staff:
+    """A client logged in as staff with these permissions of the service."""
+
+    def login(*codenames: str) -> Client:
+        user = User.objects.create_user("mirona", is_staff=True)
+        chosen = Permission.objects.filter(content_type__app_label="api_service", codename__in=codenames)
+        assert chosen.count() == len(codenames)
+        user.user_permissions.set(chosen)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return login
+
+
+@pytest.fixture
+def sent() -> Iterator[Sent]:
+    """The next message of a queue of the (memory) broker: the task's name and arguments; None when it is empty."""
+    with current_app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        for name in QUEUES:
+            channel.queue_declare(queue=name)
+            channel.queue_purge(name)
+
+        def take(queue: str) -> tuple[str, dict[str, Any]] | None:
+            message = channel.basic_get(queue, no_ack=True)
+            return (message.headers["task"], message.decode()[1]) if message else None
+
+        yield take
