@@ -1,5 +1,13 @@
 """URLs of the HTTP interface."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
 
-urlpatterns: list[URLPattern] = []
+from api_service import views
+
+urlpatterns = [
+    # Any text up to the next slash: a RUC that cannot exist gets its answer in JSON, not a page
+    re_path(r"^api/v1/ruc/(?P<ruc>[^/]*)/?$", views.ruc, name="ruc"),
+    path("health/live", views.live, name="health-live"),
+    path("health/ready", views.ready, name="health-ready"),
+    path("health/cache", views.cache_health, name="health-cache"),
+]

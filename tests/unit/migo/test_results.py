@@ -22,7 +22,7 @@ def all_subclasses(root: type[UpstreamError]) -> set[type[UpstreamError]]:
     return {kind for kind in {root} | deeper if kind.__module__ == UpstreamError.__module__}
 
 
-@pytest.mark.parametrize("kind", sorted(all_subclasses(UpstreamError), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(all_subclasses(UpstreamError), key=str))
 def test_every_failure_of_apimigo_has_words_of_its_own(kind: type[UpstreamError]) -> None:
     with translation.override("en"):
         failed = results.of_trouble(kind("details"))

@@ -1,0 +1,150 @@
+"""The HTTP interface: look-ups behind a token, and the health of this process and of the cache.
+
+GET  /api/v1/ruc/<ruc>  the answer, where it came from and its age; `Authorization: Bearer API_TOKEN`
+GET  /health/live       this process answers; no I/O
+GET  /health/ready      the database is there and migrated; the cache is reported, and is no condition
+GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
+POST /health/cache      starts a health run; for staff
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import Error as DatabaseTrouble
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.vary import vary_on_headers
+
+from api_service import health_page, selectors
+from api_service.admin.sending import BrokerDown, send
+from api_service.problems import problem, reply, retry_headers, status_of
+from api_service.services.migo_service import MigoAPIService
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+
+MONITOR_TASK = "workers.tasks.monitor_cache_health"
+
+
+def only(*methods: str) -> Callable[[View[P]], View[P]]:
+    """405 in JSON for every other method."""
+
+    def decorate(view: View[P]) -> View[P]:
+        @wraps(view)
+        def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if request.method in methods:
+                return view(request, *args, **kwargs)
+            allowed = ", ".join(methods)
+            text = _("This address does not take %s.") % request.method
+            return problem(405, "method_not_allowed", text, _("Use %s.") % allowed, {"Allow": allowed})
+
+        return checked
+
+    return decorate
+
+
+def with_token(view: View[P]) -> View[P]:
+    """401 without the bearer token of the settings."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if _has_token(request):
+            return view(request, *args, **kwargs)
+        return problem(
+            401,
+            "unauthorized",
+            _("The token is missing or wrong."),
+            _("Send the header Authorization: Bearer with the value of API_TOKEN."),
+            {"WWW-Authenticate": 'Bearer realm="look-ups"'},
+        )
+
+    return checked
+
+
+def _has_token(request: HttpRequest) -> bool:
+    """An empty setting opens nothing. The comparison takes as long for a wrong token as for the right one."""
+    scheme, _blank, token = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(token.strip().encode(), settings.API_TOKEN.encode())
+    return right and bool(settings.API_TOKEN) and scheme.lower() == "bearer"
+
+
+# The token is no cookie that a foreign page could make a browser send
+@csrf_exempt
+@only("GET", "HEAD")
+@vary_on_headers("Authorization")
+@with_token
+def ruc(_request: HttpRequest, ruc: str) -> HttpResponse:
+    result = MigoAPIService().consultar_ruc(ruc)
+    headers = {"Age": str(int(result["cache"]["age"]))} if "cache" in result else {}
+    if result["success"]:
+        return reply(result, 200, headers)
+    return reply(result, status_of(result["code"]), headers | retry_headers(result["retry_after"]))
+
+
+@only("GET", "HEAD")
+def live(_request: HttpRequest) -> HttpResponse:
+    return reply({"status": "alive"})
+
+
+@only("GET", "HEAD")
+def ready(_request: HttpRequest) -> HttpResponse:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        missing = selectors.missing_migrations()
+    except DatabaseTrouble:
+        return _no_database()
+    if missing:
+        text = _("%d migrations have not been applied.") % len(missing)
+        return problem(503, "not_migrated", text, _("Run manage.py migrate."))
+    return reply({"status": "ready", "database": "ok", "cache": health_page.cache_in_short(timezone.now())})
+
+
+@only("GET", "HEAD", "POST")
+def cache_health(request: HttpRequest) -> HttpResponse:
+    try:
+        staff = _is_staff(request.user)
+        if request.method == "POST":
+            return _start_run() if staff else _staff_only()
+        return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=staff)
+    except DatabaseTrouble:
+        return _no_database()
+
+
+def _is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
+    return bool(user.is_authenticated and getattr(user, "is_staff", False))
+
+
+def _start_run() -> HttpResponse:
+    try:
+        task = send(MONITOR_TASK, {})
+    except BrokerDown:
+        return problem(
+            503,
+            "broker_unavailable",
+            _("The broker did not take the task: nothing was started."),
+            _("Check the broker (CELERY_BROKER_URL); manage.py check_cache checks without it."),
+        )
+    return reply({"success": True, "task": task, "next_step": _("Read the result here in a few seconds.")}, 202)
+
+
+def _staff_only() -> HttpResponse:
+    return problem(403, "staff_only", _("Only staff may start a health run."), _("Log in to the admin and try again."))
+
+
+def _no_database() -> HttpResponse:
+    return problem(
+        503,
+        "database_unavailable",
+        _("The database does not answer."),
+        _("Check that it runs and that DATABASE_URL is right."),
+    )
