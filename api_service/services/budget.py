@@ -38,7 +38,7 @@ class Caps:
 
 
 class BudgetExhausted(Exception):
-    """A cap forbids the call. `retry_after` is in seconds: when the hour, or the day, begins anew."""
+    """A cap forbids the call. `retry_after` is in seconds: when the hour, or the day, begins anew; 0 for a run's."""
 
     code = "budget_exhausted"
     permanent = False
@@ -65,18 +65,22 @@ def refusal(spent_hour: int, spent_day: int, caps: Caps, purpose: Purpose, now: 
 class Ledger:
     """Told by a provider before each HTTP attempt that may cost money (see `providers.Spend`).
 
-    Raises BudgetExhausted to forbid it. While the database is down users' look-ups go on uncounted if no cap is
-    set; with a cap nothing can be shown to be inside it, and the call is refused.
+    Raises BudgetExhausted to forbid it, also beyond `limit`, the budget of one run, retries counted. While the
+    database is down users' look-ups go on uncounted if no cap is set; with a cap nothing can be shown to be inside
+    it, and the call is refused.
     """
 
-    def __init__(self, service: str, purpose: Purpose) -> None:
+    def __init__(self, service: str, purpose: Purpose, limit: int | None = None) -> None:
         self.service = service
         self.purpose = purpose
+        self.limit = limit
         self.queries = 0
 
     def __call__(self, queries: int, *, retry: bool) -> None:
         purpose = Purpose.RETRY if retry and self.purpose is Purpose.USER else self.purpose
-        caps = Caps(settings.MIGO_MAX_PER_HOUR, settings.MIGO_MAX_PER_DAY, settings.WARM_SHARE)
+        if self.limit is not None and self.queries + queries > self.limit:
+            raise BudgetExhausted("run", self.limit, 0.0)
+        caps = caps_in_force()
         try:
             reserve(self.service, purpose, queries, caps, timezone.now())
         except (DatabaseError, InterfaceError):
@@ -84,6 +88,18 @@ class Ledger:
                 raise
             logger.exception("%d paid queries could not be entered in the ledger", queries)
         self.queries += queries
+
+
+def caps_in_force() -> Caps:
+    return Caps(settings.MIGO_MAX_PER_HOUR, settings.MIGO_MAX_PER_DAY, settings.WARM_SHARE)
+
+
+def left_for_warming(service: str, caps: Caps, now: datetime) -> int | None:
+    """Paid queries that the caps still leave to warming, None without caps: a batch is cut to fit, or none would."""
+    hour = timezone.localtime(now).replace(minute=0, second=0, microsecond=0)
+    periods = ((caps.hour, hour), (caps.day, hour.replace(hour=0)))
+    left = [int(cap * caps.warm_share) - spent(service, since) for cap, since in periods if cap]
+    return max(0, min(left)) if left else None
 
 
 def reserve(service: str, purpose: Purpose, queries: int, caps: Caps, now: datetime) -> None:

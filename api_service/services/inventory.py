@@ -10,6 +10,7 @@ from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, TypeVar
 
+from api_service.caches.errors import CacheOutage
 from api_service.services import keys
 from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
 from api_service.services.envelope import unwrap
@@ -68,13 +69,13 @@ def cleanup(service: APICacheService) -> dict[str, int]:
     """Drop values that outlived their own end, counted by what they were."""
     now, counts = time(), Counter(invalid_rucs=0, rucs=0, other=0)
     found = listing(service.adapter, service.wire_prefix)
-    names = [entry.key.removeprefix(service.wire_prefix) for entry in found.entries]
-    for batch in batches(names, BATCH):
+    names = (entry.key.removeprefix(service.wire_prefix) for entry in found.entries)
+    for batch in batches(filter(keys.parse, names), BATCH):
         stored, _unreachable = service.cache.fetch_many(batch)
         for name in batch:
             read = unwrap(stored.get(name))
             if read.outcome is Outcome.HIT and read.expires_at is not None and read.expires_at <= now:
-                counts[_counted_as(name)] += service.delete(name)
+                counts[_counted_as(name)] += _removed(service, name)
     return {**counts, "nodes_failed": len(found.failed)}
 
 
@@ -82,6 +83,15 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _removed(service: APICacheService, name: str) -> bool:
+    """`name` is as stored: the service's own `delete` would normalise it once more."""
+    try:
+        return service.cache.remove(name)
+    except CacheOutage as error:
+        logger.warning("not cleaned up, %s", error)
+        return False
 
 
 def _counted_as(name: str) -> str:

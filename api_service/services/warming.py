@@ -20,23 +20,27 @@ from django.utils import timezone
 
 from api_service.models import DailyReads, WarmRun
 from api_service.services import answers, tracking
-from api_service.services.budget import BudgetExhausted, Ledger, Purpose
+from api_service.services.budget import BudgetExhausted, Ledger, Purpose, caps_in_force, left_for_warming
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
-from api_service.services.errors import UpstreamError
+from api_service.services.errors import UpstreamError, UpstreamNotAsked
 from api_service.services.lookup import RUC, keep
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import Answer, NotFound, provider
+from api_service.services.redaction import redact
 from api_service.services.ruc import is_valid
 from api_service.services.warm_plan import Candidate, Plan, jittered, plan
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = "interrupted: its worker stopped before the end"
 CHUNK = 100
 # Two periods of the schedule: a run that fails still leaves one before the answers end
 LEAD_SECONDS = 600.0
 SECONDS = 240.0
 # A named RUC comes before all that statistics propose
 NAMED_READS = 1_000_000_000
+# More is a slip of the finger, and would not fit into the run's row
+LARGEST_NUMBER = 1_000_000
 
 
 class WarmSummary(TypedDict):
@@ -70,10 +74,13 @@ def request(
     """A checked request with the settings' defaults. ValueError names the argument that cannot be."""
     wrong = [ruc for ruc in rucs if not is_valid(ruc)]
     if wrong:
-        raise ValueError(f"rucs: {', '.join(wrong[:5])}: not a valid RUC (11 digits with check digit)")
+        shown = ", ".join(repr(ruc[:20]) for ruc in wrong[:5])
+        raise ValueError(f"rucs: {shown}: not a valid RUC (11 digits with check digit)")
     for name, value in (("limit", limit), ("budget", budget)):
         if value is not None and value < 0:
             raise ValueError(f"{name}: {value} is negative")
+        if value is not None and value > LARGEST_NUMBER:
+            raise ValueError(f"{name}: at most {LARGEST_NUMBER}")
     return Request(
         settings.WARM_LIMIT if limit is None else limit,
         settings.WARM_BUDGET if budget is None else budget,
@@ -83,18 +90,27 @@ def request(
 
 
 def warm(asked: Request) -> WarmSummary:
-    """One run, recorded. Call it under the run lock "warm": rows left running by a killed run are closed here."""
+    """One run, recorded. Call it under the task's run lock: rows left running by a killed run are closed here."""
     _close_interrupted()
     tracking.flush_now()
     run = WarmRun.objects.create(
         started_at=timezone.now(), dry_run=asked.dry_run, limit=asked.limit, budget=asked.budget
     )
-    cache = APICacheService()
-    planned = _plan(cache, asked, run)
-    if not asked.dry_run:
-        _refresh(cache, asked, run, planned.due)
-    _finish(run)
+    try:
+        cache = APICacheService()
+        planned = _plan(cache, asked, run)
+        if not asked.dry_run:
+            _refresh(cache, asked, run, planned.due)
+    except Exception as error:
+        _end(run, WarmRun.State.FAILED, redact(f"{type(error).__name__}: {error}")[:300])
+        raise
+    _end(run, WarmRun.State.FAILED if run.failed else WarmRun.State.DONE, run.error)
     return _summary(run, len(planned.due))
+
+
+def lead() -> float:
+    """Seconds before its end from which an answer is due; never most of a short life, or it would always be due."""
+    return min(LEAD_SECONDS, settings.CACHE_TTL_RUC / 2)
 
 
 def frequent(limit: int) -> list[Candidate]:
@@ -110,13 +126,13 @@ def _plan(cache: APICacheService, asked: Request, run: WarmRun) -> Plan:
     candidates = [Candidate(ruc, NAMED_READS) for ruc in asked.rucs] or frequent(asked.limit)
     names = [candidate.ruc for candidate in candidates]
     reads = cache.read_many([RUC_KEY + ruc for ruc in names] + [INVALID_KEY + ruc for ruc in names])
-    unknown = {ruc for ruc in names if reads[RUC_KEY + ruc].outcome is Outcome.OUTAGE}
+    unknown = {ruc for ruc in names if _unknown(reads[RUC_KEY + ruc].outcome, reads[INVALID_KEY + ruc].outcome)}
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
         {ruc: reads[RUC_KEY + ruc].expires_at or float("inf") for ruc in names if _hit(reads, RUC_KEY + ruc)},
         frozenset(ruc for ruc in names if _hit(reads, INVALID_KEY + ruc)),
         now=time(),
-        lead=LEAD_SECONDS,
+        lead=lead(),
         limit=asked.limit,
     )
     run.candidates = len(candidates)
@@ -126,17 +142,20 @@ def _plan(cache: APICacheService, asked: Request, run: WarmRun) -> Plan:
     return planned
 
 
+def _unknown(answer: Outcome, negative: Outcome) -> bool:
+    """Without an answer in the cache it takes both nodes to tell that the RUC is to be asked for."""
+    return answer is Outcome.OUTAGE or (answer is not Outcome.HIT and negative is Outcome.OUTAGE)
+
+
 def _hit(reads: Mapping[str, object], key: str) -> bool:
     return getattr(reads[key], "outcome", None) is Outcome.HIT
 
 
 def _refresh(cache: APICacheService, asked: Request, run: WarmRun, due: Sequence[str]) -> None:
-    rest = _from_store(cache, run, due)
-    affordable, over = rest[: asked.budget], rest[asked.budget :]
-    if over:
-        _skip(run, "over_budget", len(over))
+    affordable = _at_most(asked.budget, _from_store(cache, run, due), run, "over_budget")
+    affordable = _at_most(left_for_warming(MIGO, caps_in_force(), timezone.now()), affordable, run, "over_cap")
     stop_at = monotonic() + asked.seconds
-    ledger = Ledger(MIGO, Purpose.WARM)
+    ledger = Ledger(MIGO, Purpose.WARM, asked.budget)
     for start in range(0, len(affordable), CHUNK):
         chunk = affordable[start : start + CHUNK]
         if monotonic() > stop_at:
@@ -147,10 +166,16 @@ def _refresh(cache: APICacheService, asked: Request, run: WarmRun, due: Sequence
             return
 
 
+def _at_most(number: int | None, rucs: Sequence[str], run: WarmRun, reason: str) -> Sequence[str]:
+    kept = rucs[:number]
+    _skip(run, reason, len(rucs) - len(kept))
+    return kept
+
+
 def _from_store(cache: APICacheService, run: WarmRun, due: Sequence[str]) -> list[str]:
     """Reload what the store holds and would outlive the lead; the others are left to be paid."""
     life, now = float(settings.CACHE_TTL_RUC), time()
-    stored = answers.fresh(MIGO, RUC, due, life - LEAD_SECONDS, now)
+    stored = answers.fresh(MIGO, RUC, due, life - lead(), now)
     loaded = {
         ruc
         for ruc, answer in stored.items()
@@ -158,7 +183,9 @@ def _from_store(cache: APICacheService, run: WarmRun, due: Sequence[str]) -> lis
     }
     run.from_store = len(loaded)
     run.save()
-    return [ruc for ruc in due if ruc not in loaded]
+    # What the store has is not paid for, even when the cache did not take it
+    _skip(run, "cache_down", len(stored) - len(loaded))
+    return [ruc for ruc in due if ruc not in stored]
 
 
 def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[str]) -> bool:
@@ -166,11 +193,16 @@ def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[s
     try:
         fetched = provider(MIGO).fetch_many(RUC, chunk, spend=ledger)
     except BudgetExhausted as error:
-        run.error = str(error)
-        _skip(run, "over_cap", len(chunk))
+        run.paid, run.error = ledger.queries, str(error)
+        if error.period == "run":
+            # The chunks fit into the budget: attempts that failed have used it up
+            run.failed += len(chunk)
+            run.save()
+        else:
+            _skip(run, "over_cap", len(chunk))
         return False
     answered: dict[str, Answer] = {ruc: a for ruc, a in fetched.items() if not isinstance(a, UpstreamError)}
-    errors = [a for a in fetched.values() if isinstance(a, UpstreamError)]
+    errors = [a for a in fetched.values() if isinstance(a, UpstreamError) and not isinstance(a, UpstreamNotAsked)]
     lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answered}  # noqa: S311 - spreads expiry
     keep(cache, MIGO, RUC, answered, lives)
     run.paid = ledger.queries
@@ -178,8 +210,10 @@ def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[s
     run.failed += len(errors)
     if errors:
         run.error = f"{errors[0].code}: {errors[0]}"[:300]
+    _skip(run, "over_cap", len(fetched) - len(answered) - len(errors))
     run.save()
-    return not any(error.permanent for error in errors)
+    # Who has not answered one of a hundred is down: the next hundred would cost as much and bring as little
+    return bool(answered) and not any(error.permanent for error in errors)
 
 
 def _skip(run: WarmRun, reason: str, number: int) -> None:
@@ -190,12 +224,11 @@ def _skip(run: WarmRun, reason: str, number: int) -> None:
 
 def _close_interrupted() -> None:
     left = WarmRun.objects.filter(state=WarmRun.State.RUNNING)
-    left.update(state=WarmRun.State.FAILED, error="interrupted: its worker stopped before the end")
+    left.update(state=WarmRun.State.FAILED, finished_at=timezone.now(), error=INTERRUPTED)
 
 
-def _finish(run: WarmRun) -> None:
-    run.state = WarmRun.State.FAILED if run.failed else WarmRun.State.DONE
-    run.finished_at = timezone.now()
+def _end(run: WarmRun, state: WarmRun.State, error: str) -> None:
+    run.state, run.error, run.finished_at = state, error, timezone.now()
     run.save()
 
 

@@ -125,7 +125,7 @@ class MemcachedAdapter:
     def _dump(self, node: str, spool: IO[bytes], deadline: Deadline) -> None:
         with _connect(self._servers[node], self._connect_timeout) as connection:
             connection.sendall(b"lru_crawler metadump hash\r\n")
-            tail = b""
+            head = tail = b""
             while not tail.endswith(b"END\r\n"):
                 left = deadline.left()
                 if not left:
@@ -135,16 +135,18 @@ class MemcachedAdapter:
                 if not chunk:
                     raise InventoryError(node, "the node closed the connection amid its list of keys")
                 spool.write(chunk)
-                tail = (tail + chunk)[-64:]
-                _raise_if_refused(node, tail)
+                head, tail = (head + chunk)[:64], (tail + chunk)[-64:]
+                _raise_if_refused(node, head)
 
 
-def _raise_if_refused(node: str, tail: bytes) -> None:
-    if tail.startswith((b"BUSY", b"CLIENT_ERROR", b"ERROR")):
-        said = tail.split(b"\r\n")[0].decode("ascii", "replace")
-        raise InventoryError(
-            node, f"the node says {said!r}: start memcached with -o lru_crawler, version 1.5.6 or later"
-        )
+def _raise_if_refused(node: str, head: bytes) -> None:
+    """`head` is the begin of the reply: further on, a key of the list may read like a refusal."""
+    if not head.startswith((b"BUSY", b"CLIENT_ERROR", b"ERROR")):
+        return
+    said = head.split(b"\r\n")[0].decode("ascii", "replace")
+    if said.startswith("BUSY"):
+        raise InventoryError(node, f"the node says {said!r}: somebody else lists its keys, try again in a minute")
+    raise InventoryError(node, f"the node says {said!r}: start memcached with -o lru_crawler, version 1.5.6 or later")
 
 
 def _connect(server: Server, timeout: float) -> socket.socket:
@@ -159,9 +161,9 @@ def _connect(server: Server, timeout: float) -> socket.socket:
 def parse_dump(lines: Iterable[bytes], prefix: str) -> Iterator[Entry]:
     """`key=%3A1%3Amigo%3Aruc_20100038146 exp=1795366162 la=… cas=3 fetch=yes cls=11 size=786`, `exp=-1` never."""
     start = b"key=" + quote(prefix, safe="-_.~").encode()
-    lock = b"key=" + quote(LOCK_PREFIX, safe="-_.~").encode()
+    lock = quote(LOCK_PREFIX, safe="-_.~").encode()
     for line in lines:
-        if line.startswith(start) and not line.startswith(lock):
+        if line.startswith(start) and lock not in line:
             yield _entry(line)
 
 
