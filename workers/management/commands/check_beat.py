@@ -47,7 +47,7 @@ def read_due() -> list[Due]:
 
 def _next_run(task: PeriodicTask) -> datetime | None:
     """Counted from the last run, or from the last change of the row: Beat renews the rows when it starts."""
-    since = max(moment for moment in (task.last_run_at, task.date_changed) if moment)
+    since: datetime = max(moment for moment in (task.last_run_at, task.date_changed) if moment)
     if task.crontab is not None:
         return _next_by_crontab(task.crontab.schedule, since)
     if task.interval is not None:
