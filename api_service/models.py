@@ -9,13 +9,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class TrackedKey(models.Model):
     """One key of ours as the last inventory saw it. Written by `track_keys` and by the read counter."""
 
     class State(models.TextChoices):
-        ACTIVE = "active", _("active")
+        # With a context: Django's own "active" is that of an account, in another gender
+        ACTIVE = "active", pgettext_lazy("key", "active")
         EXPIRED = "expired", _("expired")
         REMOVED = "removed", _("removed")
         UNKNOWN = "unknown", _("unknown")

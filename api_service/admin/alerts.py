@@ -7,9 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from api_service.admin import display, words
 from api_service.admin.base import RowsInline, TableAdmin
@@ -78,8 +77,8 @@ class IncidentAdmin(TableAdmin[Incident]):
     @admin.display(description=_("state"))
     def state_badge(self, row: Incident) -> SafeString:
         if row.resolved_at is None:
-            return display.toned(Tone.BAD, _now("open"))
-        return display.toned(Tone.GOOD, _now("resolved"))
+            return display.toned(Tone.BAD, gettext("open"))
+        return display.toned(Tone.GOOD, gettext("resolved"))
 
     @admin.display(description=_("opened"))
     def opened(self, row: Incident) -> str:
@@ -139,7 +138,7 @@ class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
             number,
         )
         if number == 0:
-            text = _now("Nothing to try again: these messages have been sent.")
+            text = gettext("Nothing to try again: these messages have been sent.")
         self.message_user(request, text % {"count": number}, messages.SUCCESS if number else messages.WARNING)
 
     @admin.display(description=_("findings"))

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
@@ -55,11 +55,11 @@ class NodeFacts:
     @admin.display(description=_("state"))
     def state_badge(self, row: NodeSample) -> SafeString:
         if not row.reachable:
-            return display.toned(Tone.BAD, _now("no answer"))
+            return display.toned(Tone.BAD, gettext("no answer"))
         return (
-            display.toned(Tone.WARNING, _now("restarted"))
+            display.toned(Tone.WARNING, gettext("restarted"))
             if row.restarted
-            else display.toned(Tone.GOOD, _now("answers"))
+            else display.toned(Tone.GOOD, gettext("answers"))
         )
 
     @admin.display(description=_("state"))

@@ -11,9 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from api_service.admin import display, words
 from api_service.admin.base import RowsInline, TableAdmin
@@ -96,7 +95,7 @@ class TrackRunAdmin(RunColumns, RunByHand, TableAdmin[TrackRun]):
 
 
 def _listed(complete: bool) -> SafeString:
-    return display.toned(Tone.GOOD, _now("complete")) if complete else display.toned(Tone.BAD, _now("not listed"))
+    return display.toned(Tone.GOOD, gettext("complete")) if complete else display.toned(Tone.BAD, gettext("not listed"))
 
 
 @admin.register(ServiceSnapshot)
@@ -134,7 +133,7 @@ class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
     @admin.display(description=_("loaded again"))
     def done(self, row: WarmRun) -> str:
         loaded = display.number(row.from_store + row.refreshed)
-        return f"{loaded} ({_now('dry run')})" if row.dry_run else loaded
+        return f"{loaded} ({gettext('dry run')})" if row.dry_run else loaded
 
     @admin.display(description=_("paid queries"))
     def paid_text(self, row: WarmRun) -> str:
@@ -176,7 +175,7 @@ class RunLockAdmin(TableAdmin[RunLock]):
         released = []
         for lock in queryset.filter(token__in=request.POST.getlist("token")).exclude(token=""):
             if RunLock.objects.filter(pk=lock.pk, token=lock.token).update(token="", expires_at=None):
-                self.log_change(request, lock, _now("Released by hand"))
+                self.log_change(request, lock, gettext("Released by hand"))
                 released.append(lock)
         text = ngettext("%(count)s lock was released.", "%(count)s locks were released.", len(released))
         level = messages.SUCCESS if released else messages.WARNING
@@ -185,7 +184,7 @@ class RunLockAdmin(TableAdmin[RunLock]):
     def _question(self, request: HttpRequest, queryset: QuerySet[RunLock]) -> dict[str, Any]:
         return {
             **self.admin_site.each_context(request),
-            "title": _now("Release locks"),
+            "title": gettext("Release locks"),
             "opts": self.opts,
             "media": self.media,
             "locks": [lock for lock in queryset if is_held(lock)],
@@ -195,8 +194,8 @@ class RunLockAdmin(TableAdmin[RunLock]):
     @admin.display(description=_("state"))
     def state_badge(self, row: RunLock) -> SafeString:
         if is_held(row):
-            return display.toned(Tone.BUSY, _now("held"))
-        return display.toned(Tone.QUIET, _now("free"))
+            return display.toned(Tone.BUSY, gettext("held"))
+        return display.toned(Tone.QUIET, gettext("free"))
 
     @admin.display(description=_("ends by itself"))
     def until(self, row: RunLock) -> str:
