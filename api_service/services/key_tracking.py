@@ -22,10 +22,14 @@ from api_service.services.health import ServiceJSON
 from api_service.services.inventory import batches
 
 BATCH = 1000
+INTERRUPTED = "interrupted: its worker stopped before the end"
 SECONDS = 240.0
 COUNTS_KEPT_DAYS = 400
 RUNS_KEPT_DAYS = 90
 GONE_KEPT_DAYS = 30
+FOREIGN_PREFIXES = 100
+# Memcached counts whole seconds and does not list what ends in the current one
+CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 class NodeJSON(TypedDict):
@@ -65,7 +69,9 @@ class Inventory:
             self._close(node)
 
     def _write(self, node: str, batch: Iterable[Entry]) -> int:
-        rows = [row for entry in batch if (row := self._row(node, entry))]
+        found = [row for entry in batch if (row := self._row(node, entry))]
+        # Locked in the order of their keys, as the read counter does: neither waits for what the other holds
+        rows = sorted(found, key=lambda row: row.key)
         TrackedKey.objects.bulk_create(
             rows,
             update_conflicts=True,
@@ -79,7 +85,7 @@ class Inventory:
         name = entry.key.removeprefix(self.service.wire_prefix)
         parts = keys.parse(name) if entry.key.startswith(self.service.wire_prefix) else None
         if parts is None:
-            self.foreign[keys.foreign_prefix(entry.key)] += 1
+            self._count_foreign(keys.foreign_prefix(name))
             return None
         counted = self.services.setdefault(parts.service, {"keys": 0, "bytes": 0})
         counted["keys"] += 1
@@ -97,11 +103,16 @@ class Inventory:
             seen_at=self.now,
         )
 
+    def _count_foreign(self, prefix: str) -> None:
+        """Another application may put random text first: what is stored of it stays small."""
+        room = prefix in self.foreign or len(self.foreign) < FOREIGN_PREFIXES
+        self.foreign[prefix if room else "(others)"] += 1
+
     def _close(self, node: str) -> None:
         """Keys of a fully listed node that were not in the list have expired, or were removed before their time."""
-        gone = self._of_node(node).filter(seen_at__lt=self.now)
-        gone.filter(expires_at__lte=self.now).update(state=TrackedKey.State.EXPIRED)
-        gone.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=self.now)).update(state=TrackedKey.State.REMOVED)
+        gone, ended = self._of_node(node).filter(seen_at__lt=self.now), timezone.now() + CLOCK_TOLERANCE
+        gone.filter(expires_at__lte=ended).update(state=TrackedKey.State.EXPIRED)
+        gone.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=ended)).update(state=TrackedKey.State.REMOVED)
 
     def _of_node(self, node: str) -> QuerySet[TrackedKey]:
         open_states = [TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN]
@@ -109,7 +120,8 @@ class Inventory:
 
 
 def track_keys(seconds: float = SECONDS) -> TrackSummary:
-    """List every node, write the rows, record the run."""
+    """List every node, write the rows, record the run. Call it under the run lock "track_keys"."""
+    _close_interrupted()
     tracking.flush_now()
     now = timezone.now()
     run, inventory = TrackRun.objects.create(started_at=now), Inventory(APICacheService(), now)
@@ -128,9 +140,15 @@ def track_keys(seconds: float = SECONDS) -> TrackSummary:
     }
 
 
+def _close_interrupted() -> None:
+    left = TrackRun.objects.filter(state=TrackRun.State.RUNNING)
+    left.update(state=TrackRun.State.FAILED, finished_at=timezone.now(), error=INTERRUPTED)
+
+
 def _forget_other_nodes(inventory: Inventory) -> None:
     """A node that left CACHE_URL took its keys along."""
-    left = TrackedKey.objects.filter(state=TrackedKey.State.ACTIVE).exclude(node__in=list(inventory.nodes))
+    open_states = [TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN]
+    left = TrackedKey.objects.filter(state__in=open_states).exclude(node__in=list(inventory.nodes))
     left.update(state=TrackedKey.State.REMOVED)
 
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from api_service.services.backends.base import (
     LOCK_PREFIX,
@@ -74,7 +76,7 @@ class RedisAdapter:
 
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         with closing(self._client(node)) as client:
-            keys = client.scan_iter(match=_escape(prefix) + "*", count=SCAN_COUNT)
+            keys = _unique(client.scan_iter(match=_escape(prefix) + "*", count=SCAN_COUNT))
             try:
                 while batch := list(islice(keys, SCAN_COUNT)):
                     if not deadline.left():
@@ -101,7 +103,8 @@ class RedisAdapter:
                 raise InventoryError(node, error_text(error)) from error
 
     def _client(self, node: str) -> Redis:
-        return Redis.from_url(self._urls[node], **self._timeouts)
+        # The driver's own retries would make a frozen node cost several time-outs and the pauses between them
+        return Redis.from_url(self._urls[node], retry=Retry(NoBackoff(), 0), **self._timeouts)
 
 
 def _name(url: str) -> str:
@@ -114,16 +117,26 @@ def _escape(prefix: str) -> str:
     return "".join(f"\\{character}" if character in "*?[]\\" else character for character in prefix)
 
 
+def _unique(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """SCAN names a key twice when the server resizes its table meanwhile; counts must be real."""
+    seen: set[int] = set()
+    for key in keys:
+        if (mark := hash(key)) not in seen:
+            seen.add(mark)
+            yield key
+
+
 def _entries(client: Redis, keys: list[bytes]) -> Iterator[Entry]:
-    """A key that went away or is not a string in the meantime is not ours any more."""
+    """A key that went away in the meantime is left out."""
     pipe = client.pipeline(transaction=False)
     for key in keys:
         pipe.pttl(key)
         pipe.memory_usage(key)
-    replies, now = pipe.execute(raise_on_error=False), time()
+    # A refused command (ACL) is an error: an inventory without its keys would look like a cache without them
+    replies, now = pipe.execute(), time()
     for key, left, size in zip(keys, replies[::2], replies[1::2], strict=True):
         name = key.decode("utf-8", "replace")
-        if isinstance(left, int) and left != GONE and isinstance(size, int) and not name.startswith(LOCK_PREFIX):
+        if left != GONE and size is not None and LOCK_PREFIX not in name:
             yield Entry(name, size, expires_at=None if left == NEVER else now + left / 1000)
 
 

@@ -119,15 +119,6 @@ def test_an_identifier_that_no_column_takes_does_not_keep_the_others_from_being_
     assert outcomes() == {"miss": 2}
 
 
-def test_a_full_batch_is_written() -> None:
-    counter = tracking.ReadCounter()
-    for number in range(tracking.MAX_IDENTIFIERS):
-        counter.count("migo", "ruc", f"{number:011d}", Outcome.MISS)
-
-    assert counter.flush() == tracking.MAX_IDENTIFIERS
-    assert DailyReads.objects.count() == tracking.MAX_IDENTIFIERS
-
-
 def test_counts_wait_while_the_database_is_down_and_are_written_later(caplog: pytest.LogCaptureFixture) -> None:
     with database_down(), caplog.at_level(logging.WARNING):
         for _ in range(3):

@@ -1,0 +1,299 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.core.cache import caches
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from redis import Redis as RedisClient
+
+from api_service.models import DailyReads, LookupHour, ServiceSnapshot, TrackedKey, TrackRun
+from api_service.services import key_tracking, tracking
+from api_service.services.backends.base import Deadline, Entry
+from api_service.services.cache_service import APICacheService
+from api_service.services.key_tracking import track_keys
+from api_service.services.outcomes import Outcome
+from tests.conftest import UseCacheUrl
+from tests.integration.services.conftest import RunPython, url_of
+from tests.rucs import REAL, record, valid_rucs
+from tests.servers import Memcached, Redis
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db
+
+
+def states() -> dict[str, str]:
+    return dict(TrackedKey.objects.values_list("key", "state"))
+
+
+@contextmanager
+def key_prefix(settings: Settings, prefix: str) -> Iterator[None]:
+    before = settings.CACHES
+    settings.CACHES = {**before, "default": {**before["default"], "KEY_PREFIX": prefix}}
+    yield
+    settings.CACHES = before
+
+
+def test_every_key_of_ours_gets_a_row_with_what_is_known_of_it(cluster_cache: APICacheService) -> None:
+    rucs = valid_rucs(200)
+    cluster_cache.set_many({f"migo:ruc_{ruc}": record(ruc) for ruc in rucs}, 600)
+    cluster_cache.add_invalid_ruc("20999999999")
+    summary = track_keys()
+
+    assert summary["keys"] == TrackedKey.objects.count() == 201
+    assert set(TrackedKey.objects.values_list("node", flat=True)) == set(cluster_cache.adapter.nodes())
+    row = TrackedKey.objects.get(key=f"migo:ruc_{rucs[0]}")
+    assert (row.service, row.kind, row.identifier, row.state) == ("migo", "ruc", rucs[0], "active")
+    assert row.expires_at is not None
+    assert abs(row.expires_at - timezone.now() - timedelta(seconds=600)) < timedelta(seconds=5)
+    assert row.size > 700
+    assert TrackedKey.objects.get(kind="invalid").identifier == "20999999999"
+
+
+def test_the_run_and_each_service_are_recorded(cache: APICacheService) -> None:
+    cache.set_many({"migo:ruc_1": 1, "migo:ruc_2": 1, "nubefact:x_1": 1})
+    summary = track_keys()
+
+    run = TrackRun.objects.get()
+    assert (run.pk, run.state, run.keys_seen, run.error) == (summary["run"], "done", 3, "")
+    assert run.finished_at is not None
+    assert {row.service: row.keys for row in ServiceSnapshot.objects.filter(run=run)} == {"migo": 2, "nubefact": 1}
+    assert all(row.bytes > 0 for row in ServiceSnapshot.objects.all())
+    assert run.nodes == {cache.adapter.nodes()[0]: {"ok": True, "keys": 3, "error": ""}}
+
+
+def test_a_second_run_changes_nothing_but_the_time(cache: APICacheService) -> None:
+    cache.set_many({f"migo:ruc_{number}": 1 for number in range(50)})
+    kept = ("key", "service", "kind", "identifier", "node", "size", "state", "created_at", "reads")
+    first = track_keys()
+    before = set(TrackedKey.objects.values_list(*kept))
+    second = track_keys()
+
+    assert set(TrackedKey.objects.values_list(*kept)) == before
+    assert {**second, "run": 0} == {**first, "run": 0}
+
+
+def test_a_new_key_is_active_an_ended_one_expired_and_a_deleted_one_removed(cache: APICacheService) -> None:
+    cache.set("migo:ruc_ends", 1, ttl=1)
+    cache.set("migo:ruc_goes", 1, ttl=600)
+    cache.set("migo:ruc_stays", 1, ttl=600)
+    track_keys()
+    assert set(states().values()) == {"active"}
+    cache.delete("migo:ruc_goes")
+    cache.set("migo:ruc_comes", 1, ttl=600)
+    wait_until(lambda: cache.get("migo:ruc_ends") is None)
+    track_keys()
+
+    assert states() == {
+        "migo:ruc_ends": "expired",
+        "migo:ruc_goes": "removed",
+        "migo:ruc_stays": "active",
+        "migo:ruc_comes": "active",
+    }
+
+
+def test_a_key_that_comes_back_is_active_again_with_its_history(cache: APICacheService) -> None:
+    cache.set("migo:ruc_1", 1)
+    track_keys()
+    TrackedKey.objects.update(reads=7)
+    first_seen = TrackedKey.objects.get().created_at
+    cache.delete("migo:ruc_1")
+    track_keys()
+    cache.set("migo:ruc_1", 2)
+    track_keys()
+
+    row = TrackedKey.objects.get()
+    assert (row.state, row.reads, row.created_at) == ("active", 7, first_seen)
+
+
+def test_the_keys_of_a_dead_node_become_unknown_and_none_is_deleted(
+    own_cluster_cache: APICacheService, own_cluster: list[Memcached]
+) -> None:
+    own_cluster_cache.set_many({f"migo:ruc_{number}": 1 for number in range(60)})
+    track_keys()
+    own_cluster[0].kill()
+    summary = track_keys()
+    dead = own_cluster[0].address
+
+    assert TrackedKey.objects.count() == 60
+    assert set(TrackedKey.objects.filter(node=dead).values_list("state", flat=True)) == {"unknown"}
+    assert set(TrackedKey.objects.exclude(node=dead).values_list("state", flat=True)) == {"active"}
+    assert not summary["nodes"][dead]["ok"]
+    run = TrackRun.objects.get(pk=summary["run"])
+    assert run.state == "failed"
+    assert dead in run.error
+
+    own_cluster[0].restart()
+    track_keys()
+    assert set(TrackedKey.objects.filter(node=dead).values_list("state", flat=True)) == {"removed"}
+
+
+@pytest.mark.parametrize("dead_before", [False, True])
+def test_a_node_that_left_the_settings_took_its_keys_along(
+    own_cluster_cache: APICacheService, own_cluster: list[Memcached], use_cache_url: UseCacheUrl, dead_before: bool
+) -> None:
+    own_cluster_cache.set_many({f"migo:ruc_{number}": 1 for number in range(60)})
+    track_keys()
+    if dead_before:
+        own_cluster[2].kill()
+        track_keys()
+    use_cache_url(url_of(*own_cluster[:2]))
+    track_keys()
+
+    left = TrackedKey.objects.filter(node=own_cluster[2].address)
+    assert set(left.values_list("state", flat=True)) == {"removed"}
+    assert TrackedKey.objects.filter(state="active").count() + left.count() == 60
+
+
+@pytest.mark.parametrize("prefix", ["", "shop"])
+def test_foreign_keys_are_counted_by_their_first_part_and_never_touched(
+    cache: APICacheService, memcached: Memcached, settings: Settings, prefix: str
+) -> None:
+    foreign = ["a", "session.abc", "session.def", "9mrz3k0c2v8xq1w7t5y4u6i0o9p8a7s6"]
+    assert memcached.ask("set other:1:x_1 0 600 1\r\n1").startswith("STORED")
+    with key_prefix(settings, prefix):
+        service = APICacheService()
+        service.set("migo:ruc_1", 1)
+        for name in foreign:
+            caches["default"].set(name, "theirs", 600)
+        summary = track_keys()
+        kept = [caches["default"].get(name) for name in foreign]
+
+    assert summary["foreign"] == {"a": 1, "session": 2, "other": 1, "(no prefix)": 1}
+    assert TrackRun.objects.get().foreign == summary["foreign"]
+    assert list(states()) == ["migo:ruc_1"]
+    assert kept == ["theirs"] * len(foreign)
+    assert memcached.ask("get other:1:x_1").startswith("VALUE")
+
+
+def test_ours_under_another_applications_prefix_are_foreign(
+    cache: APICacheService, memcached: Memcached, settings: Settings
+) -> None:
+    cache.set("migo:ruc_1", 1)
+    with key_prefix(settings, "shop"):
+        summary = track_keys()
+
+    assert summary["keys"] == 0
+    assert summary["foreign"] == {"migo": 1}
+
+
+def test_foreign_keys_of_countless_prefixes_stay_a_small_record(cache: APICacheService) -> None:
+    cache.set_many({f"x{number}.y": 1 for number in range(500)})
+    foreign = track_keys()["foreign"]
+
+    assert len(foreign) <= key_tracking.FOREIGN_PREFIXES + 1
+    assert sum(foreign.values()) == 500
+
+
+def test_keys_that_no_table_takes_do_not_stop_the_inventory(redis_server: Redis, use_cache_url: UseCacheUrl) -> None:
+    use_cache_url(redis_server.url)
+    client = RedisClient(port=redis_server.port)
+    for key in (":1:migo:" + "x" * 300, b":1:migo:\x00\xff", b"a\x00b:c", b"\xff", ":1:migo:ruc_ñ"):
+        client.set(key, 1)
+    APICacheService().set("migo:ruc_1", 1)
+    summary = track_keys()
+
+    assert states() == {"migo:ruc_1": "active"}
+    assert sum(summary["foreign"].values()) == 5
+    assert TrackRun.objects.get().state == "done"
+
+
+def test_a_key_listed_just_before_its_end_and_gone_just_after_has_expired(cache: APICacheService) -> None:
+    now = timezone.now()
+    soon = now + timedelta(seconds=1)
+    common = {"node": cache.adapter.nodes()[0], "state": "active", "created_at": now, "seen_at": now}
+    TrackedKey.objects.create(key="migo:ruc_1", expires_at=soon, **common)
+    TrackedKey.objects.create(key="migo:ruc_2", expires_at=now + timedelta(seconds=60), **common)
+    TrackedKey.objects.create(key="migo:ruc_3", expires_at=None, **common)
+    track_keys()
+
+    assert states() == {"migo:ruc_1": "expired", "migo:ruc_2": "removed", "migo:ruc_3": "removed"}
+
+
+def test_a_key_that_two_nodes_hold_has_one_row(
+    own_cluster_cache: APICacheService, own_cluster: list[Memcached]
+) -> None:
+    for node in own_cluster[:2]:
+        assert node.ask("set :1:migo:ruc_1 0 600 1\r\n1").startswith("STORED")
+    summary = track_keys()
+
+    assert TrackedKey.objects.count() == 1
+    assert summary["keys"] == 2
+    assert states() == {"migo:ruc_1": "active"}
+
+
+def test_rows_are_written_in_one_order_whatever_the_node_says(cache: APICacheService) -> None:
+    """Batches that lock in the order of their keys cannot wait for each other for ever."""
+    order: list[str] = []
+    bulk_create = TrackedKey.objects.bulk_create
+
+    def listed(_node: str, _prefix: str, _deadline: Deadline) -> Iterator[Entry]:
+        yield from (Entry(f":1:migo:ruc_{number}", 1) for number in (3, 1, 2))
+
+    def spy(rows: list[TrackedKey], *args: object, **kwargs: object) -> object:
+        order.extend(row.key for row in rows)
+        return bulk_create(rows, *args, **kwargs)  # type: ignore[arg-type]
+
+    inventory = key_tracking.Inventory(cache, timezone.now())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache.adapter, "scan", listed)
+        patch.setattr(TrackedKey.objects, "bulk_create", spy)
+        inventory.take("n", Deadline.after(5))
+
+    assert order == ["migo:ruc_1", "migo:ruc_2", "migo:ruc_3"]
+
+
+def test_read_counts_of_this_process_are_written_first(cache: APICacheService) -> None:
+    tracking.count("migo", "ruc", REAL[0], Outcome.HIT)
+    track_keys()
+
+    assert DailyReads.objects.get().identifier == REAL[0]
+
+
+def test_a_run_that_was_interrupted_is_closed_by_the_next(cache: APICacheService) -> None:
+    left = TrackRun.objects.create(started_at=timezone.now() - timedelta(hours=1))
+    track_keys()
+    left.refresh_from_db()
+
+    assert (left.state, "interrupted" in left.error) == ("failed", True)
+    assert left.finished_at is not None
+    assert TrackRun.objects.filter(state="running").count() == 0
+
+
+TRACK = "from api_service.services.key_tracking import track_keys; track_keys()"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_inventory_leaves_what_the_next_one_completes(cache: APICacheService, run_python: RunPython) -> None:
+    cache.set_many({f"migo:ruc_{number}": 1 for number in range(10_000)})
+    process = run_python(TRACK, CACHE_URL=url_of_service(cache))
+    wait_until(lambda: TrackedKey.objects.count() > 0, timeout=30)
+    process.kill()
+    process.wait(10)
+    assert TrackRun.objects.get().state == "running"
+    summary = track_keys()
+
+    assert summary["keys"] == TrackedKey.objects.filter(state="active").count() == 10_000
+    assert [run.state for run in TrackRun.objects.order_by("pk")] == ["failed", "done"]
+
+
+def url_of_service(cache: APICacheService) -> str:
+    return f"memcached://{','.join(cache.adapter.nodes())}"
+
+
+def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
+    now = timezone.now()
+    old = now - timedelta(days=1000)
+    for state in ("active", "unknown", "expired", "removed"):
+        TrackedKey.objects.create(key=state, state=state, created_at=old, seen_at=old)
+        TrackedKey.objects.create(key=f"{state}-new", state=state, created_at=now, seen_at=now)
+    for at in (old, now):
+        TrackRun.objects.create(started_at=at)
+        LookupHour.objects.create(hour=at, service="migo", kind="ruc", outcome="hit", count=1)
+        row = {"service": "migo", "kind": "ruc", "identifier": "1", "reads": 1, "last_read_at": at}
+        DailyReads.objects.create(day=at.date(), **row)
+
+    assert key_tracking.prune(now) == {"keys": 2, "inventories": 1, "counts": 2}
+    assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
+    assert (TrackRun.objects.count(), LookupHour.objects.count(), DailyReads.objects.count()) == (1, 1, 1)
