@@ -187,6 +187,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 )
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 3
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+# The last run of each schedule is written at once, not every three minutes: operators and `check_beat` read it
+CELERY_BEAT_SYNC_EVERY = 1
 # standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
 # auto: fast when `run_all` plays the sandbox, else standard
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))

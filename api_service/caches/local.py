@@ -162,6 +162,9 @@ class LocalMemoryCache(LocMemCache):
     def node_errors(self) -> dict[str, NodeReport]:
         return {}
 
+    def retry_now(self) -> None:
+        """There is no node to ask."""
+
     # -- inventory
 
     def entries(self) -> Iterator[Entry]:

@@ -183,6 +183,10 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
     def node_errors(self) -> dict[str, NodeReport]:
         return report_nodes([node.state for node in self._nodes.values()])
 
+    def retry_now(self) -> None:
+        for node in self._nodes.values():
+            node.state.retry_now()
+
     def close(self, **_kwargs: Any) -> None:
         """Django calls this after every request: the connections stay."""
 

@@ -61,6 +61,11 @@ class NodeState:
             cause = self.last_error
         raise NodeUnavailable(self.node, cause)
 
+    def retry_now(self) -> None:
+        """The next caller probes the node, whenever the last one failed."""
+        with self._lock:
+            self._retry_at = 0.0
+
     def failed(self, error: BaseException, now: float) -> NodeUnavailable:
         """Count the failure, leave the node alone for an interval; returns what to raise."""
         cause = f"{type(error).__name__}: {error}"

@@ -33,6 +33,9 @@ class StrictCache(Protocol):
     ) -> list[str]:
         """The keys that were not stored, refused and unreachable alike."""
 
+    def retry_now(self) -> None:
+        """Ask the nodes that are left alone anew at the next call: for those who want the present, not the last try."""
+
 
 @runtime_checkable
 class ReportsNodes(Protocol):

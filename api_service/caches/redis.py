@@ -195,6 +195,9 @@ class RedisJSONCache(FailOpenCache, RedisCache):
     def node_errors(self) -> dict[str, NodeReport]:
         return report_nodes([self._state])
 
+    def retry_now(self) -> None:
+        self._state.retry_now()
+
 
 def _set_all(client: Redis, data: Mapping[str, bytes], expire: int | None) -> list[bool]:
     if not data:

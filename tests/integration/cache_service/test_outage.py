@@ -108,6 +108,19 @@ def test_the_cache_is_used_again_when_it_is_back(own_memcached: Memcached, use_c
     assert service.get("k") == 2
 
 
+def test_a_node_that_came_back_is_healthy_at_once(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
+    use_cache_url(f"memcached://{own_memcached.address}")
+    service = APICacheService()
+    own_memcached.kill()
+    assert service.read("k").outcome is Outcome.OUTAGE
+    assert service.get_health()["status"] == "unhealthy"
+
+    own_memcached.restart()
+
+    assert service.get_health()["status"] == "healthy"
+    assert service.read("k").outcome is Outcome.MISS
+
+
 def test_a_dead_cache_is_logged_with_what_it_means(
     dead: APICacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
