@@ -109,7 +109,7 @@ class IncidentAdmin(TableAdmin[Incident]):
 
 @admin.register(Delivery)
 class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
-    list_display = ("about", "channel", "event", "state_badge", "created", "attempts", "error_text")
+    list_display = ("event", "channel", "state_badge", "error_text", "created", "attempts", "about")
     list_filter = ("state",)
     list_select_related = ("incident",)
     ordering = ("-id",)

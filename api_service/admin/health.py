@@ -81,7 +81,8 @@ class NodeFacts:
         used = display.size(row.bytes_used)
         if not row.bytes_limit:
             return used
-        return f"{used} / {display.size(row.bytes_limit)} ({display.share(row.bytes_used, row.bytes_limit)})"
+        facts = {"share": display.share(row.bytes_used, row.bytes_limit), "limit": display.size(row.bytes_limit)}
+        return gettext("%(share)s of %(limit)s") % facts
 
     @admin.display(description=_("items"))
     def items_text(self, row: NodeSample) -> str:

@@ -40,7 +40,7 @@ def starting_with(field: str, prefix: str) -> Q:
 
 @admin.register(TrackedKey)
 class TrackedKeyAdmin(TableAdmin[TrackedKey]):
-    list_display = ("key", "state_badge", "size_text", "expires", "read", "reads_text", "node")
+    list_display = ("key", "state_badge", "expires", "reads_text", "size_text", "read", "node")
     list_filter = (ByService, "state", ByInventoryNode)
     # Unique, so that no page needs a sort
     ordering = ("key",)
