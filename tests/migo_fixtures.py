@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 import pytest
+from django.conf import settings as project_settings
 from pytest_django import Settings
 from stdnum.pe.ruc import calc_check_digit
 
@@ -15,7 +16,7 @@ from tests.conftest import UseCacheUrl
 from tests.sandbox_fixture import RunningSandbox, sandbox, sandbox_server
 from tests.servers import Memcached
 
-__all__ = ["migo", "sandbox", "sandbox_server"]
+__all__ = ["folder_of_static_files", "migo", "sandbox", "sandbox_server"]
 
 RUC = "20100038146"
 SUNAT = "20131312955"
@@ -58,3 +59,9 @@ def migo(
     yield MigoAPIService()
     provider.cache_clear()
     tracking._forget_in_child()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_static_files() -> None:
+    """WhiteNoise warns about a missing one; `collectstatic` makes it in production."""
+    project_settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)

@@ -139,6 +139,7 @@ def _budget(trouble: BudgetExhausted) -> Failure:
     texts = {
         "hour": _("The limit of %d paid queries an hour is reached."),
         "day": _("The limit of %d paid queries a day is reached."),
+        "run": _("The budget of %d paid queries of this run is used up."),
     }
     return Failure(
         error=texts[trouble.period] % trouble.cap,

@@ -1,0 +1,194 @@
+"""warm_rucs, track_keys and clear_cache: what they do to a real cache, and when they refuse."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from api_service.models import TrackedKey, TrackRun, WarmRun
+from api_service.services.cache_service import APICacheService
+from api_service.services.locks import run_lock
+from api_service.services.migo_service import MigoAPIService
+from tests.conftest import UseCacheUrl
+from tests.integration.commands.conftest import Run
+from tests.migo_fixtures import IMPOSSIBLE, RUC, SUNAT, known_rucs
+from tests.sandbox_fixture import RunningSandbox
+from tests.servers import Memcached
+
+pytestmark = pytest.mark.usefixtures("migo")
+
+
+class Terminal(io.StringIO):
+    """Somebody who can be asked, and answers this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+# -- warming
+
+
+def test_named_rucs_are_loaded_once_and_left_alone_while_fresh(run: Run, sandbox: RunningSandbox) -> None:
+    first, second = run("warm_rucs", RUC, "20-13131295-5", "--json"), run("warm_rucs", RUC, SUNAT, "--json")
+    assert (first.code, first.json["refreshed"], first.json["paid"]) == (0, 2, 2)
+    assert (second.code, second.json["skipped"]) == (0, {"fresh": 2})
+    assert APICacheService().get_ruc(RUC)["ruc"] == RUC
+    assert sandbox.billed == 2
+
+
+def test_a_dry_run_pays_and_loads_nothing(run: Run, sandbox: RunningSandbox) -> None:
+    ended = run("warm_rucs", RUC, "--dry-run", "--json")
+    assert (ended.code, ended.json["due"], ended.json["refreshed"]) == (0, 1, 0)
+    assert sandbox.log == []
+    assert APICacheService().get_ruc(RUC) is None
+
+
+def test_rucs_come_from_a_file_and_from_stdin(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rucs.txt"
+    path.write_text(f"# customers\n{RUC}\n\n {SUNAT}  # SUNAT\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{known_rucs(1)[0]}\n"))
+    assert run("warm_rucs", "--file", str(path), "--json").json["refreshed"] == 2
+    assert run("warm_rucs", "--file", "-", "--json").json["refreshed"] == 1
+
+
+def test_the_budget_bounds_what_is_paid(run: Run, sandbox: RunningSandbox) -> None:
+    ended = run("warm_rucs", *known_rucs(5), "--budget", "2", "--json")
+    assert ended.json["paid"] == sandbox.billed == 2
+    assert ended.json["skipped"] == {"over_budget": 3}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(IMPOSSIBLE,), ("--limit", "-1"), ("--budget", "-1"), ("--file", "no/such/file"), ("--file", "/dev/null")],
+    ids=["ruc", "limit", "budget", "no file", "empty file"],
+)
+def test_what_cannot_be_done_ends_with_two_and_does_nothing(
+    run: Run, sandbox: RunningSandbox, args: tuple[str, ...]
+) -> None:
+    ended = run("warm_rucs", *args)
+    assert (ended.code, ended.out) == (2, "")
+    assert args[-1].lstrip("-") in ended.err
+    assert (WarmRun.objects.count(), sandbox.log) == (0, [])
+
+
+def test_a_failing_apimigo_ends_with_one_and_says_why(run: Run, sandbox: RunningSandbox) -> None:
+    sandbox.switch(script=["401"])
+    ended = run("warm_rucs", RUC, "--json")
+    assert (ended.code, ended.json["failed"]) == (1, 1)
+    assert "upstream_auth_refused" in ended.err
+
+
+@pytest.mark.parametrize(("command", "lock"), [("warm_rucs", "warm_frequent_rucs"), ("track_keys", "track_keys")])
+def test_a_run_of_the_worker_is_not_disturbed(run: Run, command: str, lock: str) -> None:
+    with run_lock(lock, 60):
+        ended = run(command, "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert "lock" in ended.err
+    assert WarmRun.objects.count() + TrackRun.objects.count() == 0
+    assert run(command, "--json").code == 0
+
+
+def test_long_work_tells_how_far_it_is(run: Run, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    from api_service.management import base
+
+    monkeypatch.setattr(base, "PROGRESS_SECONDS", 0.05)
+    sandbox.switch(latency=0.6)
+    ended = run("warm_rucs", RUC, "--json")
+    assert "0 refreshed" in ended.err
+    assert ended.json["refreshed"] == 1
+
+
+# -- the inventory
+
+
+def test_keys_are_recorded_by_service_and_others_only_counted(
+    run: Run, migo: MigoAPIService, memcached: Memcached
+) -> None:
+    migo.consultar_ruc_masivo([*known_rucs(5), IMPOSSIBLE])
+    memcached.ask("set session:abc 0 0 1\r\nx")
+    ended = run("track_keys", "--json")
+    assert ended.code == 0
+    assert {"services", "nodes", "foreign"} <= ended.json.keys()
+    assert ended.json["services"]["migo"]["keys"] == 6
+    assert sum(ended.json["foreign"].values()) == 1
+    assert TrackedKey.objects.filter(state="active").count() == 6
+
+
+def test_a_node_that_cannot_be_listed_ends_with_one(
+    run: Run, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
+    own_cluster[2].kill()
+    ended = run("track_keys", "--json")
+    assert (ended.code, ended.json["nodes"][own_cluster[2].address]["ok"]) == (1, False)
+    assert own_cluster[2].address in ended.err
+
+
+# -- clearing
+
+
+@pytest.fixture
+def filled(migo: MigoAPIService) -> APICacheService:
+    cache = APICacheService()
+    for ruc in known_rucs(4):
+        cache.set_ruc(ruc, {"ruc": ruc})
+    cache.set(cache.get_service_cache_key("nubefact", "doc_1"), {"x": 1})
+    return cache
+
+
+def test_exactly_one_service_is_cleared(run: Run, filled: APICacheService) -> None:
+    ended = run("clear_cache", "--service", "migo", "--yes", "--json")
+    assert (ended.code, ended.json["found"], ended.json["removed"]) == (0, 4, 4)
+    assert filled.get_ruc(known_rucs(1)[0]) is None
+    assert filled.get("nubefact:doc_1") == {"x": 1}
+
+
+def test_a_dry_run_only_counts(run: Run, filled: APICacheService) -> None:
+    ended = run("clear_cache", "--service", "migo", "--dry-run", "--json")
+    assert (ended.code, ended.json["found"], ended.json["removed"]) == (0, 4, 0)
+    assert filled.get_ruc(known_rucs(1)[0]) is not None
+
+
+def test_where_nobody_can_be_asked_nothing_is_removed_without_yes(
+    run: Run, filled: APICacheService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    ended = run("clear_cache", "--service", "migo")
+    assert (ended.code, "--yes" in ended.err) == (2, True)
+    assert filled.get_ruc(known_rucs(1)[0]) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("y", 0, False), ("sí", 0, False), ("", 2, True), ("no", 2, True)]
+)
+def test_at_a_terminal_it_asks_and_says_how_many_first(
+    run: Run, filled: APICacheService, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    ended = run("clear_cache", "--service", "migo")
+    assert (ended.code, "4 keys of migo" in ended.err) == (code, True)
+    assert (filled.get_ruc(known_rucs(1)[0]) is not None) is left
+
+
+def test_a_service_without_keys_is_said_to_have_none(run: Run, filled: APICacheService) -> None:
+    ended = run("clear_cache", "--service", "sunat", "--yes")
+    assert (ended.code, "No keys of sunat" in ended.out) == (0, True)
+    assert filled.get("nubefact:doc_1") == {"x": 1}
+
+
+@pytest.mark.parametrize("name", ["", "MIGO", "mi go", "*", "migo:ruc"])
+def test_a_name_that_cannot_be_a_service_clears_nothing(run: Run, filled: APICacheService, name: str) -> None:
+    ended = run("clear_cache", "--service", name, "--yes")
+    assert (ended.code, "service name" in ended.err) == (2, True)
+    assert filled.get_ruc(known_rucs(1)[0]) is not None
+
+
+def test_a_dead_node_makes_the_clearing_partial(
+    run: Run, own_cluster: list[Memcached], use_cache_url: UseCacheUrl, settings: Settings
+) -> None:
+    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
+    own_cluster[0].kill()
+    ended = run("clear_cache", "--service", "migo", "--yes", "--json")
+    assert (ended.code, ended.json["nodes_failed"]) == (1, 1)
