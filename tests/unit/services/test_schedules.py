@@ -49,7 +49,7 @@ def test_a_late_run_is_dropped_before_the_next_is_due() -> None:
 
 
 def min_seconds_between(schedule: Any) -> int:
-    minutes = [hour * 60 + minute for hour in sorted(schedule.hour) for minute in sorted(schedule.minute)]
+    minutes: list[int] = [hour * 60 + minute for hour in sorted(schedule.hour) for minute in sorted(schedule.minute)]
     following = [*minutes[1:], minutes[0] + 24 * 60]
     return min(60 * (later - earlier) for earlier, later in zip(minutes, following, strict=True))
 
