@@ -25,6 +25,13 @@ def three(db: None, memcached_cluster: list[Memcached], use_cache_url: UseCacheU
     return memcached_cluster
 
 
+@pytest.fixture
+def own_three(db: None, own_cluster: list[Memcached], use_cache_url: UseCacheUrl) -> list[Memcached]:
+    """For tests that kill a node: what a process knows of a dead one outlives the test."""
+    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
+    return own_cluster
+
+
 def test_a_healthy_cache_ends_with_zero_and_stores_nothing(run: Run, three: list[Memcached]) -> None:
     ended = run("check_cache", "--json")
     assert (ended.code, ended.json["status"]) == (0, "healthy")
@@ -32,20 +39,20 @@ def test_a_healthy_cache_ends_with_zero_and_stores_nothing(run: Run, three: list
     assert HealthSample.objects.count() == 0
 
 
-def test_a_dead_node_is_named_and_ends_with_one(run: Run, three: list[Memcached]) -> None:
-    three[1].kill()
+def test_a_dead_node_is_named_and_ends_with_one(run: Run, own_three: list[Memcached]) -> None:
+    own_three[1].kill()
     as_json, as_text = run("check_cache", "--json"), run("check_cache")
     assert (as_json.code, as_text.code) == (1, 1)
-    assert [(f["code"], f["node"]) for f in as_json.json["findings"]] == [("node_down", three[1].address)]
-    line = next(line for line in as_text.out.splitlines() if line.startswith(three[1].address))
+    assert [(f["code"], f["node"]) for f in as_json.json["findings"]] == [("node_down", own_three[1].address)]
+    line = next(line for line in as_text.out.splitlines() if line.startswith(own_three[1].address))
     assert "DOWN" in line
     assert "unhealthy" in as_text.err
 
 
-def test_store_keeps_the_sample_and_the_next_check_sees_a_restart(run: Run, three: list[Memcached]) -> None:
+def test_store_keeps_the_sample_and_the_next_check_sees_a_restart(run: Run, own_three: list[Memcached]) -> None:
     stored = run("check_cache", "--store", "--json")
     assert HealthSample.objects.get().pk == stored.json["sample"]
-    three[0].restart()
+    own_three[0].restart()
     again = run("check_cache", "--json")
     assert (again.code, again.json["status"]) == (0, "warning")
     assert [finding["code"] for finding in again.json["findings"]] == ["node_restarted"]
@@ -66,8 +73,8 @@ def test_redis_is_checked_the_same_way(run: Run, db: None, redis_server: Redis, 
     assert (ended.code, ended.json["backend"], len(ended.json["nodes"])) == (0, "redis", 1)
 
 
-def test_the_exit_code_reaches_the_shell(three: list[Memcached], tmp_path: Path) -> None:
-    addresses = ",".join(node.address for node in three)
+def test_the_exit_code_reaches_the_shell(own_three: list[Memcached], tmp_path: Path) -> None:
+    addresses = ",".join(node.address for node in own_three)
     env = {**os.environ, "CACHE_URL": f"memcached://{addresses}", "DATA_DIR": str(tmp_path)}
     env["DATABASE_URL"] = f"sqlite:///{tmp_path / 'db.sqlite3'}"
 
@@ -76,7 +83,7 @@ def test_the_exit_code_reaches_the_shell(three: list[Memcached], tmp_path: Path)
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
 
     fine, wrong = shell("check_cache"), shell("check_cache", "--bogus")
-    three[2].kill()
+    own_three[2].kill()
     assert (fine.returncode, wrong.returncode, shell("check_cache").returncode) == (0, 2, 1)
     assert "Traceback" not in fine.stderr + wrong.stderr
 
@@ -97,11 +104,11 @@ def test_statistics_count_keys_services_and_invalid_rucs(run: Run, three: list[M
     assert "migo" in run("cache_stats").out
 
 
-def test_statistics_without_a_node_are_partial_and_say_which(run: Run, three: list[Memcached]) -> None:
-    three[0].kill()
+def test_statistics_without_a_node_are_partial_and_say_which(run: Run, own_three: list[Memcached]) -> None:
+    own_three[0].kill()
     ended = run("cache_stats")
     assert ended.code == 1
-    assert three[0].address in ended.err
+    assert own_three[0].address in ended.err
 
 
 # -- a cache that only the server sees
