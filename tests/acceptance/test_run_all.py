@@ -7,12 +7,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from tests.acceptance.single_process import SingleProcess
 from tests.processes import HOST
+from tests.servers import Memcached, Postgres, Redis
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("run_all")]
@@ -126,6 +128,28 @@ def test_its_pages_and_files_come_without_collectstatic(running: SingleProcess) 
     assert running.get(styles[0]).status_code == 200
 
 
+def test_with_real_servers_in_the_environment_the_same_command_uses_them(
+    make: Make, memcached: Memcached, redis_server: Redis, postgres: Postgres
+) -> None:
+    url = urlsplit(postgres.new_database())
+    database = url._replace(netloc=f"{url.username}:a-password-nobody-reads@{url.hostname}:{url.port}").geturl()
+    process = make(
+        DATABASE_URL=database, CACHE_URL=f"memcached://{memcached.address}", CELERY_BROKER_URL=redis_server.url
+    ).start()
+    process.wait_ready()
+    assert process.look_up(RUCS[0]).status_code == 200
+    assert int(memcached.stats()["curr_items"]) > 0
+    task = process.trigger(MONITOR)
+    wait_until(lambda: process.task_state(task) == "SUCCESS", timeout=30, message="the task over Redis")
+    assert not (process.data / "db.sqlite3").exists()
+    assert "PostgreSQL" in process.log
+    assert "a-password-nobody-reads" not in process.log
+
+    process.signal(signal.SIGTERM)
+    assert process.wait_exit() == 0
+    assert "Traceback" not in process.log
+
+
 # -- how it ends ------------------------------------------------------------------------------------------------------
 
 
@@ -157,9 +181,17 @@ def test_a_second_signal_stops_at_once(make: Make, tmp_path: Path) -> None:
     process.trigger("tests.hold", folder=str(tmp_path))
     wait_until((tmp_path / "begun").exists, timeout=30, message="the task has begun")
     process.signal(signal.SIGINT)
-    wait_until(lambda: "Stopping" in process.log, timeout=30, message="the stop is announced")
+    # As `make` does: the same once more, at the same time
     process.signal(signal.SIGINT)
-    assert process.wait_exit(timeout=5) == 130
+    wait_until(lambda: "Stopping" in process.log, timeout=30, message="the stop is announced")
+    assert process.is_running
+
+    def insists() -> bool:
+        process.signal(signal.SIGINT)
+        return not process.is_running
+
+    wait_until(insists, timeout=5, interval=0.2, message="the end after a second Ctrl-C")
+    assert process.wait_exit() == 130
     assert not (tmp_path / "done").exists()
 
 

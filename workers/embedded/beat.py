@@ -19,10 +19,8 @@ class Beat(Part):
 
         # It sleeps at most this long between two looks, so it stops within a second
         self._service = Service(app, max_interval=1, scheduler_cls=app.conf.beat_scheduler)
-        self._app = app
 
     def serve(self) -> None:
-        self._app.set_current()
         self._sync_schedules()
         self.ready()
         # Writes back what it ran when it is stopped

@@ -30,7 +30,6 @@ class Flower(Part):
         from tornado.httpserver import HTTPServer
         from tornado.ioloop import IOLoop
 
-        self._app.set_current()
         asyncio.set_event_loop(asyncio.new_event_loop())
         self._loop = IOLoop.current()
         self._flower = self._make()

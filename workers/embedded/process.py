@@ -14,6 +14,8 @@ from workers.embedded.part import Part
 
 START_PATIENCE = 30.0
 WATCH_INTERVAL = 0.25
+# A signal to a whole group comes twice under `make`, which passes it on: nobody asks again that fast
+ECHO = 0.5
 
 Say = Callable[[str], None]
 
@@ -26,6 +28,7 @@ class Process:
         self._say = say
         self._complain = complain
         self._stopping = threading.Event()
+        self._signalled = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """The exit code: 0 after a clean stop, 1 when a part died or did not stop in time."""
@@ -39,10 +42,14 @@ class Process:
         return 0 if self._stop() and healthy else 1
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self._stopping.is_set():
+            if now - self._signalled < ECHO:
+                return
             self._say("Stopped at once: what was running was cut off.")
             sys.stdout.flush()
             os._exit(128 + number)
+        self._signalled = now
         self._stopping.set()
         self._say("\nStopping: what is running may finish (the same again stops at once).")
 

@@ -42,7 +42,7 @@ BROKER_PATIENCE = 3
 
 def run(*, say: Say, complain: Say, started: float) -> int:
     """Exit code of the process. Raises `CannotStart` before anything is started."""
-    app = _celery_app()
+    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - not this thread's proxy
     _quiet_libraries()
     addresses, listeners, lock = _check()
     with lock:
@@ -55,13 +55,6 @@ def run(*, say: Say, complain: Say, started: float) -> int:
         tracking.flush_now()
     _leave(parts, code)
     return code
-
-
-def _celery_app() -> Celery:
-    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - not this thread's proxy
-    # Other threads would fall back to an app without our settings
-    app.set_default()
-    return app
 
 
 def _quiet_libraries() -> None:

@@ -27,7 +27,6 @@ class Worker(Part):
     def serve(self) -> None:
         from celery.worker import WorkController
 
-        self._app.set_current()
         controller = WorkController(
             app=self._app,
             hostname=f"all@{socket.gethostname()}",
