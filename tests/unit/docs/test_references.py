@@ -137,12 +137,15 @@ def test_every_task_named_exists_and_every_task_is_in_the_guides() -> None:
 
 
 @pytest.mark.parametrize("service", [APICacheService, MigoAPIService])
-def test_every_public_method_is_in_the_cache_guide_with_its_name_in_code(service: type) -> None:
-    code = " ".join(re.findall(r"`[^`]+`", text_of(CACHE_README)))
+def test_every_public_method_has_its_place_in_the_cache_guide_and_an_example(service: type) -> None:
+    text = text_of(CACHE_README)
+    named = " ".join(re.findall(r"`[^`\n]+`", prose(text)))
+    called = " ".join(block.text for block in fences(text) if block.language == "python")
     methods = public_methods(service)
 
     assert len(methods) >= 9
-    assert [name for name in methods if not re.search(rf"\b{name}\b", code)] == []
+    assert [name for name in methods if not re.search(rf"\b{name}\b", named)] == []
+    assert [name for name in methods if f".{name}(" not in called] == []
 
 
 def test_every_outcome_and_reason_to_skip_is_explained() -> None:
