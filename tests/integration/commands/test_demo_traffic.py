@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from api_service.services.upstream import door
 from tests.integration.commands.conftest import Run
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "api-token-of-the-tests"
@@ -20,9 +24,12 @@ QUICK = ("--seconds", "1.5", "--rate", "120", "--start-hour", "10", "--json")
 
 
 @pytest.fixture
-def server(migo: object, settings: Settings, live_server: LiveServer) -> LiveServer:
+def server(migo: object, settings: Settings, live_server: LiveServer) -> Iterator[LiveServer]:
     settings.API_TOKEN = TOKEN
-    return live_server
+    yield live_server
+    # A thread of the server serves a kept connection, and holds one to the database, until the client hangs up
+    door().close()
+    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
 
 
 def test_the_server_answers_people_of_all_kinds(run: Run, server: LiveServer, sandbox: RunningSandbox) -> None:
