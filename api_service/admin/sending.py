@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery import current_app
@@ -18,12 +19,14 @@ class BrokerDown(Exception):
     """The broker did not take the task: nothing was started."""
 
 
-def send(task: str, kwargs: dict[str, Any]) -> str:
-    """Put the task into its queue; its id.
+def send(task: str, kwargs: dict[str, Any], *, args: Sequence[Any] = (), queue: str | None = None) -> str:
+    """Put the task into `queue`, by default the one that its route names; its id.
 
     The connection is its own: those of the pool have no time-out, and a frozen broker would hold the web thread. The
     result is not asked for: Celery would subscribe to it first, and with a broken Redis try that for 20 s.
     """
+    # Without the argument the route decides; `None` would override it
+    route: dict[str, Any] = {"queue": queue} if queue else {}
     options = dict(current_app.conf.broker_transport_options)
     if str(current_app.conf.broker_url).startswith("redis"):
         options |= _REDIS_LIMITS
@@ -33,7 +36,14 @@ def send(task: str, kwargs: dict[str, Any]) -> str:
             current_app.amqp.Producer(connection, auto_declare=False) as producer,
         ):
             sent = current_app.send_task(
-                task, kwargs=kwargs, producer=producer, retry=False, ignore_result=True, expires=EXPIRES_SECONDS
+                task,
+                args=list(args),
+                kwargs=kwargs,
+                producer=producer,
+                retry=False,
+                ignore_result=True,
+                expires=EXPIRES_SECONDS,
+                **route,
             )
     except OperationalError as error:
         raise BrokerDown(str(error)) from error

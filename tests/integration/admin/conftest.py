@@ -64,7 +64,9 @@ def rows(db: None) -> Rows:
     created = [
         models.TrackedKey.objects.create(
             **{**identity, "key": "migo:ruc_20100038146", "node": NODE, "size": 1536, "state": "active"},
-            created_at=now, seen_at=now, expires_at=now + timedelta(minutes=50),
+            created_at=now,
+            seen_at=now,
+            expires_at=now + timedelta(minutes=50),
         ),
         models.DailyReads.objects.create(**identity, day=now.date(), reads=7, last_read_at=now),
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),

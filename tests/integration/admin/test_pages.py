@@ -135,7 +135,7 @@ def test_searching_a_key_uses_the_index(rows: Rows, admin_client: Client) -> Non
     """On PostgreSQL the planner prefers a scan of so small a table: there the operator of the index is looked for."""
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(list_url(models.TrackedKey), {"q": "migo:ruc_2010"})
-    searches = [query["sql"] for query in queries if "migo:ruc_2010" in query["sql"]]
+    searches = [query["sql"] for query in queries if "2010" in query["sql"] and "migo" in query["sql"]]
     assert searches
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:

@@ -6,8 +6,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.test import Client
-from django.urls import reverse
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
@@ -152,13 +152,53 @@ def test_redis_takes_the_message_too(admin_client: Client, own_redis: Redis, mon
         assert client.llen("tracking") == 1
 
 
-def test_the_beat_admin_starts_our_tasks_too(admin_client: Client, sent: Sent) -> None:
-    when = CrontabSchedule.objects.create(minute="*/5")
-    row = PeriodicTask.objects.create(
-        name="track-keys", task="workers.tasks.track_keys", crontab=when, queue="tracking", expire_seconds=480
+BEAT = "/admin/django_celery_beat/periodictask/"
+
+
+@pytest.fixture
+def periodic_task(db: None) -> PeriodicTask:
+    when = CrontabSchedule.objects.create(minute="2-59/5")
+    return PeriodicTask.objects.create(
+        name="warm-more",
+        task="workers.tasks.warm_frequent_rucs",
+        crontab=when,
+        queue="warming",
+        kwargs='{"limit": 7}',
+        expire_seconds=240,
     )
-    url = reverse("admin:django_celery_beat_periodictask_changelist")
-    page = admin_client.post(url, {"action": "run_tasks", "_selected_action": [row.pk]}, follow=True, headers=EN)
-    assert "1 task was successfully run" in page.text
-    assert sent("tracking") == ("workers.tasks.track_keys", {})
-    assert models.TrackRun.objects.count() == 0
+
+
+def run_from_beat(client: Client, row: PeriodicTask) -> str:
+    data = {"action": "run_tasks", "_selected_action": [row.pk]}
+    return client.post(BEAT, data, follow=True, headers=EN).text
+
+
+def test_the_table_of_periodic_tasks_starts_them_too(
+    admin_client: Client, periodic_task: PeriodicTask, sent: Sent
+) -> None:
+    assert "1 task is in its queue." in run_from_beat(admin_client, periodic_task)
+    assert sent("warming") == ("workers.tasks.warm_frequent_rucs", {"limit": 7})
+    assert models.WarmRun.objects.count() == 0
+
+
+def test_who_may_only_look_starts_no_periodic_task(
+    staff: Staff, periodic_task: PeriodicTask, sent: Sent, admin_user: User
+) -> None:
+    client = staff()
+    user = User.objects.get(username="mirona")
+    user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    assert 'value="run_tasks"' not in client.get(BEAT).text
+    run_from_beat(client, periodic_task)
+    assert sent("warming") is None
+
+
+def test_the_table_of_periodic_tasks_survives_a_broker_that_is_down(
+    admin_client: Client, periodic_task: PeriodicTask, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{free_port}/0")
+    assert "The task broker does not answer: try again." in run_from_beat(admin_client, periodic_task)
+
+
+def test_every_page_of_the_periodic_tasks_answers(admin_client: Client, periodic_task: PeriodicTask) -> None:
+    for url in (BEAT, f"{BEAT}{periodic_task.pk}/change/", f"{BEAT}add/"):
+        assert admin_client.get(url).status_code == 200
