@@ -30,7 +30,7 @@ class Facts:
     slack: bool
     sentry: bool
     every_minute: bool
-    python: str
+    demo: str
 
 
 def compose(facts: Facts) -> str:
@@ -72,7 +72,7 @@ def _to_try(facts: Facts) -> list[str]:
         "Try, in another terminal:",
         f'  curl -H "Authorization: Bearer {facts.api_token}" {facts.web}/api/v1/ruc/{EXAMPLE_RUC}',
         f'  curl -u "{facts.flower_login}" -d "{{}}" {facts.flower}/api/task/async-apply/{HEALTH_TASK}',
-        f"  {facts.python} manage.py demo_traffic",
+        f"  {facts.demo}",
     ]
 
 

@@ -17,6 +17,8 @@ from workers.schedules import EVERY_MINUTE
 
 LOCAL_CACHE = "memory of this process: gone when it stops, not seen by other commands"
 LOCAL_BROKER = "memory of this process"
+# Where demo_traffic goes unless it is told
+DEMO_URL = "http://127.0.0.1:8000"
 
 
 def gather(addresses: Mapping[str, Address], admin: str, seconds: float) -> Facts:
@@ -38,13 +40,23 @@ def gather(addresses: Mapping[str, Address], admin: str, seconds: float) -> Fact
         slack=bool(settings.SLACK_WEBHOOK_URL),
         sentry=bool(settings.SENTRY_DSN),
         every_minute=settings.SCHEDULES == EVERY_MINUTE,
-        python=python(),
+        demo=_demo(addresses["web"].url),
     )
 
 
 def python() -> str:
     """The interpreter of this run as one types it here."""
     return str(_relative(Path(sys.executable)))
+
+
+def _demo(url: str) -> str:
+    """In another terminal, which has neither this one's ports nor its folder."""
+    parts = [python(), "manage.py", "demo_traffic"]
+    if url != DEMO_URL:
+        parts += ["--url", url]
+    if os.environ.get("DATA_DIR") and not _own("API_TOKEN"):
+        parts += ["--token-file", str(_relative(settings.DATA_DIR / "api_token"))]
+    return " ".join(parts)
 
 
 def _own(variable: str) -> str:

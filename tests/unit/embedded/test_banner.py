@@ -21,7 +21,7 @@ SANDBOX = Facts(
     slack=False,
     sentry=False,
     every_minute=True,
-    python=".venv/bin/python",
+    demo=".venv/bin/python manage.py demo_traffic",
 )
 REAL = replace(
     SANDBOX,
