@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 
-
 class Outcome(StrEnum):
     HIT = "hit"
     STALE = "stale"
