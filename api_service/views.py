@@ -25,9 +25,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
 from api_service import health_page, selectors
-from api_service.admin.sending import BrokerDown, send
 from api_service.problems import problem, reply, retry_headers, status_of
 from api_service.services.migo_service import MigoAPIService
+from api_service.services.task_sending import BrokerDown, send
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]

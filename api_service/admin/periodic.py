@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from api_service.admin.sending import BrokerDown, send
+from api_service.services.task_sending import BrokerDown, send
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
-from api_service.admin.sending import BrokerDown, send
+from api_service.services.task_sending import BrokerDown, send
 
 if TYPE_CHECKING:
     Base = ModelAdmin[Any]

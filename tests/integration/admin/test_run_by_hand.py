@@ -11,7 +11,7 @@ from django.test import Client
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
-from api_service.admin.sending import EXPIRES_SECONDS
+from api_service.services.task_sending import EXPIRES_SECONDS
 from tests.integration.admin.conftest import Sent, Staff
 from tests.servers import Redis
 from workers import tasks
