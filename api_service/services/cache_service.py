@@ -182,7 +182,10 @@ class APICacheService:
     # --- Invalid RUCs: one key each ----------------------------------------------------------------------
 
     def add_invalid_ruc(self, ruc: str, reason: str = "NO_EXISTE_SUNAT", ttl_hours: float | None = None) -> bool:
-        """Remember for `ttl_hours` (24) that this RUC has no record. Any 11 digits; False for anything else."""
+        """Remember for `ttl_hours` (24) that this RUC has no record, and drop the record that may still be there.
+
+        Any 11 digits; False for anything else.
+        """
         if not is_eleven_digits(ruc):
             logger.warning("not stored: an invalid RUC is listed by its 11 digits")
             return False
@@ -193,7 +196,9 @@ class APICacheService:
             "added_at": now.isoformat(),
             "expires_at": (now + timedelta(seconds=ttl)).isoformat(),
         }
-        return self._store(INVALID_KEY + ruc, info, ttl)
+        if stored := self._store(INVALID_KEY + ruc, info, ttl):
+            self.delete_ruc(ruc)
+        return stored
 
     def is_ruc_invalid(self, ruc: str) -> bool:
         return self.get_invalid_ruc_info(ruc) is not None

@@ -183,20 +183,24 @@ def _from_cache(cache: APICacheService, subject: Subject) -> Lookup:
 
 
 def _read_all(cache: APICacheService, subjects: Sequence[Subject]) -> dict[Subject, Lookup]:
-    """Answers and negative answers in one multi-get."""
-    reads, now = cache.read_many(name for s in subjects for name in (s.key, s.negative_key)), time()
-    return {s: _of_reads(reads[s.key], reads[s.negative_key], now) for s in subjects}
+    """Answers in one multi-get; negative answers in a second one, only of those that the first did not find.
+
+    A hit is one round trip, and the server's hit ratio counts no key that nobody expected to be there.
+    """
+    answers_read = cache.read_many(s.key for s in subjects)
+    missing = [s for s in subjects if answers_read[s.key].outcome is not Outcome.HIT]
+    negatives = cache.read_many(s.negative_key for s in missing) if missing else {}
+    now = time()
+    return {s: _of_reads(answers_read[s.key], negatives.get(s.negative_key), now) for s in subjects}
 
 
-def _of_reads(answer: CacheRead, negative: CacheRead, now: float) -> Lookup:
-    """The newer of answer and negative answer: a RUC may be registered, and may be struck off."""
-    hit = answer.outcome is Outcome.HIT
-    if negative.outcome is Outcome.HIT and not (hit and answer.born_at > negative.born_at):
+def _of_reads(answer: CacheRead, negative: CacheRead | None, now: float) -> Lookup:
+    if answer.outcome is Outcome.HIT:
+        return Lookup(Outcome.HIT, Source.CACHE, data=answer.value, age=max(0.0, now - answer.born_at))
+    if negative is not None and negative.outcome is Outcome.HIT:
         return Lookup(
             Outcome.NEGATIVE, Source.CACHE, reason=negative.value["reason"], age=max(0.0, now - negative.born_at)
         )
-    if hit:
-        return Lookup(Outcome.HIT, Source.CACHE, data=answer.value, age=max(0.0, now - answer.born_at))
     return Lookup(answer.outcome, Source.UPSTREAM)
 
 

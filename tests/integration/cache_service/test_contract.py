@@ -186,6 +186,16 @@ def test_an_invalid_ruc_is_remembered_with_its_reason_for_a_day(cache: APICacheS
     assert cache.get_invalid_ruc_info(RUC) is None
 
 
+def test_a_ruc_listed_as_invalid_has_no_record_any_more(cache: APICacheService) -> None:
+    cache.set_ruc(REAL[0], record(REAL[0]))
+    cache.set_ruc(REAL[1], record(REAL[1]))
+
+    cache.add_invalid_ruc(REAL[0])
+
+    assert cache.get_ruc(REAL[0]) is None
+    assert cache.get_ruc(REAL[1]) == record(REAL[1])
+
+
 def test_adding_an_invalid_ruc_does_not_renew_the_others(cache: APICacheService) -> None:
     cache.add_invalid_ruc(REAL[0], ttl_hours=1 / 3600)
     cache.add_invalid_ruc(REAL[1], ttl_hours=1)
@@ -291,7 +301,7 @@ def test_the_connection_is_verified_at_use_not_by_the_constructor(
 ) -> None:
     monkeypatch.setattr("api_service.services.cache_service._verified", False)
     calls: list[str] = []
-    monkeypatch.setattr(APICacheService, "_verify_cache_connection", lambda self: calls.append(self.backend) or True)
+    monkeypatch.setattr(APICacheService, "_verify_cache_connection", lambda self: calls.append(self.backend))
 
     service = APICacheService()
     assert calls == []
