@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from api_service.models import DailyReads, LookupHour, ServiceSnapshot, TrackedKey, TrackRun
+from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
 from api_service.services import keys, tracking
 from api_service.services.backends import Deadline, Entry, InventoryError
 from api_service.services.cache_service import APICacheService
@@ -166,12 +166,15 @@ def _finish(run: TrackRun, inventory: Inventory, total: int) -> None:
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Drop rows beyond their retention: `{"keys", "inventories", "counts"}`."""
+    """Drop rows beyond their retention: `{"keys", "runs", "counts"}`."""
     gone = [TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED]
     old = now - timedelta(days=GONE_KEPT_DAYS)
     keys_dropped = TrackedKey.objects.filter(state__in=gone, seen_at__lt=old).delete()[0]
-    runs = TrackRun.objects.filter(started_at__lt=now - timedelta(days=RUNS_KEPT_DAYS)).delete()[0]
+    runs = sum(
+        model.objects.filter(started_at__lt=now - timedelta(days=RUNS_KEPT_DAYS)).delete()[0]
+        for model in (TrackRun, WarmRun)
+    )
     counted_until = now - timedelta(days=COUNTS_KEPT_DAYS)
-    counts = LookupHour.objects.filter(hour__lt=counted_until).delete()[0]
+    counts = sum(model.objects.filter(hour__lt=counted_until).delete()[0] for model in (LookupHour, SpendHour))
     counts += DailyReads.objects.filter(day__lt=timezone.localdate(counted_until)).delete()[0]
-    return {"keys": keys_dropped, "inventories": runs, "counts": counts}
+    return {"keys": keys_dropped, "runs": runs, "counts": counts}

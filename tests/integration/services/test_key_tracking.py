@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
-from api_service.models import DailyReads, LookupHour, ServiceSnapshot, TrackedKey, TrackRun
+from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
 from api_service.services import key_tracking, tracking
 from api_service.services.backends.base import Deadline, Entry
 from api_service.services.cache_service import APICacheService
@@ -290,10 +290,12 @@ def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
         TrackedKey.objects.create(key=f"{state}-new", state=state, created_at=now, seen_at=now)
     for at in (old, now):
         TrackRun.objects.create(started_at=at)
+        WarmRun.objects.create(started_at=at, limit=1, budget=1)
+        SpendHour.objects.create(hour=at, service="migo", purpose="user", queries=1)
         LookupHour.objects.create(hour=at, service="migo", kind="ruc", outcome="hit", count=1)
         row = {"service": "migo", "kind": "ruc", "identifier": "1", "reads": 1, "last_read_at": at}
         DailyReads.objects.create(day=at.date(), **row)
 
-    assert key_tracking.prune(now) == {"keys": 2, "inventories": 1, "counts": 2}
+    assert key_tracking.prune(now) == {"keys": 2, "runs": 2, "counts": 3}
     assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
-    assert (TrackRun.objects.count(), LookupHour.objects.count(), DailyReads.objects.count()) == (1, 1, 1)
+    assert [model.objects.count() for model in (TrackRun, WarmRun, LookupHour, SpendHour, DailyReads)] == [1] * 5

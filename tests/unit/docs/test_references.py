@@ -113,7 +113,7 @@ def test_every_variable_named_is_one_that_is_read() -> None:
 def test_the_life_times_of_the_cache_guide_are_the_defaults() -> None:
     shown = dict(re.findall(r"^\| `(CACHE_TTL_\w+)` \| (\d+) \|", text_of(CACHE_README), re.MULTILINE))
     settings = text_of(ROOT / "myproject" / "settings.py")
-    defaults = re.findall(r'(CACHE_TTL_\w+): int = env\.int\("\w+", ([\d_]+)\)', settings)
+    defaults = re.findall(r'(CACHE_TTL_\w+): int = env\.int\("\w+", ([\d_]+)[,)]', settings)
 
     assert len(shown) == 4
     assert shown == {name: value.replace("_", "") for name, value in defaults}
@@ -202,13 +202,13 @@ def test_the_schedules_are_those_of_the_code() -> None:
 def test_the_retention_is_that_of_the_code() -> None:
     table = text_of(OPERATIONS).partition("## Retention\n")[2].partition("\n## ")[0]
     settings = dict(
-        re.findall(r'env\.int\("(\w+_RETENTION_DAYS)", (\d+)\)', text_of(ROOT / "myproject" / "settings.py"))
+        re.findall(r'env\.int\("(\w+_RETENTION_DAYS)", (\d+)[,)]', text_of(ROOT / "myproject" / "settings.py"))
     )
 
     assert dict(re.findall(r"`(\w+_RETENTION_DAYS)` \((\d+)\)", table)) == settings
     assert f"expired and removed keys | {key_tracking.GONE_KEPT_DAYS} days" in table
-    assert f"key inventories | {key_tracking.RUNS_KEPT_DAYS} days" in table
-    assert f"look-ups by hour | {key_tracking.COUNTS_KEPT_DAYS} days" in table
+    assert f"key inventories, warm runs | {key_tracking.RUNS_KEPT_DAYS} days" in table
+    assert f"look-ups and paid queries by hour | {key_tracking.COUNTS_KEPT_DAYS} days" in table
 
 
 def test_every_table_of_the_database_is_in_the_architecture() -> None:
