@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging.config
 import os
+import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myproject.settings")
 
@@ -22,3 +23,13 @@ def use_the_project_logging(**_kwargs: Any) -> None:
     from django.conf import settings
 
     logging.config.dictConfig(settings.LOGGING)
+
+
+@celeryd_init.connect
+def refuse_settings_that_fail_at_night(**_kwargs: Any) -> None:
+    """A worker with a system check error would watch and warm what nobody reads; Celery runs the checks and goes on."""
+    from django.core.checks import ERROR, run_checks
+
+    errors = [message for message in run_checks() if message.level >= ERROR]
+    if errors:
+        sys.exit("\n".join(f"worker not started: {error.msg} {error.hint or ''} ({error.id})" for error in errors))

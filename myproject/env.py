@@ -22,6 +22,8 @@ class Environment(FileAwareEnv):
         super().__init__(eager=False, strip_whitespace=True)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
+        if os.environ.get(env_key) and os.environ.get(f"{env_key}_FILE"):
+            raise ImproperlyConfigured(f"environment: {env_key} and {env_key}_FILE are both set: remove one of them.")
         try:
             return super()._get_value(env_key, default)
         except ValueError as error:
@@ -153,6 +155,6 @@ def local_secret(folder: Path, name: str) -> str:
             file.write(value := secrets.token_urlsafe(32))
     except OSError as error:
         raise ImproperlyConfigured(
-            f"DATA_DIR {folder} cannot be used ({error.strerror}): choose a writable folder or set {name.upper()}."
+            f"DATA_DIR {folder} cannot be used ({error.strerror}): choose a writable folder."
         ) from error
     return value

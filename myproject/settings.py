@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 from django.utils.translation import gettext_lazy as _
-from marshmallow.validate import OneOf, Range
+from marshmallow.validate import OneOf, Range, Regexp
 
 from api_service.services.redaction import register_secrets
 from myproject.env import Environment, cache_config, database_config, local_secret, secret_parts
 from workers.schedules import beat_schedule, task_routes
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment()
 
@@ -21,11 +22,12 @@ DEBUG: bool = env.bool("DEBUG", False)
 SECRET_KEY: str = env.str("SECRET_KEY", "") or local_secret(DATA_DIR, "secret_key")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
-PUBLIC_URL: str = env.str("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 # Bearer token of the look-up API
 API_TOKEN: str = env.str("API_TOKEN", "") or local_secret(DATA_DIR, "api_token")
 
 INSTALLED_APPS = [
+    # Before the admin: its templates carry our language switch
+    "api_service",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -33,7 +35,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_beat",
-    "api_service",
     "workers",
 ]
 MIDDLEWARE = [
@@ -68,6 +69,15 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# --- The single-process run ----------------------------------------------------------------------------
+WEB_HOST: str = env.str("WEB_HOST", "127.0.0.1")
+WEB_PORT: int = env.int("WEB_PORT", 8000, validate=Range(1, 65535))
+FLOWER_PORT: int = env.int("FLOWER_PORT", 5555, validate=Range(1, 65535))
+# What the links in alerts begin with
+PUBLIC_URL: str = env.str("PUBLIC_URL", f"http://{WEB_HOST}:{WEB_PORT}").rstrip("/")
+SANDBOX_PORT: int = env.int("SANDBOX_PORT", 8899, validate=Range(1, 65535))
+FLOWER_BASIC_AUTH: str = env.str("FLOWER_BASIC_AUTH", "") or f"admin:{local_secret(DATA_DIR, 'flower_password')}"
+
 # --- Language and time -------------------------------------------------------------------------------
 LANGUAGE_CODE = "es"
 LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
@@ -96,13 +106,13 @@ DATABASES = {"default": database_config(DATABASE_URL)}
 
 # --- Cache -------------------------------------------------------------------------------------------
 CACHE_URL: str = env.str("CACHE_URL", "locmem://")
-CACHE_TIMEOUT: float = env.float("CACHE_TIMEOUT", 0.5)
-CACHE_CONNECT_TIMEOUT: float = env.float("CACHE_CONNECT_TIMEOUT", 0.5)
-CACHE_RETRY_INTERVAL: float = env.float("CACHE_RETRY_INTERVAL", 5.0)
-CACHE_TTL_DEFAULT: int = env.int("CACHE_TTL_DEFAULT", 900)
-CACHE_TTL_RUC: int = env.int("CACHE_TTL_RUC", 3600)
-CACHE_TTL_INVALID_RUC: int = env.int("CACHE_TTL_INVALID_RUC", 86_400)
-CACHE_TTL_RATE_LIMIT: int = env.int("CACHE_TTL_RATE_LIMIT", 60)
+CACHE_TIMEOUT: float = env.float("CACHE_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
+CACHE_CONNECT_TIMEOUT: float = env.float("CACHE_CONNECT_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
+CACHE_RETRY_INTERVAL: float = env.float("CACHE_RETRY_INTERVAL", 5.0, validate=Range(min=0, min_inclusive=False))
+CACHE_TTL_DEFAULT: int = env.int("CACHE_TTL_DEFAULT", 900, validate=Range(min=1))
+CACHE_TTL_RUC: int = env.int("CACHE_TTL_RUC", 3600, validate=Range(min=1))
+CACHE_TTL_INVALID_RUC: int = env.int("CACHE_TTL_INVALID_RUC", 86_400, validate=Range(min=1))
+CACHE_TTL_RATE_LIMIT: int = env.int("CACHE_TTL_RATE_LIMIT", 60, validate=Range(min=1))
 CACHES = {
     "default": {
         **cache_config(
@@ -112,7 +122,7 @@ CACHES = {
             retry_interval=CACHE_RETRY_INTERVAL,
         ),
         "TIMEOUT": CACHE_TTL_DEFAULT,
-        "KEY_PREFIX": env.str("CACHE_KEY_PREFIX", ""),
+        "KEY_PREFIX": env.str("CACHE_KEY_PREFIX", "", validate=Regexp(r"[!-~]{0,40}\Z")),
     }
 }
 
@@ -120,31 +130,31 @@ CACHES = {
 MIGO_TOKEN: str = env.str("MIGO_TOKEN", "")
 MIGO_API_VERSION = cast(Literal["v1", "v2"], env.str("MIGO_API_VERSION", "v1", validate=OneOf(["v1", "v2"])))
 MIGO_BASE_URL: str = env.str("MIGO_BASE_URL", "") or f"https://api.migo.pe/api/{MIGO_API_VERSION}"
-MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05)
-MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0)
-MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0)
-MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3)
+MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05, validate=Range(min=0, min_inclusive=False))
+MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0, validate=Range(min=0, min_inclusive=False))
+MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0, validate=Range(min=0, min_inclusive=False))
+MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3, validate=Range(min=1))
 # Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
-MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0)
-MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0)
+MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0, validate=Range(min=0))
+MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0, validate=Range(min=0))
 
 # --- Answer store and read counts ----------------------------------------------------------------------
-ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30)
+ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))
 # A process killed with -9 loses at most this many seconds of read counts; 0 writes only at the end
-READ_FLUSH_SECONDS: float = env.float("READ_FLUSH_SECONDS", 5.0)
+READ_FLUSH_SECONDS: float = env.float("READ_FLUSH_SECONDS", 5.0, validate=Range(min=0))
 
 # --- Warming -----------------------------------------------------------------------------------------
-WARM_LIMIT: int = env.int("WARM_LIMIT", 500)
-WARM_BUDGET: int = env.int("WARM_BUDGET", 200)
-WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3)
-WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7)
+WARM_LIMIT: int = env.int("WARM_LIMIT", 500, validate=Range(min=0))
+WARM_BUDGET: int = env.int("WARM_BUDGET", 200, validate=Range(min=0))
+WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3, validate=Range(min=1))
+WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7, validate=Range(min=1))
 WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 
 # --- Health ------------------------------------------------------------------------------------------
 HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0)
 HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95)
 HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0)
-HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90)
+HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
 SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "")
@@ -153,13 +163,6 @@ SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
 SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0)
 ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
-
-# --- The single-process run ----------------------------------------------------------------------------
-WEB_HOST: str = env.str("WEB_HOST", "127.0.0.1")
-WEB_PORT: int = env.int("WEB_PORT", 8000)
-FLOWER_PORT: int = env.int("FLOWER_PORT", 5555)
-SANDBOX_PORT: int = env.int("SANDBOX_PORT", 8899)
-FLOWER_BASIC_AUTH: str = env.str("FLOWER_BASIC_AUTH", "") or f"admin:{local_secret(DATA_DIR, 'flower_password')}"
 
 # --- Celery ------------------------------------------------------------------------------------------
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", "memory://")
@@ -194,7 +197,7 @@ CELERY_BEAT_SYNC_EVERY = 1
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
 
 # --- Logging -----------------------------------------------------------------------------------------
-LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

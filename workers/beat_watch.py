@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-# Beat writes down what it ran every three minutes at the latest; a healthy one may look that much behind
+# A busy database, or a Beat that has just been restarted, is late and not dead
 MARGIN = timedelta(minutes=5)
 
 
