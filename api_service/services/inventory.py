@@ -68,6 +68,8 @@ def flush(adapter: Adapter) -> bool:
 def cleanup(service: APICacheService) -> dict[str, int]:
     """Drop values that outlived their own end, counted by what they were."""
     now, counts = time(), Counter(invalid_rucs=0, rucs=0, other=0)
+    dropped = (key.removeprefix(service.wire_prefix) for key in service.adapter.drop_expired())
+    counts.update(map(_counted_as, filter(keys.parse, dropped)))
     found = listing(service.adapter, service.wire_prefix)
     names = (entry.key.removeprefix(service.wire_prefix) for entry in found.entries)
     for batch in batches(filter(keys.parse, names), BATCH):

@@ -63,6 +63,9 @@ class Adapter(Protocol):
     def scan(self, node: str, prefix: str, deadline: Deadline, /) -> Iterator[Entry]:
         """Every live key that starts with `prefix` (a wire prefix, "" for all). Raises InventoryError."""
 
+    def drop_expired(self) -> Sequence[str]:
+        """Wire keys past their end that were still held and are dropped now; none where the server does it itself."""
+
     def remove(self, node: str, keys: Iterable[str], /) -> int:
         """Delete wire keys on that node, wherever placement would put them; the number that existed."""
 

@@ -66,5 +66,8 @@ class LocalMemoryAdapter:
         start = len(self._cache.make_key(""))
         return sum(self._cache.remove(key[start:]) for key in keys)
 
+    def drop_expired(self) -> Sequence[str]:
+        return self._cache.drop_expired()
+
     def flush(self, _node: str) -> None:
         self._cache.clear()

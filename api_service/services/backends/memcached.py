@@ -97,6 +97,9 @@ class MemcachedAdapter:
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
 
+    def drop_expired(self) -> Sequence[str]:
+        return ()
+
     def flush(self, node: str) -> None:
         with closing(self._client(node)) as client:
             try:

@@ -95,6 +95,9 @@ class RedisAdapter:
                 raise InventoryError(node, error_text(error)) from error
         return removed
 
+    def drop_expired(self) -> Sequence[str]:
+        return ()
+
     def flush(self, node: str) -> None:
         with closing(self._client(node)) as client:
             try:

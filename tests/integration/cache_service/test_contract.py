@@ -1,6 +1,7 @@
 """What callers of APICacheService rely on, on every backend."""
 
 import logging
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from django.core.cache import caches
 from api_service.services.cache_service import APICacheService
 from api_service.services.inventory import listing
 from api_service.services.outcomes import Outcome
+from tests.conftest import UseCacheUrl
 from tests.integration.cache_service.conftest import BACKENDS
 from tests.rucs import REAL, WRONG_CHECK_DIGIT, record, valid_rucs
 from tests.waiting import wait_until
@@ -287,6 +289,25 @@ def test_cleanup_counts_what_it_really_dropped(cache: APICacheService) -> None:
     assert cache.cleanup_expired() == {"invalid_rucs": 1, "rucs": 0, "other": 0, "nodes_failed": 0}
     assert set(cache.get_all_invalid_rucs()) == {REAL[0]}
     assert cache.get_ruc(REAL[1]) is not None
+
+
+def test_local_memory_drops_what_expired_unread(use_cache_url: UseCacheUrl) -> None:
+    use_cache_url("locmem://clean-up")
+    cache = APICacheService()
+    cache.add_invalid_ruc(REAL[0], ttl_hours=0.01 / 3600)
+    cache.set_ruc(REAL[1], record(REAL[1]), ttl=0.01)
+    cache.set_ruc(REAL[2], record(REAL[2]))
+
+    dropped: Counter[str] = Counter()
+
+    def all_dropped() -> bool:
+        dropped.update(cache.cleanup_expired())
+        return dropped["rucs"] + dropped["invalid_rucs"] >= 2
+
+    wait_until(all_dropped)
+    dropped.update(cache.cleanup_expired())
+    assert dropped == {"invalid_rucs": 1, "rucs": 1, "other": 0, "nodes_failed": 0}
+    assert cache.get_ruc(REAL[2]) is not None
 
 
 def test_a_foreign_value_is_a_miss_and_never_data(cache: APICacheService) -> None:
