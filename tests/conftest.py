@@ -1,12 +1,12 @@
 """Servers and settings for the tests. The processes themselves are in `tests/servers.py`."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from tests.http_catcher import HttpCatcher
 from tests.processes import NOT_TESTED
@@ -177,38 +177,27 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 
 @pytest.fixture
-def use_cache_url() -> Iterator[UseCacheUrl]:
-    """The default cache is at that URL until the test ends; `with use_cache_url(url):` ends it sooner."""
-    with ExitStack() as test:
+def use_cache_url(settings: Settings) -> UseCacheUrl:
+    """The default cache is at that URL until the test ends; `with use_cache_url(url):` ends it sooner.
 
-        def use(url: str) -> ExitStack:
-            scope = ExitStack()
-            scope.enter_context(_default_cache_at(url))
-            test.callback(scope.close)
-            return scope
+    Through pytest-django's `settings` and no override of its own: two that end in another order than they began would
+    leave one of them behind for the next test.
+    """
 
-        yield use
+    def use(url: str) -> ExitStack:
+        from myproject.env import cache_config
 
+        before = settings.CACHE_URL, settings.CACHES
+        default = settings.CACHES["default"]
+        kept = {name: default[name] for name in ("KEY_PREFIX", "TIMEOUT") if name in default}
+        # Changing CACHES makes Django forget the connections it has.
+        settings.CACHE_URL, settings.CACHES = url, {**settings.CACHES, "default": {**cache_config(url), **kept}}
 
-@contextmanager
-def _default_cache_at(url: str) -> Iterator[None]:
-    from django.conf import settings
-    from django.test import override_settings
+        def end() -> None:
+            settings.CACHE_URL, settings.CACHES = before
 
-    from myproject.env import cache_config
+        scope = ExitStack()
+        scope.callback(end)
+        return scope
 
-    default = settings.CACHES["default"]
-    kept = {name: default[name] for name in ("KEY_PREFIX", "TIMEOUT") if name in default}
-    # Changing CACHES makes Django forget the connections it has.
-    with override_settings(CACHE_URL=url, CACHES={**settings.CACHES, "default": {**cache_config(url), **kept}}):
-        _forget_cache_state()
-        yield
-    _forget_cache_state()
-
-
-def _forget_cache_state() -> None:
-    """What the cache service remembers once per process (a verified connection) belongs to one cache."""
-    service = sys.modules.get("api_service.services.cache_service")
-    forget = getattr(service, "reset_for_tests", None)
-    if forget is not None:
-        forget()
+    return use
