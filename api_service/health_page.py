@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from api_service import selectors
 from api_service.models import HealthSample, NodeSample, Status
 from api_service.problems import problem, reply
-from api_service.services.health import BROKEN
+from api_service.services.health import BROKEN, UNKNOWN
 
 # Three runs of the schedule: the monitor itself has stopped
 STALE_SECONDS: Final = 900.0
@@ -99,7 +99,8 @@ def _next_step_of_monitor() -> str:
 
 
 def _anonymous(text: str) -> str:
-    return BROKEN if text.startswith(BROKEN) else text
+    """Only the sign of what is not well: the words after it name nodes."""
+    return next((sign for sign in (BROKEN, UNKNOWN) if text.startswith(sign)), text)
 
 
 def _node(row: NodeSample) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def warm_frequent_rucs(
     `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
     `dry_run`: only say what would be done.
     """
-    asked = warming.request(limit, budget, rucs or (), dry_run=dry_run)
+    asked = warming.request(limit, budget, rucs, dry_run=dry_run)
     return _exclusively("warm_frequent_rucs", 320, lambda: dict(warming.warm(asked)))
 
 

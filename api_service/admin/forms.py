@@ -65,7 +65,7 @@ class WarmForm(forms.Form):
         data = self.cleaned_data
         if not self.errors:
             try:
-                warming.request(data["limit"], data["budget"], data["rucs"], dry_run=data["dry_run"])
+                warming.request(data["limit"], data["budget"], data["rucs"] or None, dry_run=data["dry_run"])
             except ValueError as error:
                 self.add_error(None, str(error))
         return data

@@ -14,6 +14,7 @@ FINDINGS: Mapping[str, Promise] = {
     "evictions_high": _("answers are thrown away"),
     "memory_high": _("memory nearly full"),
     "connections_high": _("connections nearly used up"),
+    "upstream_refused": _("the token or the plan is refused"),
     "cache_path_broken": _("the application cannot use the cache"),
 }
 CHECKS: Mapping[str, Promise] = {

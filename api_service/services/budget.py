@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from threading import Lock
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
@@ -60,6 +63,27 @@ def refusal(spent_hour: int, spent_day: int, caps: Caps, purpose: Purpose, now: 
     if caps.day and spent_day > int(caps.day * share):
         return BudgetExhausted("day", int(caps.day * share), (midnight - now).total_seconds())
     return None
+
+
+class BurstLimit:
+    """At most so many paid queries a minute in this process, for as long as nothing else holds them back."""
+
+    def __init__(self, per_minute: Callable[[], int]) -> None:
+        self._per_minute = per_minute
+        self._taken: deque[float] = deque()
+        self._lock = Lock()
+
+    def check(self, queries: int, now: float) -> None:
+        """Take places for `queries`, or raise BudgetExhausted; `now` is monotonic seconds."""
+        if not queries:
+            return
+        with self._lock:
+            while self._taken and self._taken[0] <= now - 60:
+                self._taken.popleft()
+            if len(self._taken) + queries > self._per_minute():
+                oldest = self._taken[0] if self._taken else now
+                raise BudgetExhausted("minute", self._per_minute(), max(1.0, oldest + 60 - now))
+            self._taken.extend([now] * queries)
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.caches.errors import CacheOutage
-from api_service.services import health_rules, inventory, keys
+from api_service.services import health_rules, inventory, keys, providers
 from api_service.services.backends import Adapter, Entry
 from api_service.services.backends.base import LOCK_PREFIX
 from api_service.services.durations import short
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OK = "✅ OK"
 BROKEN = "❌"
+UNKNOWN = "⚠️"
 INVENTORY_SECONDS = 3.0
 SAMPLE_SIZE = 10
 PROBE_THREADS = 16
@@ -92,7 +93,7 @@ def check(service: APICacheService, since: dict[str, Since] | None = None) -> Re
     started, at = monotonic(), timezone.now()
     nodes = probe_nodes(service.adapter)
     alias_error = check_alias(service)
-    found = health_rules.findings(nodes, alias_error, since or {}, limits())
+    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service)]
     return Report(
         at=at,
         status=health_rules.verdict(found),
@@ -102,6 +103,13 @@ def check(service: APICacheService, since: dict[str, Since] | None = None) -> Re
         findings=found,
         duration_ms=round((monotonic() - started) * 1000, 1),
     )
+
+
+def _refusals(service: APICacheService) -> list[Finding]:
+    from api_service.services import refusals  # it needs the cache service, which needs this module
+
+    said = {name: refusals.current(service, name) for name in providers.TABLE}
+    return [health_rules.upstream_refused(name, text) for name, text in said.items() if text]
 
 
 def limits() -> Limits:
@@ -188,7 +196,7 @@ def _invalid_rucs_text(service: APICacheService, *, anything_up: bool) -> str:
     prefix = service.wire_prefix + service.get_service_cache_key("migo", "invalid_")
     found = inventory.listing(service.adapter, prefix, INVENTORY_SECONDS)
     if found.failed:
-        return f"{BROKEN} {len(found.entries)} RUCs; not listed: {', '.join(found.failed)}"
+        return f"{UNKNOWN} {len(found.entries)} RUCs; not listed: {', '.join(found.failed)}"
     return f"✅ {len(found.entries)} RUCs"
 
 

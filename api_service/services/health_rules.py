@@ -91,6 +91,11 @@ def findings(facts: Sequence[NodeFacts], alias_error: str, since: dict[str, Sinc
     return sorted(found, key=lambda finding: (-RANK[finding.severity], finding.code, finding.node))
 
 
+def upstream_refused(service: str, said: str) -> Finding:
+    """The provider takes neither token nor plan: what is cached is served, everything else fails."""
+    return Finding("upstream_refused", Severity.WARNING, service, said)
+
+
 def _of_node(node: NodeFacts, since: Since | None, limits: Limits) -> Iterable[Finding]:
     if not node.reachable:
         yield Finding("node_down", Severity.UNHEALTHY, node.node, node.error)

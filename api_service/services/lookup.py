@@ -6,15 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from time import time
+from functools import partial
+from time import monotonic, time
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, keys, lifetimes, tracking
-from api_service.services.budget import BudgetExhausted, Ledger, Purpose
+from api_service.services import answers, keys, lifetimes, refusals, tracking
+from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
 from api_service.services.outcomes import CacheRead, Lookup, Outcome, Source
@@ -41,6 +42,8 @@ SETTLED = frozenset({Outcome.HIT, Outcome.NEGATIVE})
 LookupFailure: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble
 
 _flights: SingleFlight[Lookup] = SingleFlight(FLIGHT_SECONDS)
+# While the cache is down nothing remembers an answer: without a limit every repeated question would be paid
+_burst = BurstLimit(lambda: settings.OUTAGE_MAX_PER_MINUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,15 @@ def _settle(subject: Subject, *, force_refresh: bool) -> Lookup:
 def _without_cache(cache: APICacheService, subject: Subject, outcome: Outcome, force_refresh: bool) -> Lookup:
     if not force_refresh and (free := _landed(cache, subject, outcome) or _from_store(cache, {subject: outcome})):
         return free[subject]
-    answer = provider(subject.service).fetch(
-        subject.kind, subject.identifier, spend=Ledger(subject.service, Purpose.USER)
-    )
+    _burst.check(outcome is Outcome.OUTAGE, monotonic())
+    try:
+        answer = provider(subject.service).fetch(
+            subject.kind, subject.identifier, spend=Ledger(subject.service, Purpose.USER)
+        )
+    except UpstreamError as error:
+        refusals.note(cache, subject.service, [error])
+        raise
+    refusals.note(cache, subject.service, [answer])
     keep(cache, subject.service, subject.kind, {subject.identifier: answer})
     return _of_answer(answer, outcome)
 
@@ -128,13 +137,16 @@ def _paid(
     if not subjects:
         return {}
     try:
+        _burst.check(sum(outcome is Outcome.OUTAGE for outcome in subjects.values()), monotonic())
         fetched = provider(service).fetch_many(
-            kind, [subject.identifier for subject in subjects], spend=Ledger(service, Purpose.USER)
+            kind,
+            [subject.identifier for subject in subjects],
+            spend=Ledger(service, Purpose.USER),
+            answered=partial(keep, cache, service, kind),
         )
     except (BudgetExhausted, DatabaseTrouble) as error:
         return dict.fromkeys(subjects, error)
-    found = {name: answer for name, answer in fetched.items() if not isinstance(answer, UpstreamError)}
-    keep(cache, service, kind, found)
+    refusals.note(cache, service, fetched.values())
     return {s: _of_fetched(fetched[s.identifier], outcome) for s, outcome in subjects.items()}
 
 

@@ -12,7 +12,7 @@ from typing import Final, Self, TypeAlias, TypeGuard, TypeVar
 from api_service.services import migo_wire as wire
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
-from api_service.services.providers import Answer, JSONDict, NotFound, Spend
+from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend
 from api_service.services.redaction import register_secrets
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
 
@@ -76,7 +76,14 @@ class MigoClient:
         question = Question(kind, identifier)
         return self._ask(self._wire.one(question), partial(wire.read_one, question=question), _Bill(spend))
 
-    def fetch_many(self, kind: str, identifiers: Sequence[str], *, spend: Spend | None = None) -> Results:
+    def fetch_many(
+        self,
+        kind: str,
+        identifiers: Sequence[str],
+        *,
+        spend: Spend | None = None,
+        answered: Answered | None = None,
+    ) -> Results:
         """One HTTP call for 100 RUCs where there are collections, else single calls, eight at a time.
 
         A chunk that failed does not stop the others; two in a row do, as does a refused token: the service is down,
@@ -95,6 +102,8 @@ class MigoClient:
                 continue
             got = self._try_chunk(kind, chunk, bill)
             answers.update(got)
+            if answered is not None:
+                answered({one: answer for one, answer in got.items() if not isinstance(answer, UpstreamError)})
             failures = failures + 1 if _all_failed(got) else 0
             closed = _what_closes_the_door(got, failures)
         return {one: answers[one] for one in wanted}

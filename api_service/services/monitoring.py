@@ -22,7 +22,9 @@ STORED_FACTS = (
 
 def run_health_check() -> HealthSample:
     """Check the cache now and store the sample with one row per node."""
-    previous = HealthSample.objects.order_by("-taken_at").prefetch_related("nodes").first()
+    # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
+    judged = HealthSample.objects.filter(judged_at__isnull=False)
+    previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
     return store(report)
 

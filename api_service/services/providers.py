@@ -38,6 +38,12 @@ class Spend(Protocol):
     def __call__(self, queries: int, *, retry: bool) -> None: ...
 
 
+class Answered(Protocol):
+    """Given the answers of each call as it ends: what was paid for is kept before the next is asked for."""
+
+    def __call__(self, answers: Mapping[str, Answer], /) -> None: ...
+
+
 class Provider(Protocol):
     name: str
 
@@ -51,7 +57,12 @@ class Provider(Protocol):
         """Ask for one. Raises UpstreamError; what `spend` raises passes untouched."""
 
     def fetch_many(
-        self, kind: str, identifiers: Sequence[str], *, spend: Spend | None = None
+        self,
+        kind: str,
+        identifiers: Sequence[str],
+        *,
+        spend: Spend | None = None,
+        answered: Answered | None = None,
     ) -> Mapping[str, Answer | UpstreamError]:
         """Ask for many; a failure is the value of the identifiers it befell.
 

@@ -15,11 +15,11 @@ from time import monotonic, time
 from typing import TypedDict
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Max, Sum
 from django.utils import timezone
 
 from api_service.models import DailyReads, WarmRun
-from api_service.services import answers, tracking
+from api_service.services import answers, refusals, tracking
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose, caps_in_force, left_for_warming
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
@@ -69,9 +69,12 @@ class Request:
 
 
 def request(
-    limit: int | None = None, budget: int | None = None, rucs: Sequence[str] = (), *, dry_run: bool = False
+    limit: int | None = None, budget: int | None = None, rucs: Sequence[str] | None = None, *, dry_run: bool = False
 ) -> Request:
     """A checked request with the settings' defaults. ValueError names the argument that cannot be."""
+    if rucs is not None and not rucs:
+        raise ValueError("rucs: an empty list; leave it out to let the statistics choose")
+    rucs = rucs or ()
     wrong = [ruc for ruc in rucs if not is_valid(ruc)]
     if wrong:
         shown = ", ".join(repr(ruc[:20]) for ruc in wrong[:5])
@@ -114,10 +117,16 @@ def lead() -> float:
 
 
 def frequent(limit: int) -> list[Candidate]:
-    """The RUCs asked for most within the window, at least `WARM_MIN_READS` times."""
+    """The RUCs asked for most within the window: at least `WARM_MIN_READS` times, and not long ago.
+
+    Nobody asked during the last two lives: the answer may end, and the night costs nothing.
+    """
+    recently = timezone.now() - timedelta(seconds=2 * settings.CACHE_TTL_RUC)
     first = timezone.localdate() - timedelta(days=settings.WARM_WINDOW_DAYS - 1)
     rows = DailyReads.objects.filter(service=MIGO, kind=RUC, day__gte=first).values("identifier")
-    counted = rows.annotate(total=Sum("reads")).filter(total__gte=settings.WARM_MIN_READS)
+    counted = rows.annotate(total=Sum("reads"), last=Max("last_read_at")).filter(
+        total__gte=settings.WARM_MIN_READS, last__gte=recently
+    )
     top = counted.order_by("-total", "identifier").values_list("identifier", "total")[:limit]
     return [Candidate(ruc, reads) for ruc, reads in top if is_valid(ruc)]
 
@@ -190,8 +199,13 @@ def _from_store(cache: APICacheService, run: WarmRun, due: Sequence[str]) -> lis
 
 def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[str]) -> bool:
     """Ask for one chunk and keep it; False when the run should stop."""
+
+    def keep_jittered(answers_now: Mapping[str, Answer]) -> None:
+        lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answers_now}  # noqa: S311 - spreads expiry
+        keep(cache, MIGO, RUC, answers_now, lives)
+
     try:
-        fetched = provider(MIGO).fetch_many(RUC, chunk, spend=ledger)
+        fetched = provider(MIGO).fetch_many(RUC, chunk, spend=ledger, answered=keep_jittered)
     except BudgetExhausted as error:
         run.paid, run.error = ledger.queries, str(error)
         if error.period == "run":
@@ -203,8 +217,7 @@ def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[s
         return False
     answered: dict[str, Answer] = {ruc: a for ruc, a in fetched.items() if not isinstance(a, UpstreamError)}
     errors = [a for a in fetched.values() if isinstance(a, UpstreamError) and not isinstance(a, UpstreamNotAsked)]
-    lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answered}  # noqa: S311 - spreads expiry
-    keep(cache, MIGO, RUC, answered, lives)
+    refusals.note(cache, MIGO, fetched.values())
     run.paid = ledger.queries
     run.refreshed += sum(not isinstance(answer, NotFound) for answer in answered.values())
     run.failed += len(errors)

@@ -61,6 +61,11 @@ TABLE: dict[str, Explanation] = {
         " %",
         100,
     ),
+    "upstream_refused": Explanation(
+        gettext_lazy("%(node)s refuses the token or the plan: %(value)s"),
+        gettext_lazy("What is in the cache is served. Every other look-up fails."),
+        gettext_lazy("Check MIGO_TOKEN, and that the plan has queries left and is paid."),
+    ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),
         gettext_lazy("Nothing is cached: every look-up is slow and a paid query to APIMIGO."),

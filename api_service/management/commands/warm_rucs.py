@@ -51,7 +51,7 @@ def _request(options: Mapping[str, Any]) -> warming.Request:
         raise not_done(f"{options['file']} names no RUC")
     try:
         return warming.request(
-            options["limit"], options["budget"], [normalise(ruc) for ruc in rucs], dry_run=options["dry_run"]
+            options["limit"], options["budget"], [normalise(ruc) for ruc in rucs] or None, dry_run=options["dry_run"]
         )
     except ValueError as error:
         raise not_done(str(error)) from error

@@ -88,7 +88,10 @@ class MemcachedAdapter:
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
             spool.seek(0)
-            yield from parse_dump(spool, prefix)
+            try:
+                yield from parse_dump(spool, prefix)
+            except (KeyError, ValueError) as error:
+                raise InventoryError(node, f"its list of keys cannot be read ({error_text(error)})") from error
 
     def remove(self, node: str, keys: Iterable[str]) -> int:
         with closing(self._client(node)) as client:
@@ -171,13 +174,14 @@ def parse_dump(lines: Iterable[bytes], prefix: str) -> Iterator[Entry]:
 
 
 def _entry(line: bytes) -> Entry:
-    fields = line.split()
-    expires = int(fields[1][4:])
+    """By name: later versions of memcached add fields."""
+    fields = dict(field.split(b"=", 1) for field in line.split())
+    expires = int(fields[b"exp"])
     return Entry(
-        key=unquote(fields[0][4:].decode("ascii")),
-        size=int(fields[-1][5:]),
+        key=unquote(fields[b"key"].decode("ascii")),
+        size=int(fields[b"size"]),
         expires_at=None if expires < 0 else float(expires),
-        read=fields[4] == b"fetch=yes",
+        read=fields[b"fetch"] == b"yes",
     )
 
 

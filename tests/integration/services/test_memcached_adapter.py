@@ -293,3 +293,11 @@ def test_clean_up_removes_what_outlived_its_end_and_touches_nobody_elses(
 
     assert inventory.cleanup(cache) == {"invalid_rucs": 1, "rucs": 1, "other": 2, "nodes_failed": 0}
     assert scanned(cache.adapter) == {":1:session.abc", ":1:migo:ruc_20131312955"}
+
+
+def test_fields_that_a_later_memcached_adds_are_passed_over() -> None:
+    line = b"key=%3A1%3Amigo%3Aruc_1 exp=-1 la=1 cas=3 fetch=yes cls=11 size=786 flags=74\n"
+
+    [entry] = parse_dump([line], ":1:migo:")
+
+    assert (entry.key, entry.size, entry.expires_at, entry.read) == (":1:migo:ruc_1", 786, None, True)

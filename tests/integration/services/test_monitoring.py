@@ -8,12 +8,18 @@ from pytest_django.fixtures import Settings
 from api_service.models import HealthSample, NodeSample
 from api_service.services import health, monitoring
 from api_service.services.cache_service import APICacheService
-from api_service.services.monitoring import run_health_check
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached, Redis
 
 pytestmark = pytest.mark.django_db
+
+
+def run_health_check() -> HealthSample:
+    """A run of the task: its sample is judged, so the next run is compared with it."""
+    sample = monitoring.run_health_check()
+    HealthSample.objects.filter(pk=sample.pk).update(judged_at=timezone.now())
+    return sample
 
 
 def codes(sample: HealthSample) -> list[tuple[str, str]]:
@@ -52,7 +58,7 @@ def test_a_dead_node_makes_the_cache_unhealthy_and_the_others_are_still_told_of(
     assert sample.status == "unhealthy"
     assert codes(sample)[0] == ("node_down", dead)
     assert dead in sample.checks["connection"]
-    assert "❌" in sample.checks["invalid_rucs"]
+    assert "not listed" in sample.checks["invalid_rucs"]
     rows = {row.node: row for row in sample.nodes.all()}
     assert [node for node, row in rows.items() if not row.reachable] == [dead]
     assert rows[dead].error
