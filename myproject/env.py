@@ -11,8 +11,18 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError, FileAwareEnv
+from marshmallow import ValidationError
 
 MEMCACHED_DEFAULT_PORT = 11211
+# Nothing waits for ever: not for a host that is gone (10 s), nor for a lock or a statement (the longest are prunes)
+POSTGRES_LIMITS = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c statement_timeout=120000 -c lock_timeout=20000",
+}
 
 
 class Environment(FileAwareEnv):
@@ -67,7 +77,7 @@ def database_config(url: str) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     else:
-        config.setdefault("OPTIONS", {})["connect_timeout"] = 3
+        config["OPTIONS"] = {**POSTGRES_LIMITS, **config.get("OPTIONS", {})}
     return config
 
 
@@ -131,6 +141,24 @@ def _check_redis(url: str) -> None:
     if not usable:
         # The URL may hold a password: it is not shown, not even by the error it comes from
         raise ImproperlyConfigured("CACHE_URL cannot be read. Use redis://:password@host:port/db.") from None
+
+
+def http_url(value: str) -> None:
+    """Refuse what is neither empty nor an address that a request can be sent to."""
+    parts = urlsplit(value)
+    if value and not (parts.scheme in {"http", "https"} and parts.hostname):
+        raise ValidationError("Must be a URL that begins with http:// or https://.")
+
+
+def sentry_dsn(value: str) -> None:
+    if not value:
+        return
+    from sentry_sdk.utils import BadDsn, Dsn  # only where Sentry is used: it costs memory
+
+    try:
+        Dsn(value)
+    except BadDsn as error:
+        raise ValidationError("Must be a DSN: https://key@host/project.") from error
 
 
 def secret_parts(*urls: str) -> list[str]:

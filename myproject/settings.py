@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, cast
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from marshmallow.validate import OneOf, Range, Regexp
 
 from api_service.services.redaction import register_secrets
-from myproject.env import Environment, cache_config, database_config, local_secret, secret_parts
+from myproject.env import Environment, cache_config, database_config, http_url, local_secret, secret_parts, sentry_dsn
 from workers.schedules import beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -67,6 +68,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+# The page that DEBUG shows for an error lists the settings
+DEFAULT_EXCEPTION_REPORTER_FILTER = "myproject.reporting.RedactingReporterFilter"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- The single-process run ----------------------------------------------------------------------------
@@ -129,7 +132,7 @@ CACHES = {
 # --- APIMIGO -----------------------------------------------------------------------------------------
 MIGO_TOKEN: str = env.str("MIGO_TOKEN", "")
 MIGO_API_VERSION = cast(Literal["v1", "v2"], env.str("MIGO_API_VERSION", "v1", validate=OneOf(["v1", "v2"])))
-MIGO_BASE_URL: str = env.str("MIGO_BASE_URL", "") or f"https://api.migo.pe/api/{MIGO_API_VERSION}"
+MIGO_BASE_URL: str = env.str("MIGO_BASE_URL", "", validate=http_url) or f"https://api.migo.pe/api/{MIGO_API_VERSION}"
 MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05, validate=Range(min=0, min_inclusive=False))
 MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0, validate=Range(min=0, min_inclusive=False))
 MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0, validate=Range(min=0, min_inclusive=False))
@@ -137,6 +140,8 @@ MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3, validate=Range(min=1))
 # Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
 MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0, validate=Range(min=0))
 MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0, validate=Range(min=0))
+# The same for a minute and process while the cache is down and remembers no answer
+OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range(min=1))
 
 # --- Answer store and read counts ----------------------------------------------------------------------
 ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))
@@ -151,16 +156,16 @@ WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7, validate=Range(min=1))
 WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 
 # --- Health ------------------------------------------------------------------------------------------
-HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0)
-HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95)
-HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0)
+HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0, validate=Range(min=0))
+HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95, validate=Range(0, 1))
+HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0, validate=Range(min=0))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
-SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "")
-SENTRY_DSN: str = env.str("SENTRY_DSN", "")
+SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "", validate=http_url)
+SENTRY_DSN: str = env.str("SENTRY_DSN", "", validate=sentry_dsn)
 SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
-SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0)
+SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1))
 ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
 
@@ -216,6 +221,8 @@ LOGGING = {
 }
 
 env.check()
+if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
+    raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from myproject.env import Environment, cache_config, database_config, local_secret, secret_parts
+from myproject.env import POSTGRES_LIMITS, Environment, cache_config, database_config, local_secret, secret_parts
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -105,7 +105,8 @@ def test_postgres_urls_give_all_their_parts_and_a_connect_time_out(scheme: str) 
 
     parts = ("ENGINE", "USER", "PASSWORD", "HOST", "PORT", "NAME")
     assert [config[part] for part in parts] == ["django.db.backends.postgresql", "u", "p@ss", "::1", 5433, "n"]
-    assert config["OPTIONS"] == {"sslmode": "require", "connect_timeout": 3}
+    assert config["OPTIONS"] == {**POSTGRES_LIMITS, "sslmode": "require"}
+    assert config["OPTIONS"]["connect_timeout"] == 3
 
 
 @pytest.mark.parametrize(
