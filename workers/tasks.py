@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 from api_service.services import answers, key_tracking, monitoring, tracking, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
-from workers.alerts import dispatch, incidents
+from workers.alerts import dispatch, incidents, outbox
 from workers.arguments import checked
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def clean_up() -> Summary:
             "cache": APICacheService().cleanup_expired(),
             "health_samples": monitoring.prune_samples(now),
             "answers": answers.prune(now),
-            "deliveries": dispatch.prune(now),
+            "deliveries": outbox.prune(now),
             **key_tracking.prune(now),
         }
 

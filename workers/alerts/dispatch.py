@@ -61,10 +61,6 @@ def deliver_due(now: datetime, limit: int = 50, deadline: float = 30.0) -> Deliv
     return round_.summary
 
 
-def prune(now: datetime) -> int:
-    return outbox.prune(now)
-
-
 def _clock_from(now: datetime) -> Callable[[], datetime]:
     started = time.monotonic()
     return lambda: now + timedelta(seconds=time.monotonic() - started)

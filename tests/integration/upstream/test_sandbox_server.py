@@ -180,4 +180,8 @@ def test_a_stopped_server_lets_go_of_its_port() -> None:
 def test_a_server_that_never_served_can_be_stopped() -> None:
     server = SandboxServer()
     server.stop()
-    SandboxServer(port=server.port).stop()
+
+    # Its port is free again: a socket left open would refuse this one
+    again = SandboxServer(port=server.port)
+    again.stop()
+    assert again.port == server.port
