@@ -1,0 +1,65 @@
+"""What the health runs saw."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.timezone import localtime
+from django.utils.translation import gettext_lazy as _
+
+
+class Status(models.TextChoices):
+    HEALTHY = "healthy", _("healthy")
+    WARNING = "warning", _("warning")
+    UNHEALTHY = "unhealthy", _("unhealthy")
+
+
+class HealthSample(models.Model):
+    """One run of `monitor_cache_health`."""
+
+    taken_at = models.DateTimeField(_("taken"), db_index=True)
+    status = models.CharField(_("status"), max_length=10, choices=Status)
+    backend = models.CharField(_("backend"), max_length=20)
+    duration_ms = models.FloatField(_("duration (ms)"))
+    # {"connection": "✅ OK", …}: the texts of get_health()
+    checks = models.JSONField(_("checks"), default=dict)
+    # [{"code", "severity", "node", "value", "limit"}, …]
+    findings = models.JSONField(_("findings"), default=list)
+    # Each sample is judged once, and none after a newer one; null is "not yet"
+    judged_at = models.DateTimeField(_("judged by the alert rules"), null=True, blank=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("health sample")
+        verbose_name_plural = _("health samples")
+
+    def __str__(self) -> str:
+        return f"{localtime(self.taken_at):%Y-%m-%d %H:%M:%S} {self.get_status_display()}"
+
+
+class NodeSample(models.Model):
+    """One node as seen by one health run; counters are since the node's boot, null when it did not answer."""
+
+    sample = models.ForeignKey(HealthSample, models.CASCADE, related_name="nodes", verbose_name=_("sample"))
+    node = models.CharField(_("node"), max_length=255)
+    reachable = models.BooleanField(_("reachable"))
+    error = models.CharField(_("error"), max_length=300, blank=True)
+    latency_ms = models.FloatField(_("latency (ms)"), null=True)
+    version = models.CharField(_("version"), max_length=50, blank=True)
+    pid = models.PositiveBigIntegerField(_("process id"), null=True)
+    booted_at = models.DateTimeField(_("booted"), null=True)
+    items = models.PositiveBigIntegerField(_("items"), null=True)
+    bytes_used = models.PositiveBigIntegerField(_("bytes used"), null=True)
+    bytes_limit = models.PositiveBigIntegerField(_("bytes limit"), null=True)
+    evictions = models.PositiveBigIntegerField(_("evictions"), null=True)
+    hits = models.PositiveBigIntegerField(_("hits"), null=True)
+    misses = models.PositiveBigIntegerField(_("misses"), null=True)
+    connections = models.PositiveIntegerField(_("connections"), null=True)
+    max_connections = models.PositiveIntegerField(_("maximum connections"), null=True)
+    restarted = models.BooleanField(_("restarted"), default=False)
+
+    class Meta:
+        verbose_name = _("node sample")
+        verbose_name_plural = _("node samples")
+        indexes = [models.Index(fields=["node", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.node}: {_('reachable') if self.reachable else self.error}"
