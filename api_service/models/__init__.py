@@ -5,17 +5,25 @@ Times are aware; sizes are bytes; a null time means "not yet" or "never", as eac
 
 from api_service.models.alerts import Delivery, Incident
 from api_service.models.answers import SpendHour, StoredAnswer
+from api_service.models.clearing import ClearRun
+from api_service.models.copying import CopyRun
 from api_service.models.health import HealthSample, NodeSample, Status
+from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
-from api_service.models.runs import Run, RunLock, ServiceSnapshot, TrackRun, WarmRun
+from api_service.models.refill import RefillRun
+from api_service.models.runs import Run, RunLock, WarmRun
 
 __all__ = [
+    "ClearRun",
+    "CopyRun",
     "DailyReads",
     "Delivery",
     "HealthSample",
     "Incident",
     "LookupHour",
+    "NodeListing",
     "NodeSample",
+    "RefillRun",
     "Run",
     "RunLock",
     "ServiceSnapshot",

@@ -9,7 +9,11 @@ from django.utils.translation import pgettext_lazy
 
 
 class TrackedKey(models.Model):
-    """One key of ours as the last inventory saw it. Written by `track_keys` and by the read counter."""
+    """One key of ours on one node as the last inventory saw it. Written by `track_keys` and by the read counter.
+
+    Only what changed is written: an active key was last seen at its node's last complete listing, `seen_at` is of
+    those that are gone.
+    """
 
     class State(models.TextChoices):
         # With a context: Django's own "active" is that of an account, in another gender
@@ -18,7 +22,7 @@ class TrackedKey(models.Model):
         REMOVED = "removed", _("removed")
         UNKNOWN = "unknown", _("unknown")
 
-    key = models.CharField(_("key"), max_length=250, unique=True)
+    key = models.CharField(_("key"), max_length=250)
     service = models.CharField(_("service"), max_length=50)
     kind = models.CharField(_("kind"), max_length=50)
     identifier = models.CharField(_("identifier"), max_length=250)
@@ -30,15 +34,14 @@ class TrackedKey(models.Model):
     seen_at = models.DateTimeField(_("last seen"))
     last_read_at = models.DateTimeField(_("last read"), null=True, blank=True)
     reads = models.PositiveBigIntegerField(_("reads"), default=0)
+    # What the node says: read at least once since it was set; null where it does not say
+    fetched = models.BooleanField(_("read according to the node"), null=True)
 
     class Meta:
         verbose_name = _("tracked key")
         verbose_name_plural = _("tracked keys")
-        indexes = [
-            models.Index(fields=["service", "kind", "state"]),
-            models.Index(fields=["node", "state"]),
-            models.Index(fields=["-seen_at"]),
-        ]
+        constraints = [models.UniqueConstraint(fields=["key", "node"], name="one_row_per_key_node")]
+        indexes = [models.Index(fields=["node", "state", "key"])]
 
     def __str__(self) -> str:
         return self.key

@@ -11,6 +11,7 @@ class Run(models.Model):
     """What every periodic run records: when, by whom, how it ended."""
 
     class State(models.TextChoices):
+        WAITING = "waiting", _("waiting")
         RUNNING = "running", _("running")
         DONE = "done", _("done")
         FAILED = "failed", _("failed")
@@ -25,37 +26,6 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{localtime(self.started_at):%Y-%m-%d %H:%M:%S} {self.State(self.state).label}"
-
-
-class TrackRun(Run):
-    """One inventory of every node. A node that failed is named in `nodes`; its rows became "unknown"."""
-
-    keys_seen = models.PositiveBigIntegerField(_("keys"), default=0)
-    # {"127.0.0.1:11211": {"ok": true, "keys": 3, "error": ""}, …}
-    nodes = models.JSONField(_("nodes"), default=dict)
-    # {"session": 12, …}: keys that are not ours, by prefix; never touched
-    foreign = models.JSONField(_("foreign keys"), default=dict)
-
-    class Meta(Run.Meta):
-        abstract = False
-        verbose_name = _("key inventory")
-        verbose_name_plural = _("key inventories")
-
-
-class ServiceSnapshot(models.Model):
-    """Keys and bytes of one service at one inventory."""
-
-    run = models.ForeignKey(TrackRun, models.CASCADE, related_name="services", verbose_name=_("inventory"))
-    service = models.CharField(_("service"), max_length=50)
-    keys = models.PositiveBigIntegerField(_("keys"))
-    bytes = models.PositiveBigIntegerField(_("bytes"))
-
-    class Meta:
-        verbose_name = _("service snapshot")
-        verbose_name_plural = _("service snapshots")
-
-    def __str__(self) -> str:
-        return f"{self.service}: {self.keys}"
 
 
 class WarmRun(Run):

@@ -75,8 +75,8 @@ class Inventory:
         TrackedKey.objects.bulk_create(
             rows,
             update_conflicts=True,
-            unique_fields=["key"],
-            update_fields=["node", "size", "state", "expires_at", "seen_at"],
+            unique_fields=["key", "node"],
+            update_fields=["size", "state", "expires_at", "seen_at"],
         )
         return len(rows)
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from api_service.services.backends.base import Adapter, Deadline, Entry, InventoryError
+from api_service.services.backends.base import Adapter, Deadline, Entry, Found, InventoryError, Item, Written
 
 # Django cache backend -> adapter
 TABLE: dict[str, str] = {
@@ -29,4 +29,4 @@ def adapter_for(alias: str = "default") -> Adapter:
     return cast(Adapter, import_string(path)(alias))
 
 
-__all__ = ["TABLE", "Adapter", "Deadline", "Entry", "InventoryError", "adapter_for"]
+__all__ = ["TABLE", "Adapter", "Deadline", "Entry", "Found", "InventoryError", "Item", "Written", "adapter_for"]

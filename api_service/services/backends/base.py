@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from api_service.services.health_rules import NodeFacts
@@ -23,14 +23,41 @@ class InventoryError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One key as its node lists it. `key` is the wire key, with Django's prefix; `size` is in bytes."""
+class Entry(NamedTuple):
+    """One key as its node lists it. `key` is the wire key, with Django's prefix; `size` is in bytes.
+
+    A tuple, as a million of them are made in one go.
+    """
 
     key: str
     size: int
     expires_at: float | None = None  # Unix seconds, None for never
     read: bool | None = None  # read at least once since it was set; None where the server does not say
+
+
+class Item(NamedTuple):
+    """One value as it lies in the cache: `data` is JSON as the serializer writes it, never parsed on the way."""
+
+    key: str  # the wire key
+    data: bytes
+    expires_at: float | None  # Unix seconds, None for never
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of the items of a `write`. `refused`: wire key → what the node said."""
+
+    stored: int = 0
+    existed: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Found:
+    """What a `read` found: wire key → value; `foreign`: keys whose values another client wrote."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +84,9 @@ class Adapter(Protocol):
 
     def nodes(self) -> Sequence[str]: ...
 
+    def node_for(self, wire_key: str, /) -> str:
+        """Where the cache itself puts and looks for that key."""
+
     def probe(self, node: str, /) -> NodeFacts:
         """set → get → delete of a unique key, and the node's own statistics. Never raises for a dead node."""
 
@@ -68,6 +98,16 @@ class Adapter(Protocol):
 
     def remove(self, node: str, keys: Iterable[str], /) -> int:
         """Delete wire keys on that node, wherever placement would put them; the number that existed."""
+
+    def read(self, node: str, keys: Iterable[str], /) -> Found:
+        """Values of wire keys on that node, as bytes; those that are gone are left out. Raises InventoryError."""
+
+    def write(self, node: str, items: Iterable[Item], /, *, replace: bool) -> Written:
+        """Store items on that node, pipelined, with every reply read. Raises InventoryError.
+
+        Without `replace` a key that exists is left as it is: traffic may have brought a newer answer. An item that
+        ended meanwhile is passed over.
+        """
 
     def flush(self, node: str, /) -> None:
         """Empty the node. Raises InventoryError."""

@@ -10,7 +10,7 @@ from pymemcache.client.base import Client
 from api_service.services import health, inventory
 from api_service.services.backends import Deadline, InventoryError, adapter_for
 from api_service.services.backends.base import Adapter
-from api_service.services.backends.memcached import DUMP_LOCK, _raise_if_refused, parse_dump
+from api_service.services.backends.memcached_dump import DUMP_LOCK, _raise_if_refused, parse_dump
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
