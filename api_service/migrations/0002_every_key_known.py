@@ -109,6 +109,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("node", models.CharField(max_length=255, verbose_name="node")),
+                ("retired", models.BooleanField(default=False, verbose_name="no longer in CACHE_URL")),
                 (
                     "state",
                     models.CharField(
@@ -123,6 +124,8 @@ class Migration(migrations.Migration):
                         verbose_name="state",
                     ),
                 ),
+                ("worker", models.CharField(blank=True, max_length=100, verbose_name="worker")),
+                ("attempts", models.PositiveSmallIntegerField(default=0, verbose_name="attempts")),
                 ("leased_until", models.DateTimeField(blank=True, null=True, verbose_name="leased until")),
                 ("listed_at", models.DateTimeField(blank=True, null=True, verbose_name="listed")),
                 ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="finished")),
@@ -233,6 +236,11 @@ class Migration(migrations.Migration):
             model_name="trackedkey",
             name="key",
             field=models.CharField(max_length=250, verbose_name="key"),
+        ),
+        migrations.AddField(
+            model_name="trackrun",
+            name="lookups",
+            field=models.JSONField(default=dict, verbose_name="look-ups counted"),
         ),
         migrations.AlterField(
             model_name="trackrun",

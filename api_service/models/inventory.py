@@ -16,6 +16,9 @@ class TrackRun(Run):
     nodes = models.JSONField(_("nodes"), default=dict)
     # {"session": 12, …}: keys that are not ours, by prefix; never touched
     foreign = models.JSONField(_("foreign keys"), default=dict)
+    # {"since": "2026-01-28T10:00:00+00:00", "services": {"migo": 12}}: look-ups of that hour and later, as counted
+    # when this run was closed; the next run counts what came since. Empty in a run that was interrupted
+    lookups = models.JSONField(_("look-ups counted"), default=dict)
 
     class Meta(Run.Meta):
         abstract = False
@@ -24,11 +27,17 @@ class TrackRun(Run):
 
 
 class NodeListing(models.Model):
-    """One node's part of an inventory. Claimed by one worker with a lease, so that more workers list side by side."""
+    """One node's part of an inventory, claimed by one worker with a lease: more workers list side by side."""
 
     run = models.ForeignKey(TrackRun, models.CASCADE, related_name="listings", verbose_name=_("inventory"))
     node = models.CharField(_("node"), max_length=255)
+    # Left CACHE_URL since the inventory before: nothing is listed, its keys become "removed"
+    retired = models.BooleanField(_("no longer in CACHE_URL"), default=False)
     state = models.CharField(_("state"), max_length=10, choices=Run.State, default=Run.State.WAITING)
+    # Host and process id
+    worker = models.CharField(_("worker"), max_length=100, blank=True)
+    # Each claim is one more: the result of a worker that lost its claim does not count
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     # When the node's answer began: what is active was last seen then
     listed_at = models.DateTimeField(_("listed"), null=True, blank=True)
