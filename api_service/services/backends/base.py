@@ -12,6 +12,8 @@ from api_service.services.health_rules import NodeFacts
 
 # Never listed, never cleared: a lock that disappears is two owners
 LOCK_PREFIX = "cache-operations-lock."
+# Of one wait amid a thousand keys. A single question's time-out is far shorter, and a busy node may exceed it here.
+STALL_SECONDS = 5.0
 
 
 class InventoryError(Exception):

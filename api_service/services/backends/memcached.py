@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -11,13 +11,17 @@ from django.conf import settings
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
-from api_service.caches.placement import Server, parse_servers
-from api_service.services.backends import memcached_dump
+from api_service.caches.placement import Placement, Server, parse_servers
+from api_service.services.backends import memcached_dump, memcached_values
 from api_service.services.backends.base import (
+    STALL_SECONDS,
     Deadline,
     Entry,
+    Found,
     InventoryError,
+    Item,
     RoundTripFailed,
+    Written,
     error_text,
     round_trip,
 )
@@ -45,15 +49,20 @@ class _Pipe:
 class MemcachedAdapter:
     name = "memcached"
 
-    def __init__(self, alias: str) -> None:
-        config = settings.CACHES[alias]
+    def __init__(self, alias: str, config: Mapping[str, Any] | None = None) -> None:
+        config = settings.CACHES[alias] if config is None else config
         options = config.get("OPTIONS", {})
         self._servers: dict[str, Server] = parse_servers(config["LOCATION"])
+        # As in the cache itself: the same names, hence the same places
+        self._placement = Placement(list(self._servers))
         self._connect_timeout = float(options.get("connect_timeout", 0.5))
         self._timeout = float(options.get("timeout", 0.5))
 
     def nodes(self) -> Sequence[str]:
         return tuple(self._servers)
+
+    def node_for(self, wire_key: str) -> str:
+        return self._placement.node_for(wire_key)
 
     def probe(self, node: str) -> NodeFacts:
         with closing(self._client(node)) as client:
@@ -68,11 +77,13 @@ class MemcachedAdapter:
         yield from memcached_dump.scan(self._listed(node), prefix, deadline)
 
     def remove(self, node: str, keys: Iterable[str]) -> int:
-        with closing(self._client(node)) as client:
-            try:
-                return sum(client.delete(key, noreply=False) for key in keys)
-            except _ERRORS as error:
-                raise InventoryError(node, error_text(error)) from error
+        return memcached_values.remove(self._address(node), keys)
+
+    def read(self, node: str, keys: Iterable[str]) -> Found:
+        return memcached_values.read(self._address(node), keys)
+
+    def write(self, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        return memcached_values.write(self._address(node), items, replace=replace)
 
     def drop_expired(self) -> Sequence[str]:
         return ()
@@ -86,6 +97,10 @@ class MemcachedAdapter:
 
     def _listed(self, node: str) -> memcached_dump.Listed:
         return memcached_dump.Listed(node, self._servers[node], partial(self._client, node), self._connect_timeout)
+
+    def _address(self, node: str) -> memcached_values.Address:
+        timeout = max(self._timeout, STALL_SECONDS)
+        return memcached_values.Address(node, self._servers[node], self._connect_timeout, timeout)
 
     def _client(self, node: str) -> Client:
         return Client(self._servers[node], connect_timeout=self._connect_timeout, timeout=self._timeout, no_delay=True)

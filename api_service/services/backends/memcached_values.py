@@ -1,0 +1,245 @@
+"""Values of one memcached node, many at a time, by meta commands whose every reply is read.
+
+Replies come in the order of the questions, so each one is known to be about which key. Quiet mode (`q`) would hide
+which key an error is about, and saves nothing measurable once the next batch is sent before the last is answered.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from time import time
+from typing import IO, Final, TypeVar
+
+from api_service.caches.placement import Server
+from api_service.caches.serializer import JSON_FLAG
+from api_service.services.backends.base import Found, InventoryError, Item, Written, error_text
+
+BATCH: Final = 1000
+WRITE_BYTES: Final = 1_000_000
+# Questions that wait while the node sends values must fit into the sockets' buffers, or both sides wait for ever
+ASK_BYTES: Final = 32_000
+AHEAD: Final = 2
+MAX_KEY_BYTES: Final = 250
+# Memcached reads more as a Unix time
+LONGEST_RELATIVE: Final = 30 * 86_400
+
+_FLAG: Final = b"f%d" % JSON_FLAG
+_UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+_RECEIVE_BYTES: Final = 1 << 18
+
+Ask = TypeVar("Ask")
+# What is asked about, and the bytes that ask it
+Batch = tuple[list[Ask], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One node. `timeout` is for each wait on the socket, not for the whole work."""
+
+    name: str
+    server: Server
+    connect_timeout: float
+    timeout: float
+
+
+def read(node: Address, keys: Iterable[str]) -> Found:
+    """`u` leaves the node's own order of use and its `fetch` mark as they are: reading here is no use."""
+    found = Found()
+
+    def take(replies: IO[bytes], asked: Sequence[str]) -> None:
+        for key in asked:
+            _take_value(node.name, replies, key, found)
+
+    _exchange(node, _questions(b"mg %b v f u%b\r\n", keys), take)
+    return found
+
+
+def write(node: Address, items: Iterable[Item], *, replace: bool) -> Written:
+    written = Written()
+
+    def take(replies: IO[bytes], asked: Sequence[str]) -> None:
+        for key in asked:
+            reply = replies.readline()
+            if reply == b"HD\r\n":
+                written.stored += 1
+            elif reply == b"NS\r\n":
+                written.existed += 1
+            elif reply.startswith(b"SERVER_ERROR"):
+                written.refused[key] = _text(reply)
+            else:
+                raise _unexpected(node.name, reply)
+
+    _exchange(node, _stores(items, b"" if replace else b" ME", written), take)
+    return written
+
+
+def remove(node: Address, keys: Iterable[str]) -> int:
+    removed = 0
+
+    def take(replies: IO[bytes], asked: Sequence[str]) -> None:
+        nonlocal removed
+        for _key in asked:
+            reply = replies.readline()
+            if reply == b"HD\r\n":
+                removed += 1
+            elif reply != b"NF\r\n":
+                raise _unexpected(node.name, reply)
+
+    _exchange(node, _questions(b"md %b%b\r\n", keys), take)
+    return removed
+
+
+def expiry(expires_at: float | None, now: float) -> int | None:
+    """Memcached's form of an end of life, in whole seconds: 0 for never, None for what has less than one left.
+
+    Relative, as the clock of the node may be another; beyond 30 days there is no choice.
+    """
+    if expires_at is None:
+        return 0
+    left = int(expires_at - now)
+    if left < 1:
+        return None
+    return left if left <= LONGEST_RELATIVE else int(expires_at)
+
+
+def why_unusable(key: str) -> str:
+    """Why memcached cannot have that key, "" when it can."""
+    if key.isascii() and key.isprintable() and " " not in key and 0 < len(key) <= MAX_KEY_BYTES:
+        return ""
+    if not 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY_BYTES:
+        return f"the key is empty or longer than {MAX_KEY_BYTES} bytes"
+    return "the key has spaces or control characters" if _UNUSABLE.search(key) else ""
+
+
+# -- the conversation
+
+
+def _exchange(node: Address, batches: Iterable[Batch[Ask]], take: Callable[[IO[bytes], Sequence[Ask]], None]) -> None:
+    """Send a few batches ahead, hand the replies of each to `take`. Raises InventoryError naming the node."""
+    waiting: deque[list[Ask]] = deque()
+    try:
+        with _connection(node) as (connection, replies):
+            for asked, request in batches:
+                connection.sendall(request)
+                waiting.append(asked)
+                if len(waiting) > AHEAD:
+                    take(replies, waiting.popleft())
+            while waiting:
+                take(replies, waiting.popleft())
+    except OSError as error:
+        raise InventoryError(node.name, error_text(error)) from error
+
+
+@contextmanager
+def _connection(node: Address) -> Iterator[tuple[socket.socket, IO[bytes]]]:
+    with _connect(node) as connection:
+        connection.settimeout(node.timeout)
+        with BufferedReader(connection.makefile("rb", 0), _RECEIVE_BYTES) as replies:
+            connection.sendall(b"mn\r\n")
+            if (hello := replies.readline()) != b"MN\r\n":
+                raise _unexpected(node.name, hello)
+            yield connection, replies
+
+
+def _connect(node: Address) -> socket.socket:
+    if not isinstance(node.server, str):
+        return socket.create_connection(node.server, timeout=node.connect_timeout)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(node.connect_timeout)
+        connection.connect(node.server)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _unexpected(node: str, reply: bytes) -> InventoryError:
+    if not reply.endswith(b"\n"):
+        return InventoryError(node, "the node closed the connection amid its answers")
+    if reply.startswith(b"ERROR"):
+        return InventoryError(node, "the node says 'ERROR': memcached 1.6 or later is needed, with meta commands")
+    kind = reply.split()[:1]
+    # The head only: out of step, a line may be a piece of somebody's value
+    known = _text(reply) if kind and kind[0] in {b"CLIENT_ERROR", b"SERVER_ERROR"} else "an unexpected answer"
+    return InventoryError(node, f"the node says {known!r}")
+
+
+def _text(reply: bytes) -> str:
+    return reply.rstrip().decode("ascii", "replace")[:200]
+
+
+# -- questions and answers
+
+
+def _questions(form: bytes, keys: Iterable[str]) -> Iterator[Batch[str]]:
+    asked: list[str] = []
+    lines: list[bytes] = []
+    size = 0
+    for key in keys:
+        if (name := _name(key)) is None:
+            continue
+        line = form % name
+        if asked and (len(asked) == BATCH or size + len(line) > ASK_BYTES):
+            yield asked, b"".join(lines)
+            asked, lines, size = [], [], 0
+        asked.append(key)
+        lines.append(line)
+        size += len(line)
+    if asked:
+        yield asked, b"".join(lines)
+
+
+def _name(key: str) -> tuple[bytes, bytes] | None:
+    """The key as it is asked for, with the flag of its spelling; None for one that no node can hold.
+
+    Keys with spaces come from clients of the binary protocol: sent as they are, they would read as commands.
+    """
+    if not why_unusable(key):
+        return key.encode(), b""
+    coded = b64encode(key.encode("utf-8", "replace"))
+    return (coded, b" b") if 0 < len(coded) <= MAX_KEY_BYTES else None
+
+
+def _stores(items: Iterable[Item], mode: bytes, written: Written) -> Iterator[Batch[str]]:
+    asked: list[str] = []
+    lines: list[bytes] = []
+    size, now = 0, time()
+    for key, data, expires_at in items:
+        if (seconds := expiry(expires_at, now)) is None:
+            continue
+        if reason := why_unusable(key):
+            written.refused[key] = reason
+            continue
+        if asked and (len(asked) == BATCH or size + len(data) > WRITE_BYTES):
+            yield asked, b"".join(lines)
+            asked, lines, size, now = [], [], 0, time()
+        asked.append(key)
+        lines.append(b"ms %b %d T%d F%d%b\r\n%b\r\n" % (key.encode(), len(data), seconds, JSON_FLAG, mode, data))
+        size += len(data)
+    if asked:
+        yield asked, b"".join(lines)
+
+
+def _take_value(node: str, replies: IO[bytes], key: str, found: Found) -> None:
+    head = replies.readline()
+    if head == b"EN\r\n":
+        return
+    parts = head.split()
+    if len(parts) < 3 or parts[0] != b"VA":
+        raise _unexpected(node, head)
+    size = int(parts[1])
+    data = replies.read(size + 2)
+    if len(data) != size + 2:
+        raise _unexpected(node, b"")
+    if parts[2] == _FLAG:
+        found.values[key] = data[:-2]
+    else:
+        found.foreign.append(key)
