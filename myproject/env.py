@@ -13,7 +13,6 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError, FileAwareEnv
 from marshmallow import ValidationError
 
-MEMCACHED_DEFAULT_PORT = 11211
 # Nothing waits for ever: not for a host that is gone (10 s), nor for a lock or a statement (the longest are prunes)
 POSTGRES_LIMITS = {
     "connect_timeout": 3,
@@ -79,68 +78,6 @@ def database_config(url: str) -> dict[str, Any]:
     else:
         config["OPTIONS"] = {**POSTGRES_LIMITS, **config.get("OPTIONS", {})}
     return config
-
-
-def cache_config(
-    url: str, *, timeout: float = 0.5, connect_timeout: float = 0.5, retry_interval: float = 5.0
-) -> dict[str, Any]:
-    """Django's CACHES entry for `locmem://`, `memcached://host:port,host:port` or `redis://host:port/db`."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "locmem":
-        return {"BACKEND": "api_service.caches.local.LocalMemoryCache", "LOCATION": rest or "default"}
-    if separator and scheme == "memcached":
-        return {
-            "BACKEND": "api_service.caches.memcached.MemcachedCache",
-            "LOCATION": _memcached_nodes(rest),
-            "OPTIONS": {"timeout": timeout, "connect_timeout": connect_timeout, "retry_interval": retry_interval},
-        }
-    if separator and scheme in {"redis", "rediss"} and rest:
-        _check_redis(url)
-        return {
-            "BACKEND": "api_service.caches.redis.RedisJSONCache",
-            "LOCATION": url,
-            "OPTIONS": {
-                "socket_timeout": timeout,
-                "socket_connect_timeout": connect_timeout,
-                "retry_interval": retry_interval,
-            },
-        }
-    raise ImproperlyConfigured(
-        f"CACHE_URL: scheme {scheme!r} is not usable. "
-        "Use locmem://, memcached://host:port,host:port or redis://host:port/db."
-    )
-
-
-def _memcached_nodes(text: str) -> list[str]:
-    nodes = [_memcached_node(part.strip()) for part in text.rstrip("/").split(",") if part.strip()]
-    if not nodes:
-        raise ImproperlyConfigured("CACHE_URL names no memcached node. Use memcached://host:port,host:port.")
-    if len(set(nodes)) != len(nodes):
-        raise ImproperlyConfigured("CACHE_URL names a memcached node twice.")
-    return nodes
-
-
-def _memcached_node(text: str) -> str:
-    shown = text.rpartition("@")[2]  # what stands before it may be a password
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port or MEMCACHED_DEFAULT_PORT
-    except ValueError as error:
-        raise ImproperlyConfigured(f"CACHE_URL: {shown!r} is not a host:port.") from error
-    if not host or parts.path or parts.query or "@" in text:
-        raise ImproperlyConfigured(f"CACHE_URL: {shown!r} is not a host:port, and nothing else may stand there.")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_redis(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.hostname and parts.port != 0 and (parts.path.strip("/") or "0").isdigit()
-    except ValueError:
-        usable = False
-    if not usable:
-        # The URL may hold a password: it is not shown, not even by the error it comes from
-        raise ImproperlyConfigured("CACHE_URL cannot be read. Use redis://:password@host:port/db.") from None
 
 
 def http_url(value: str) -> None:

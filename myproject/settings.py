@@ -9,8 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from marshmallow.validate import OneOf, Range, Regexp
 
+from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
-from myproject.env import Environment, cache_config, database_config, http_url, local_secret, secret_parts, sentry_dsn
+from myproject.env import Environment, database_config, http_url, local_secret, secret_parts, sentry_dsn
 from workers.schedules import beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

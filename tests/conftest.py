@@ -185,7 +185,7 @@ def use_cache_url(settings: Settings) -> UseCacheUrl:
     """
 
     def use(url: str) -> ExitStack:
-        from myproject.env import cache_config
+        from api_service.caches.urls import cache_config
 
         before = settings.CACHE_URL, settings.CACHES
         default = settings.CACHES["default"]

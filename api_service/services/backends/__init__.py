@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from api_service.caches.urls import cache_config
 from api_service.services.backends.base import Adapter, Deadline, Entry, Found, InventoryError, Item, Written
 
 # Django cache backend -> adapter
@@ -16,6 +17,7 @@ TABLE: dict[str, str] = {
     "api_service.caches.redis.RedisJSONCache": "api_service.services.backends.redis.RedisAdapter",
     "api_service.caches.local.LocalMemoryCache": "api_service.services.backends.local_memory.LocalMemoryAdapter",
 }
+OF_ONE_PROCESS = "api_service.caches.local.LocalMemoryCache"
 
 
 def adapter_for(alias: str = "default") -> Adapter:
@@ -29,4 +31,31 @@ def adapter_for(alias: str = "default") -> Adapter:
     return cast(Adapter, import_string(path)(alias))
 
 
-__all__ = ["TABLE", "Adapter", "Deadline", "Entry", "Found", "InventoryError", "Item", "Written", "adapter_for"]
+def adapter_for_url(url: str, name: str) -> Adapter:
+    """The adapter of another cache than those in CACHES; `name` is what errors call the URL, never showing it.
+
+    ImproperlyConfigured for one that cannot be read, or that lives in one process only.
+    """
+    config: dict[str, Any] = cache_config(
+        url, name, timeout=settings.CACHE_TIMEOUT, connect_timeout=settings.CACHE_CONNECT_TIMEOUT
+    )
+    if config["BACKEND"] == OF_ONE_PROCESS:
+        raise ImproperlyConfigured(
+            f"{name}: locmem:// is the memory of one process and ends with it. "
+            "Use memcached://host:port,host:port or redis://host:port/db."
+        )
+    return cast(Adapter, import_string(TABLE[config["BACKEND"]])("", config))
+
+
+__all__ = [
+    "TABLE",
+    "Adapter",
+    "Deadline",
+    "Entry",
+    "Found",
+    "InventoryError",
+    "Item",
+    "Written",
+    "adapter_for",
+    "adapter_for_url",
+]

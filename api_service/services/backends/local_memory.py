@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import time
-from typing import cast
+from typing import Any, Final, cast
 
 from django.core.cache import caches
 
 from api_service.caches.local import LocalMemoryCache
-from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, RoundTripFailed, error_text, round_trip
+from api_service.caches.serializer import Unreadable, dumps, loads
+from api_service.services.backends.base import (
+    LOCK_PREFIX,
+    Deadline,
+    Entry,
+    Found,
+    Item,
+    RoundTripFailed,
+    Written,
+    error_text,
+    round_trip,
+)
 from api_service.services.health_rules import NodeFacts
 
 NODE = "this process"
 STARTED_AT = time()
+_ABSENT: Final = object()
 
 
 class _Pipe:
@@ -35,11 +47,15 @@ class _Pipe:
 class LocalMemoryAdapter:
     name = "local_memory"
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, _config: Mapping[str, Any] | None = None) -> None:
         self._cache = cast("LocalMemoryCache", caches[alias])
+        self._prefix = self._cache.make_key("")
 
     def nodes(self) -> Sequence[str]:
         return (NODE,)
+
+    def node_for(self, _wire_key: str) -> str:
+        return NODE
 
     def probe(self, _node: str) -> NodeFacts:
         try:
@@ -63,8 +79,46 @@ class LocalMemoryAdapter:
                 yield Entry(entry.key, entry.size, entry.expires_at)
 
     def remove(self, _node: str, keys: Iterable[str]) -> int:
-        start = len(self._cache.make_key(""))
-        return sum(self._cache.remove(key[start:]) for key in keys)
+        return sum(self._cache.remove(name) for _key, name in self._ours(keys))
+
+    def read(self, _node: str, keys: Iterable[str]) -> Found:
+        found = Found()
+        for key, name in self._ours(keys):
+            value = self._cache.fetch(name, _ABSENT)
+            if value is not _ABSENT:
+                found.values[key] = dumps(value, key)
+        return found
+
+    def write(self, _node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        written, now = Written(), time()
+        for item in items:
+            left = None if item.expires_at is None else item.expires_at - now
+            if left is not None and left <= 0:
+                continue
+            if refusal := self._refusal(item):
+                written.refused[item.key] = refusal
+            elif self._store(item, left, replace=replace):
+                written.stored += 1
+            else:
+                written.existed += 1
+        return written
+
+    def _refusal(self, item: Item) -> str:
+        if not item.key.startswith(self._prefix):
+            return "the key has not this cache's prefix"
+        try:
+            loads(item.data)
+        except Unreadable as error:
+            return str(error)
+        return ""
+
+    def _store(self, item: Item, left: float | None, *, replace: bool) -> bool:
+        store = self._cache.store if replace else self._cache.add_strict
+        return store(item.key.removeprefix(self._prefix), loads(item.data), left)
+
+    def _ours(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Wire key and name of those that this cache can address: others have another prefix or version."""
+        return ((key, key.removeprefix(self._prefix)) for key in keys if key.startswith(self._prefix))
 
     def drop_expired(self) -> Sequence[str]:
         return self._cache.drop_expired()

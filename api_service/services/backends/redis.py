@@ -1,32 +1,38 @@
-"""Redis: probe and INFO, inventory by SCAN with pipelined life time and size, removal."""
+"""Redis: probe and INFO, inventory by SCAN with pipelined life time and size, values, removal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from time import time
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
+from api_service.caches.serializer import Unreadable, loads
 from api_service.services.backends.base import (
     LOCK_PREFIX,
+    STALL_SECONDS,
     Deadline,
     Entry,
+    Found,
     InventoryError,
+    Item,
     RoundTripFailed,
+    Written,
     error_text,
     round_trip,
 )
 from api_service.services.health_rules import NodeFacts
 
 SCAN_COUNT = 1000
+WRITE_BYTES = 1_000_000
 GONE = -2
 NEVER = -1
 
@@ -50,8 +56,8 @@ class _Pipe:
 class RedisAdapter:
     name = "redis"
 
-    def __init__(self, alias: str) -> None:
-        config = settings.CACHES[alias]
+    def __init__(self, alias: str, config: Mapping[str, Any] | None = None) -> None:
+        config = settings.CACHES[alias] if config is None else config
         location = config["LOCATION"]
         urls = [location] if isinstance(location, str) else list(location)
         options = config.get("OPTIONS", {})
@@ -64,6 +70,9 @@ class RedisAdapter:
 
     def nodes(self) -> Sequence[str]:
         return tuple(self._urls)
+
+    def node_for(self, _wire_key: str) -> str:
+        return next(iter(self._urls))
 
     def probe(self, node: str) -> NodeFacts:
         with closing(self._client(node)) as client:
@@ -78,36 +87,55 @@ class RedisAdapter:
         with closing(self._client(node)) as client:
             keys = _unique(client.scan_iter(match=_escape(prefix) + "*", count=SCAN_COUNT))
             try:
+                tells_end = _tells_end(client)
                 while batch := list(islice(keys, SCAN_COUNT)):
                     if not deadline.left():
                         raise InventoryError(node, "listing the keys took longer than allowed")
-                    yield from _entries(client, batch)
+                    yield from _entries(client, batch, tells_end=tells_end)
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
 
     def remove(self, node: str, keys: Iterable[str]) -> int:
         removed, rest = 0, iter(keys)
-        with closing(self._client(node)) as client:
-            try:
-                while batch := list(islice(rest, SCAN_COUNT)):
-                    removed += int(client.unlink(*batch))
-            except _ERRORS as error:
-                raise InventoryError(node, error_text(error)) from error
+        with self._bulk(node) as client:
+            while batch := list(islice(rest, SCAN_COUNT)):
+                removed += int(client.unlink(*batch))
         return removed
+
+    def read(self, node: str, keys: Iterable[str]) -> Found:
+        found, rest = Found(), iter(keys)
+        with self._bulk(node) as client:
+            while batch := list(islice(rest, SCAN_COUNT)):
+                _read(client, batch, found)
+        return found
+
+    def write(self, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        written = Written()
+        with self._bulk(node) as client:
+            for batch in _sized(items):
+                _write(client, batch, written, replace=replace)
+        return written
 
     def drop_expired(self) -> Sequence[str]:
         return ()
 
     def flush(self, node: str) -> None:
-        with closing(self._client(node)) as client:
+        with self._bulk(node) as client:
+            client.flushdb()
+
+    @contextmanager
+    def _bulk(self, node: str) -> Iterator[Redis]:
+        """A client for a thousand keys at a time, whose errors are InventoryError."""
+        patience = max(self._timeouts["socket_timeout"], STALL_SECONDS)
+        with closing(self._client(node, socket_timeout=patience)) as client:
             try:
-                client.flushdb()
+                yield client
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
 
-    def _client(self, node: str) -> Redis:
+    def _client(self, node: str, **timeouts: float) -> Redis:
         # The driver's own retries would make a frozen node cost several time-outs and the pauses between them
-        return Redis.from_url(self._urls[node], retry=Retry(NoBackoff(), 0), **self._timeouts)
+        return Redis.from_url(self._urls[node], retry=Retry(NoBackoff(), 0), **{**self._timeouts, **timeouts})
 
 
 def _name(url: str) -> str:
@@ -129,18 +157,96 @@ def _unique(keys: Iterable[bytes]) -> Iterator[bytes]:
             yield key
 
 
-def _entries(client: Redis, keys: list[bytes]) -> Iterator[Entry]:
+def _tells_end(client: Redis) -> bool:
+    """PEXPIRETIME came with Redis 7: the end itself, the same at each listing. PTTL tells what is left."""
+    version = str(client.info("server").get("redis_version", ""))
+    major = version.partition(".")[0]
+    return major.isdigit() and int(major) >= 7
+
+
+def _entries(client: Redis, keys: list[bytes], *, tells_end: bool) -> Iterator[Entry]:
     """A key that went away in the meantime is left out."""
     pipe = client.pipeline(transaction=False)
     for key in keys:
-        pipe.pttl(key)
+        name = cast(str, key)  # as the driver's types want it; bytes go over the wire as they are
+        if tells_end:
+            pipe.pexpiretime(name)
+        else:
+            pipe.pttl(name)
         pipe.memory_usage(key)
     # A refused command (ACL) is an error: an inventory without its keys would look like a cache without them
     replies, now = pipe.execute(), time()
-    for key, left, size in zip(keys, replies[::2], replies[1::2], strict=True):
+    for key, end, size in zip(keys, replies[::2], replies[1::2], strict=True):
         name = key.decode("utf-8", "replace")
-        if left != GONE and size is not None and LOCK_PREFIX not in name:
-            yield Entry(name, size, expires_at=None if left == NEVER else now + left / 1000)
+        if end != GONE and size is not None and LOCK_PREFIX not in name:
+            yield Entry(name, size, _expires_at(end, None if tells_end else now))
+
+
+def _expires_at(reply: int, now: float | None) -> float | None:
+    """Unix seconds from milliseconds: of the end itself, or of what is left of it `now`, then in whole seconds."""
+    if reply == NEVER:
+        return None
+    return reply / 1000 if now is None else float(round(now + reply / 1000))
+
+
+def _read(client: Redis, keys: list[str], found: Found) -> None:
+    absent = []
+    answers = cast("list[bytes | None]", client.mget(keys))
+    for key, data in zip(keys, answers, strict=True):
+        if data is None:
+            absent.append(key)
+        elif _is_json(data):
+            found.values[key] = data
+        else:
+            found.foreign.append(key)
+    if absent:
+        # MGET says the same of a hash or a list as of nothing
+        pipe = client.pipeline(transaction=False)
+        for key in absent:
+            pipe.type(key)
+        kinds = zip(absent, pipe.execute(), strict=True)
+        found.foreign += [key for key, kind in kinds if kind not in {b"none", b"string"}]
+
+
+def _is_json(data: bytes) -> bool:
+    """Redis keeps no flag beside a value; Django's own backend leaves pickles."""
+    try:
+        loads(data)
+    except Unreadable:
+        return False
+    return True
+
+
+def _sized(items: Iterable[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == SCAN_COUNT or size + len(item.data) > WRITE_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item.data)
+    if batch:
+        yield batch
+
+
+def _write(client: Redis, items: list[Item], written: Written, *, replace: bool) -> None:
+    now, pipe, sent = time(), client.pipeline(transaction=False), []
+    for key, data, expires_at in items:
+        # Relative: the clock of the node may be another
+        left = None if expires_at is None else int((expires_at - now) * 1000)
+        if left is None or left > 0:
+            pipe.set(key, data, px=left, nx=not replace)
+            sent.append(key)
+    for key, reply in zip(sent, pipe.execute(raise_on_error=False), strict=True):
+        if reply is True:
+            written.stored += 1
+        elif reply is None:
+            written.existed += 1
+        elif isinstance(reply, OutOfMemoryError):
+            written.refused[key] = str(reply)[:200]
+        else:
+            raise reply if isinstance(reply, Exception) else ResponseError("an unexpected answer")
 
 
 def facts_of(node: str, latency_ms: float, info: dict[str, Any], items: int) -> NodeFacts:

@@ -5,7 +5,7 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django.fixtures import Settings
 
-from myproject.env import cache_config
+from api_service.caches.urls import cache_config
 
 ROOT = Path(__file__).resolve().parents[3]
 REDIS_BROKER = "redis://127.0.0.1:1/0"

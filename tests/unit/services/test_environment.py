@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from myproject.env import POSTGRES_LIMITS, Environment, cache_config, database_config, local_secret, secret_parts
+from api_service.caches.urls import cache_config
+from myproject.env import POSTGRES_LIMITS, Environment, database_config, local_secret, secret_parts
 
 ROOT = Path(__file__).resolve().parents[3]
 
