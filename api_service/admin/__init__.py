@@ -2,8 +2,8 @@
 
 Rows that the machine keeps are read-only. What an operator may do, and the permission it needs:
 
-* start a task ("Check now", "Track now", "Warm now"): `add` on the table that the run writes its row into, or
-  `change` on periodic tasks for "Run selected tasks" there;
+* start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
+  into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
 * release the lock of a run that died: `change` on run locks.
 """
@@ -13,9 +13,9 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import alerts, health, keys, periodic, runs
+from api_service.admin import alerts, health, inventory, keys, periodic, refills, runs
 
-__all__ = ["alerts", "health", "keys", "periodic", "runs"]
+__all__ = ["alerts", "health", "inventory", "keys", "periodic", "refills", "runs"]
 
 admin.site.site_header = _("Cache operations")
 admin.site.site_title = _("Cache operations")

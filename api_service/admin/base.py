@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -78,6 +78,12 @@ class TableAdmin(ReadOnly, _ModelAdmin[M]):
     show_facets = admin.ShowFacets.NEVER
     # A click on a column without an index would sort the whole table
     sortable_by = ()
+    # Parameter of a filter -> the order that the filter's index keeps; the first one that is used counts
+    ordering_of_filter: ClassVar[Sequence[tuple[str, Sequence[str]]]] = ()
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
+        used = (ordering for parameter, ordering in self.ordering_of_filter if request.GET.get(parameter))
+        return next(used, self.ordering or ())
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(

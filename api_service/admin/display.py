@@ -31,6 +31,7 @@ TONES = {
     "healthy": Tone.GOOD,
     "warning": Tone.WARNING,
     "unhealthy": Tone.BAD,
+    "waiting": Tone.BUSY,
     "done": Tone.GOOD,
     "running": Tone.BUSY,
     "failed": Tone.BAD,
@@ -109,6 +110,13 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
 def _cells(tag: str, values: Iterable[object]) -> SafeString:
     opening, closing = SafeString(f"<{tag}>"), SafeString(f"</{tag}>")
     return format_html_join("", "{}{}{}", ((opening, value, closing) for value in values))
+
+
+def bar(part: float, whole: float) -> SafeString | str:
+    """A share as a bar; the number beside it says the same."""
+    if not whole:
+        return ""
+    return format_html('<span class="cw-bar" style="width: {}%" aria-hidden="true"></span>', round(100 * part / whole))
 
 
 def counts(values: Iterable[tuple[object, int]]) -> SafeString | str:

@@ -7,13 +7,21 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from api_service.models import HealthSample, ServiceSnapshot, TrackRun
+from api_service.services.keys import KINDS
 
 Rows = QuerySet[Any]
+# Above every character that a key can have
+LAST_CHARACTER = chr(0x10FFFF)
+
+
+def starting_with(field: str, prefix: str) -> Q:
+    """A prefix as a range of the field's index, which is in the order of bytes; `LIKE` uses it on PostgreSQL only."""
+    return Q(**{f"{field}__gte": prefix, f"{field}__lt": prefix + LAST_CHARACTER})
 
 
 class ByService(SimpleListFilter):
@@ -29,6 +37,28 @@ class ByService(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         return queryset.filter(service=self.value()) if self.value() else queryset
+
+
+class ByServiceOfKeys(ByService):
+    """As a range of the keys, whose names begin with the service."""
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        return queryset.filter(starting_with("key", f"{self.value()}:")) if self.value() else queryset
+
+
+class ByKindOfKeys(SimpleListFilter):
+    """The kinds of one service: only together do they begin a key, and all services' would be as many ranges."""
+
+    title = _("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        self.service = request.GET.get(ByService.parameter_name, "")
+        return [(kind, kind) for kind in sorted(KINDS)] if self.service else []
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        kind = self.value()
+        return queryset.filter(starting_with("key", f"{self.service}:{kind}_")) if kind else queryset
 
 
 class _ByNode(SimpleListFilter):

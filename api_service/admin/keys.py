@@ -5,63 +5,79 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db import connection
-from django.db.models import Q, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
 from api_service.admin.base import TableAdmin
-from api_service.admin.filters import ByInventoryNode, ByService, chosen
-from api_service.models import DailyReads, LookupHour, SpendHour, StoredAnswer, TrackedKey
-from api_service.services import providers
+from api_service.admin.filters import ByInventoryNode, ByKindOfKeys, ByService, ByServiceOfKeys, chosen, starting_with
+from api_service.models import DailyReads, LookupHour, NodeListing, Run, SpendHour, StoredAnswer, TrackedKey
+from api_service.services import providers, ruc
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY
 from api_service.services.keys import KINDS
 
-LAST_CHARACTER = chr(0x10FFFF)
+
+class KeyList(ChangeList):
+    """A page of keys that knows when their nodes were last listed."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = with_listings(self.result_list)
 
 
-def starting_with(field: str, prefix: str) -> Q:
-    """A prefix search that uses the field's index, on PostgreSQL (LIKE) and on SQLite (the range) alike."""
-    found = Q(**{f"{field}__startswith": prefix})
-    if connection.vendor == "sqlite":
-        found &= Q(**{f"{field}__gte": prefix, f"{field}__lt": prefix + LAST_CHARACTER})
+def with_listings(rows: Iterable[TrackedKey]) -> list[TrackedKey]:
+    """The rows with `node_listed_at`, when their node was last listed to the end. One query for all of them."""
+    found = list(rows)
+    complete = NodeListing.objects.filter(node__in={row.node for row in found}, state=Run.State.DONE)
+    listed = dict(complete.order_by().values_list("node").annotate(newest=Max("listed_at")))
+    for row in found:
+        row.node_listed_at = listed.get(row.node)  # type: ignore[attr-defined]
     return found
 
 
 @admin.register(TrackedKey)
 class TrackedKeyAdmin(TableAdmin[TrackedKey]):
-    list_display = ("key", "state_badge", "expires", "reads_text", "size_text", "read", "node")
-    list_filter = (ByService, "state", ByInventoryNode)
-    # Unique, so that no page needs a sort
-    ordering = ("key",)
+    list_display = ("key", "state_badge", "expires", "seen", "reads_text", "read", "size_text", "node")
+    list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByInventoryNode)
+    # Unique, and what every index of the table ends in: no page needs a sort
+    ordering = ("key", "node")
     search_fields = ("key__startswith",)
-    search_help_text = _("A RUC, or the beginning of a key: migo:ruc_20")
+    search_help_text = _("A RUC or its beginning, or the beginning of a key: migo:invalid_20")
     fields = (
         *("key", "service", "kind", "identifier", "node", "state_badge", "size_text"),
-        *("expires", "first_seen", "seen", "read", "reads_text"),
+        *("expires", "first_seen", "seen", "read", "reads_text", "fetched_text"),
     )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeyList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> TrackedKey | None:
+        row = super().get_object(request, object_id, from_field)
+        return row and with_listings([row])[0]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TrackedKey], search_term: str
     ) -> tuple[QuerySet[TrackedKey], bool]:
+        """One range of the index, or two keys: two ranges would have to be sorted."""
         term = search_term.strip()
         if not term:
             return queryset, False
-        if term.isdigit():
-            return queryset.filter(
-                starting_with("key", RUC_KEY + term) | starting_with("key", INVALID_KEY + term)
-            ), False
-        return queryset.filter(starting_with("key", term)), False
+        if ruc.is_eleven_digits(term):
+            return queryset.filter(key__in=(RUC_KEY + term, INVALID_KEY + term)), False
+        return queryset.filter(starting_with("key", RUC_KEY + term if term.isdigit() else term)), False
 
     @admin.display(description=_("state"))
     def state_badge(self, row: TrackedKey) -> SafeString:
@@ -81,7 +97,10 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
 
     @admin.display(description=_("last seen"))
     def seen(self, row: TrackedKey) -> str:
-        return display.age(row.seen_at, timezone.now())
+        """A row that did not change is not written: what is not known to be gone was seen with its node."""
+        listed: datetime | None = getattr(row, "node_listed_at", None)
+        gone = row.state in (TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED)
+        return display.age(row.seen_at if gone or listed is None else max(row.seen_at, listed), timezone.now())
 
     @admin.display(description=_("last read"))
     def read(self, row: TrackedKey) -> str:
@@ -91,12 +110,17 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
     def reads_text(self, row: TrackedKey) -> str:
         return display.number(row.reads)
 
+    @admin.display(description=_("read according to the node"))
+    def fetched_text(self, row: TrackedKey) -> str:
+        return {True: gettext("yes, since it was set"), False: gettext("no"), None: display.NOTHING}[row.fetched]
+
 
 @admin.register(DailyReads)
 class DailyReadsAdmin(TableAdmin[DailyReads]):
     list_display = ("identifier", "day", "reads_text", "read", "service", "kind")
     list_filter = (ByService,)
-    ordering = ("-day", "-reads")
+    ordering = ("-day", "-reads", "-id")
+    ordering_of_filter = (("service", ("service", "kind", "identifier", "day")),)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
     fields = ("service", "kind", "identifier", "day", "reads_text", "read")
@@ -139,7 +163,8 @@ class LookupHourAdmin(TableAdmin[LookupHour]):
 class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
     list_display = ("identifier", "service", "kind", "answered", "size_text")
     list_filter = (ByService,)
-    ordering = ("-born_at",)
+    ordering = ("-born_at", "-id")
+    ordering_of_filter = (("service", ("service", "kind", "identifier")),)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
     fields = ("service", "kind", "identifier", "answered", "answer")

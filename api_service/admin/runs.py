@@ -15,99 +15,32 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
-from api_service.admin.base import RowsInline, TableAdmin
+from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.forms import WarmForm, arguments
 from api_service.admin.run_by_hand import Run, RunByHand
-from api_service.models import RunLock, ServiceSnapshot, TrackRun, WarmRun
+from api_service.models import Run as AnyRun
+from api_service.models import RunLock, WarmRun
 
 
 class RunColumns:
     """Mix-in: when a run was, how long it took, how it ended."""
 
     @admin.display(description=_("started"))
-    def started(self, row: TrackRun | WarmRun) -> str:
+    def started(self, row: AnyRun) -> str:
         return display.age(row.started_at, timezone.now())
 
     @admin.display(description=_("state"))
-    def state_badge(self, row: TrackRun | WarmRun) -> SafeString:
+    def state_badge(self, row: AnyRun) -> SafeString:
         return display.badge(row.state, row.get_state_display())
 
     @admin.display(description=_("duration"))
-    def took(self, row: TrackRun | WarmRun) -> str:
+    def took(self, row: AnyRun) -> str:
         return display.period(row.started_at, row.finished_at)
 
     @admin.display(description=_("error"))
-    def error_text(self, row: TrackRun | WarmRun) -> str:
+    def error_text(self, row: AnyRun) -> str:
         return row.error or display.NOTHING
-
-
-class SnapshotColumns:
-    @admin.display(description=_("keys"))
-    def keys_text(self, row: ServiceSnapshot) -> str:
-        return display.number(row.keys)
-
-    @admin.display(description=_("size"))
-    def size_text(self, row: ServiceSnapshot) -> str:
-        return display.size(row.bytes)
-
-
-class SnapshotsInline(SnapshotColumns, RowsInline[ServiceSnapshot, TrackRun]):
-    model = ServiceSnapshot
-    fields = ("service", "keys_text", "size_text")
-
-
-@admin.register(TrackRun)
-class TrackRunAdmin(RunColumns, RunByHand, TableAdmin[TrackRun]):
-    run = Run(
-        task="workers.tasks.track_keys",
-        button=_("Track now"),
-        sent=_(
-            "The inventory is in its queue: its row appears in this list when a worker begins it. "
-            "No new row after a minute means that no worker runs, or that another inventory is under way."
-        ),
-    )
-    list_display = ("started", "state_badge", "keys_text", "nodes_text", "took", "error_text")
-    list_filter = ("state",)
-    ordering = ("-started_at",)
-    fields = ("started", "state_badge", "took", "keys_text", "nodes_table", "foreign_text", "error_text")
-    inlines = (SnapshotsInline,)
-
-    @admin.display(description=_("keys"))
-    def keys_text(self, row: TrackRun) -> str:
-        return display.number(row.keys_seen)
-
-    @admin.display(description=_("nodes listed"))
-    def nodes_text(self, row: TrackRun) -> str:
-        return f"{sum(node['ok'] for node in row.nodes.values())} / {len(row.nodes)}" if row.nodes else display.NOTHING
-
-    @admin.display(description=_("nodes"))
-    def nodes_table(self, row: TrackRun) -> SafeString | str:
-        rows = [
-            (name, _listed(node["ok"]), display.number(node["keys"]), node["error"] or display.NOTHING)
-            for name, node in sorted(row.nodes.items())
-        ]
-        return display.table((_("node"), _("state"), _("keys"), _("error")), rows)
-
-    @admin.display(description=_("foreign keys"))
-    def foreign_text(self, row: TrackRun) -> SafeString | str:
-        return display.counts(sorted(row.foreign.items(), key=lambda one: -one[1]))
-
-
-def _listed(complete: bool) -> SafeString:
-    return display.toned(Tone.GOOD, gettext("complete")) if complete else display.toned(Tone.BAD, gettext("not listed"))
-
-
-@admin.register(ServiceSnapshot)
-class ServiceSnapshotAdmin(SnapshotColumns, TableAdmin[ServiceSnapshot]):
-    list_display = ("service", "taken", "keys_text", "size_text")
-    list_select_related = ("run",)
-    ordering = ("-id",)
-    fields = ("run", "service", "keys_text", "size_text")
-
-    @admin.display(description=_("inventory"))
-    def taken(self, row: ServiceSnapshot) -> str:
-        return display.age(row.run.started_at, timezone.now())
 
 
 @admin.register(WarmRun)

@@ -45,10 +45,37 @@ SKIPPED: Mapping[str, Promise] = {
     "stopped": _("after an error that ends the run"),
     "cache_down": _("cache down"),
 }
+NOT_COPIED: Mapping[str, Promise] = {
+    "expired": _("expired meanwhile"),
+    "gone": _("gone meanwhile"),
+    "foreign": _("written by another client"),
+    "refused": _("refused by the target"),
+    "too_large": _("too large for the target"),
+}
+STATES: Mapping[str, Promise] = {
+    "waiting": _("waiting"),
+    "running": _("running"),
+    "done": _("done"),
+    "failed": _("failed"),
+}
 SEVERITIES: Mapping[str, Promise] = {
     "healthy": _("healthy"),
     "warning": _("warning"),
     "unhealthy": _("unhealthy"),
+}
+
+
+# Of the time that keys have left, as the inventory names them
+LIVES: Mapping[str, Promise] = {
+    "1min": _("1 minute"),
+    "5min": _("5 minutes"),
+    "15min": _("15 minutes"),
+    "1h": _("1 hour"),
+    "6h": _("6 hours"),
+    "24h": _("1 day"),
+    "7d": _("7 days"),
+    "more": _("longer"),
+    "never": _("without end"),
 }
 
 

@@ -58,6 +58,17 @@ def rows(db: None) -> Rows:
         nodes={NODE: {"ok": True, "keys": 1234567, "error": ""}, DOWN: {"ok": False, "keys": 0, "error": "refused"}},
         foreign={"session": 12},
     )
+    listing = models.NodeListing.objects.create(
+        run=track,
+        node=NODE,
+        state="done",
+        keys=1234567,
+        foreign={"session": 12},
+        listed_at=now - timedelta(minutes=4),
+        finished_at=now - timedelta(minutes=3),
+        services={"migo": {"keys": 1234567, "bytes": 2**30}},
+    )
+    models.NodeListing.objects.create(run=track, node=DOWN, state="failed", error="connection refused")
     incident = models.Incident.objects.create(
         code="cache_health", severity="unhealthy", opened_at=now, findings=[{**finding, "current": True}]
     )
@@ -75,11 +86,61 @@ def rows(db: None) -> Rows:
         sample,
         node,
         track,
-        models.ServiceSnapshot.objects.create(run=track, service="migo", keys=10, bytes=2**20),
+        listing,
+        models.ServiceSnapshot.objects.create(
+            run=track,
+            service="migo",
+            keys=10,
+            bytes=2**20,
+            reads=7,
+            created=4,
+            removed=1,
+            expired=8,
+            expired_unread=2,
+            lives={"never": 1, "1h": 9},
+        ),
         models.WarmRun.objects.create(started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}),
         incident,
         models.Delivery.objects.create(
             incident=incident, channel="slack", event="opened", state="failed", created_at=now, due_at=now, attempts=9
+        ),
+        models.RefillRun.objects.create(
+            started_at=now,
+            finished_at=now + timedelta(seconds=9),
+            state="done",
+            node=NODE,
+            reason="restarted",
+            booted_at=now - timedelta(minutes=2),
+            candidates=1200,
+            written=1188,
+            already_there=9,
+            refused=3,
+            hit_ratio_before=0.93,
+            hit_ratio_during=0.5,
+        ),
+        models.CopyRun.objects.create(
+            started_at=now,
+            state="running",
+            purpose="copy",
+            source=NODE,
+            target="redis 10.0.4.20:6379",
+            found=5000,
+            copied=4990,
+            already_there=3,
+            skipped={"expired": 7},
+            checked=200,
+            nodes={NODE: {"state": "done", "found": 5000, "copied": 4990, "error": ""}},
+        ),
+        models.ClearRun.objects.create(
+            started_at=now,
+            state="done",
+            via="admin",
+            backend="memcached",
+            service="migo",
+            requested_by="mirona",
+            found=40,
+            removed=40,
+            nodes={NODE: {"state": "done", "found": 40, "removed": 40, "error": ""}},
         ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]

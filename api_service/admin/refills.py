@@ -1,0 +1,171 @@
+"""What was written into the cache from elsewhere: nodes filled again, and keys copied to another cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import display, words
+from api_service.admin.base import TableAdmin
+from api_service.admin.display import Tone
+from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.runs import RunColumns
+from api_service.models import CopyRun, RefillRun
+from api_service.services.backends import adapter_for
+
+
+def nodes() -> list[tuple[str, str]]:
+    """The nodes of `CACHE_URL` as choices; nothing is asked of them."""
+    try:
+        names = adapter_for().nodes()
+    except ImproperlyConfigured:
+        return []
+    return [(name, name) for name in names]
+
+
+class RefillForm(forms.Form):
+    """One node, so that a slip of the hand fills one and not all."""
+
+    node = forms.ChoiceField(
+        label=_("Node"),
+        choices=nodes,
+        help_text=_(
+            "It gets the stored answers that belong to it and are still inside their life time. "
+            "What it holds already stays as it is, and nothing is paid."
+        ),
+    )
+
+
+def arguments(data: dict[str, Any]) -> dict[str, Any]:
+    return {"node": data["node"]}
+
+
+@admin.register(RefillRun)
+class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
+    run = Run(
+        task="workers.tasks.refill_node",
+        button=_("Refill a node"),
+        sent=_(
+            "The refill is in its queue: its row appears in this list when a worker begins it. "
+            "No new row after a minute means that no worker runs, or that this node is being refilled already."
+        ),
+        form=RefillForm,
+        kwargs=arguments,
+    )
+    list_display = (
+        *("started", "node", "reason_text", "state_badge", "written_text", "there_text", "refused_text"),
+        *("hits_text", "took"),
+    )
+    list_filter = ("state", "reason")
+    ordering = ("-started_at",)
+    fields = (
+        *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
+        *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
+    )
+
+    @admin.display(description=_("reason"))
+    def reason_text(self, row: RefillRun) -> str:
+        return row.get_reason_display()
+
+    @admin.display(description=_("node booted"))
+    def booted(self, row: RefillRun) -> str:
+        return display.age(row.booted_at, timezone.now())
+
+    @admin.display(description=_("candidates"))
+    def candidates_text(self, row: RefillRun) -> str:
+        return display.number(row.candidates)
+
+    @admin.display(description=_("written"))
+    def written_text(self, row: RefillRun) -> str:
+        return display.number(row.written)
+
+    @admin.display(description=_("already there"))
+    def there_text(self, row: RefillRun) -> str:
+        return display.number(row.already_there)
+
+    @admin.display(description=_("refused"))
+    def refused_text(self, row: RefillRun) -> SafeString | str:
+        return alarming(row.refused)
+
+    @admin.display(description=_("hits before → during → after"))
+    def hits_text(self, row: RefillRun) -> str:
+        ratios = (row.hit_ratio_before, row.hit_ratio_during, row.hit_ratio_after)
+        return " → ".join(display.share(ratio, 1) for ratio in ratios)
+
+    @admin.display(description=_("hit ratio"))
+    def ratios_table(self, row: RefillRun) -> SafeString | str:
+        rows = [
+            (_("before"), display.share(row.hit_ratio_before, 1)),
+            (_("during"), display.share(row.hit_ratio_during, 1)),
+            (_("after"), display.share(row.hit_ratio_after, 1)),
+        ]
+        return display.table((_("when"), _("hit ratio")), rows)
+
+
+@admin.register(CopyRun)
+class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
+    """Copies are begun and gone on with by the command, which has the target's URL and keeps it to itself."""
+
+    list_display = (
+        *("started", "purpose", "state_badge", "copied_text", "there_text", "skipped_total", "differing_text"),
+        *("target", "took"),
+    )
+    list_filter = ("state",)
+    ordering = ("-started_at",)
+    fields = (
+        *("started", "purpose", "requested_by", "source", "target", "state_badge", "took", "found_text"),
+        *("copied_text", "there_text", "skipped_text", "checked_text", "differing_text", "nodes_table", "error_text"),
+    )
+
+    @admin.display(description=_("found"))
+    def found_text(self, row: CopyRun) -> str:
+        return display.number(row.found)
+
+    @admin.display(description=_("copied"))
+    def copied_text(self, row: CopyRun) -> str:
+        return f"{display.number(row.copied)} / {display.number(row.found)}"
+
+    @admin.display(description=_("already there"))
+    def there_text(self, row: CopyRun) -> str:
+        return display.number(row.already_there)
+
+    @admin.display(description=_("not copied"))
+    def skipped_total(self, row: CopyRun) -> str:
+        return display.number(sum(row.skipped.values()))
+
+    @admin.display(description=_("not copied"))
+    def skipped_text(self, row: CopyRun) -> SafeString | str:
+        return display.counts((words.word(words.NOT_COPIED, reason), number) for reason, number in row.skipped.items())
+
+    @admin.display(description=_("values compared"))
+    def checked_text(self, row: CopyRun) -> str:
+        return display.number(row.checked)
+
+    @admin.display(description=_("values that differ"))
+    def differing_text(self, row: CopyRun) -> SafeString | str:
+        return alarming(row.differing)
+
+    @admin.display(description=_("nodes"))
+    def nodes_table(self, row: CopyRun) -> SafeString | str:
+        rows = [
+            (
+                name,
+                display.badge(facts.get("state", ""), words.word(words.STATES, facts.get("state", ""))),
+                display.number(facts.get("found")),
+                display.number(facts.get("copied")),
+                facts.get("error") or display.NOTHING,
+            )
+            for name, facts in sorted(row.nodes.items())
+        ]
+        return display.table((_("node"), _("state"), _("found"), _("copied"), _("error")), rows)
+
+
+def alarming(number: int) -> SafeString | str:
+    """A number that should be 0."""
+    return display.toned(Tone.BAD, display.number(number)) if number else "0"
