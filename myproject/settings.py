@@ -148,6 +148,9 @@ OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range
 ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))
 # A process killed with -9 loses at most this many seconds of read counts; 0 writes only at the end
 READ_FLUSH_SECONDS: float = env.float("READ_FLUSH_SECONDS", 5.0, validate=Range(min=0))
+# Rows of keys that expired or were removed, and each service's history
+TRACK_GONE_DAYS: int = env.int("TRACK_GONE_DAYS", 30, validate=Range(min=1))
+TRACK_HISTORY_DAYS: int = env.int("TRACK_HISTORY_DAYS", 400, validate=Range(min=1))
 
 # --- Warming -----------------------------------------------------------------------------------------
 WARM_LIMIT: int = env.int("WARM_LIMIT", 500, validate=Range(min=0))

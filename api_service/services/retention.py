@@ -1,0 +1,55 @@
+"""Rows beyond their retention, dropped in batches: no long transaction, and a clean-up that is cut off goes on later."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
+from api_service.services import key_history
+
+BATCH = 5000
+COUNTS_KEPT_DAYS = 400
+RUNS_KEPT_DAYS = 90
+
+Row = TypeVar("Row", bound=Model)
+
+
+def prune(now: datetime) -> dict[str, int]:
+    """Rows dropped: `{"keys", "runs", "counts", "history"}`; active keys never."""
+    history = key_history.thin(now)
+    return {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
+
+
+def _gone_keys(now: datetime) -> int:
+    gone = [TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED]
+    old = now - timedelta(days=settings.TRACK_GONE_DAYS)
+    return _drop(TrackedKey.objects.filter(state__in=gone, seen_at__lt=old))
+
+
+def _runs(now: datetime) -> int:
+    """An inventory stays for as long as the history has rows of it, and the newest that the next one goes on from."""
+    old, ended = now - timedelta(days=RUNS_KEPT_DAYS), now - timedelta(days=settings.TRACK_HISTORY_DAYS)
+    has_history = Exists(ServiceSnapshot.objects.filter(run=OuterRef("pk")))
+    beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
+    newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values_list("pk", flat=True).first()
+    return _drop(TrackRun.objects.filter(beyond).exclude(pk=newest)) + _drop(WarmRun.objects.filter(started_at__lt=old))
+
+
+def _counts(now: datetime) -> int:
+    until = now - timedelta(days=COUNTS_KEPT_DAYS)
+    hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
+    return hours + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+
+
+def _drop(rows: QuerySet[Row]) -> int:
+    """Walks the table once, in the order of its primary key; rows that go along by cascade are not counted."""
+    dropped = last = 0
+    while pks := list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        dropped += rows.filter(pk__in=pks).delete()[1].get(rows.model._meta.label, 0)
+        last = pks[-1]
+    return dropped
