@@ -62,7 +62,10 @@ class Migration(migrations.Migration):
                 ("found", models.PositiveBigIntegerField(default=0, verbose_name="found")),
                 ("removed", models.PositiveBigIntegerField(default=0, verbose_name="removed")),
                 ("failed", models.PositiveBigIntegerField(default=0, verbose_name="failed")),
+                ("answers_found", models.PositiveBigIntegerField(default=0, verbose_name="stored answers found")),
                 ("answers_removed", models.PositiveBigIntegerField(default=0, verbose_name="stored answers removed")),
+                ("queued_at", models.DateTimeField(blank=True, null=True, verbose_name="queued")),
+                ("seconds", models.FloatField(default=0, verbose_name="seconds")),
             ],
             options={
                 "verbose_name": "clearing",
@@ -196,6 +199,14 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "refills",
                 "abstract": False,
             },
+        ),
+        migrations.RemoveIndex(
+            model_name="dailyreads",
+            name="api_service_day_1d9674_idx",
+        ),
+        migrations.AddIndex(
+            model_name="dailyreads",
+            index=models.Index(fields=["day", "reads", "id"], name="api_service_day_9856f5_idx"),
         ),
         migrations.RemoveIndex(
             model_name="trackedkey",
