@@ -31,7 +31,12 @@ class ClearRun(Run):
     found = models.PositiveBigIntegerField(_("found"), default=0)
     removed = models.PositiveBigIntegerField(_("removed"), default=0)
     failed = models.PositiveBigIntegerField(_("failed"), default=0)
+    answers_found = models.PositiveBigIntegerField(_("stored answers found"), default=0)
     answers_removed = models.PositiveBigIntegerField(_("stored answers removed"), default=0)
+    # When it was last put into its queue: the broker drops what no worker takes in time
+    queued_at = models.DateTimeField(_("queued"), null=True, blank=True)
+    # Of work: one that was resumed took a pause in between
+    seconds = models.FloatField(_("seconds"), default=0)
 
     class Meta(Run.Meta):
         abstract = False

@@ -19,7 +19,7 @@ from django.core.cache import caches
 
 from api_service.caches.errors import CacheOutage
 from api_service.caches.protocol import StrictCache
-from api_service.services import health, inventory, keys
+from api_service.services import clear_nodes, clear_plan, health, inventory, keys
 from api_service.services.backends import Adapter, adapter_for
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.outcomes import MISS, OUTAGE, CacheRead, Outcome
@@ -154,8 +154,11 @@ class APICacheService:
 
     def clear_service_cache(self, service_name: str) -> dict[str, int]:
         """Remove exactly that service's keys from every node: `{"found", "removed", "failed", "nodes_failed"}`."""
-        keys.check_service(service_name)
-        return inventory.clear(self.adapter, f"{self.wire_prefix}{service_name}:")
+        return self._clear(service_name)
+
+    def _clear(self, service: str, kind: str = "") -> dict[str, int]:
+        wanted = clear_plan.selection(service, kind)
+        return clear_nodes.clear(self.adapter, self.wire_prefix, wanted)
 
     # --- RUCs ------------------------------------------------------------------------------------------
 
@@ -220,7 +223,7 @@ class APICacheService:
 
     def clear_invalid_rucs(self) -> dict[str, int]:
         """Forget every invalid RUC: `{"found", "removed", "failed", "nodes_failed"}`."""
-        return inventory.clear(self.adapter, self.wire_prefix + INVALID_KEY)
+        return self._clear(MIGO, "invalid")
 
     @staticmethod
     def _breakdown_invalid_rucs_by_reason(invalid_rucs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

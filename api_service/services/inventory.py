@@ -1,4 +1,4 @@
-"""All nodes' keys: listed, counted, cleared. A node that fails is named and does not stop the others."""
+"""All nodes' keys: listed, cleaned up, flushed. A node that fails is named and does not stop the others."""
 
 from __future__ import annotations
 
@@ -44,20 +44,6 @@ def listing(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> Listing:
 
     found.failed = _each_node(adapter, "list", collect)
     return found
-
-
-def clear(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> dict[str, int]:
-    """Remove every key that starts with `prefix` from the node that holds it."""
-    deadline, counts = Deadline.after(seconds), Counter(found=0, removed=0)
-
-    def clear_node(node: str) -> None:
-        for batch in batches(adapter.scan(node, prefix, deadline), BATCH):
-            counts["found"] += len(batch)
-            counts["removed"] += adapter.remove(node, [entry.key for entry in batch])
-
-    failed = _each_node(adapter, "clear", clear_node)
-    # A key that expired between listing and removal was found and is gone: not a failure
-    return {**counts, "failed": counts["found"] - counts["removed"] if failed else 0, "nodes_failed": len(failed)}
 
 
 def flush(adapter: Adapter) -> bool:

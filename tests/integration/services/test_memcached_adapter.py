@@ -7,11 +7,12 @@ import pytest
 from django.core.cache import caches
 from pymemcache.client.base import Client
 
-from api_service.services import health, inventory
+from api_service.services import clear_nodes, health, inventory
 from api_service.services.backends import Deadline, InventoryError, adapter_for
 from api_service.services.backends.base import Adapter
 from api_service.services.backends.memcached_dump import DUMP_LOCK, _raise_if_refused, parse_dump
 from api_service.services.cache_service import APICacheService
+from api_service.services.clear_plan import selection
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached
@@ -257,7 +258,7 @@ def test_removal_takes_keys_from_the_node_that_holds_them(cluster_cache: APICach
     cluster_cache.set_many({f"migo:ruc_{number}": 1 for number in range(50)})
     cluster_cache.set_many({f"nubefact:x_{number}": 1 for number in range(50)})
 
-    assert inventory.clear(cluster_cache.adapter, ":1:migo:") == {
+    assert clear_nodes.clear(cluster_cache.adapter, ":1:", selection("migo")) == {
         "found": 50,
         "removed": 50,
         "failed": 0,
@@ -272,7 +273,7 @@ def test_clearing_goes_on_past_a_dead_node_and_says_so(
     own_cluster_cache.set_many({f"migo:ruc_{number}": 1 for number in range(60)})
     own_cluster[0].kill()
     with caplog.at_level(logging.WARNING):
-        counts = inventory.clear(own_cluster_cache.adapter, ":1:migo:")
+        counts = clear_nodes.clear(own_cluster_cache.adapter, ":1:", selection("migo"))
 
     assert counts["nodes_failed"] == 1
     assert counts["found"] == counts["removed"] > 0

@@ -3,11 +3,12 @@ import time
 import pytest
 from redis import Redis as Client
 
-from api_service.services import health, inventory
+from api_service.services import clear_nodes, health, inventory
 from api_service.services.backends import Deadline, InventoryError, adapter_for
 from api_service.services.backends.base import Adapter, Entry
 from api_service.services.backends.redis import _unique
 from api_service.services.cache_service import APICacheService
+from api_service.services.clear_plan import selection
 from tests.conftest import UseCacheUrl
 from tests.servers import Redis
 
@@ -107,7 +108,7 @@ def test_clearing_removes_the_prefix_and_nothing_else(client: Client, adapter: A
     client.mset({f":1:migo:{number}": 1 for number in range(2500)})
     client.mset({":1:migo2:a": 1, ":2:migo:a": 1})
 
-    counts = inventory.clear(adapter, ":1:migo:")
+    counts = clear_nodes.clear(adapter, ":1:", selection("migo"))
     assert counts == {"found": 2500, "removed": 2500, "failed": 0, "nodes_failed": 0}
     assert set(scanned(adapter)) == {":1:migo2:a", ":2:migo:a"}
 
