@@ -146,6 +146,10 @@ OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range
 
 # --- Answer store and read counts ----------------------------------------------------------------------
 ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))
+# About a gigabyte; 0 is no limit
+ANSWER_MAX_ROWS: int = env.int("ANSWER_MAX_ROWS", 1_000_000, validate=Range(min=0))
+# What a look-up waits for the database at most; 0 waits as long as it takes, in the caller's own transaction
+ANSWER_STORE_SECONDS: float = env.float("ANSWER_STORE_SECONDS", 0.5, validate=Range(min=0))
 # A process killed with -9 loses at most this many seconds of read counts; 0 writes only at the end
 READ_FLUSH_SECONDS: float = env.float("READ_FLUSH_SECONDS", 5.0, validate=Range(min=0))
 # Rows of keys that expired or were removed, and each service's history

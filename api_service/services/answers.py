@@ -1,6 +1,8 @@
 """The answer store: the last good answer of each look-up, free to serve again while inside its life time.
 
-It is a benefit, never a condition: a database that is down is logged, and the look-up goes on without it.
+It is a benefit, never a condition. A look-up waits at most `ANSWER_STORE_SECONDS` for it, and not at all while the
+database is in trouble; answers wait in memory then and are written once it is back. With 0 all happens in the
+caller's own thread and transaction, however long it takes.
 """
 
 from __future__ import annotations
@@ -9,18 +11,30 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from api_service.models import StoredAnswer
+from api_service.services import answer_rows, bounded
+from api_service.services.answer_rows import Identity, Kept
+from api_service.services.bounded import BoundedCalls, NoAnswerInTime
+from api_service.services.group_commit import GroupCommit
 
 logger = logging.getLogger(__name__)
 
-IDENTIFIERS_A_QUERY = 500  # SQLite takes a limited number of parameters
+# One read: a caller with more has the limit for each, and others have their turn in between
+IDENTIFIERS_A_READ = 1000
+# About 20 MB of answers
+MOST_WAITING = 20_000
+
+_writer: GroupCommit[Identity, Kept] = GroupCommit(
+    bounded.answer_writes, answer_rows.write, answer_rows.newest, MOST_WAITING
+)
+_reader = BoundedCalls("answers-reader", bounded.answer_reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +43,97 @@ class Stored:
     born_at: float  # Unix seconds
 
 
+class Pruned(TypedDict):
+    too_old: int
+    too_many: int
+
+
 def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at: float) -> None:
-    """Keep the answers by identifier."""
-    born = datetime.fromtimestamp(born_at, tz=timezone.get_default_timezone())
-    rows = [
-        StoredAnswer(service=service, kind=kind, identifier=name, data=orjson.dumps(data).decode(), born_at=born)
-        # In one order everywhere: two writers of the same rows wait for each other in turn, not for ever
-        for name, data in sorted(answers.items())
-    ]
-    try:
-        with transaction.atomic():
-            StoredAnswer.objects.bulk_create(
-                rows,
-                batch_size=500,
-                update_conflicts=True,
-                unique_fields=["service", "kind", "identifier"],
-                update_fields=["data", "born_at"],
-            )
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("%d answers were not kept in the store: %s", len(rows), error)
+    """Keep the answers by identifier, unless the store has newer ones."""
+    _keep({(service, kind, name): Kept(orjson.dumps(data).decode(), born_at) for name, data in answers.items()})
+
+
+def forget(service: str, kind: str, identifiers: Iterable[str], at: float) -> None:
+    """Drop what turned out at that time not to exist any more."""
+    _keep({(service, kind, name): Kept(None, at) for name in identifiers})
 
 
 def fresh(service: str, kind: str, identifiers: Iterable[str], life: float, now: float) -> dict[str, Stored]:
-    """The answers younger than `life` seconds, by identifier."""
-    oldest = datetime.fromtimestamp(now, tz=timezone.get_default_timezone()) - timedelta(seconds=life)
-    rows = StoredAnswer.objects.filter(service=service, kind=kind, born_at__gt=oldest)
-    names, found = list(identifiers), dict[str, Stored]()
+    """The answers younger than `life` seconds, by identifier; those that a database in trouble gives, maybe none."""
+    names, oldest = list(identifiers), now - life
+    found: dict[str, Stored] = {}
     try:
-        with transaction.atomic():
-            for start in range(0, len(names), IDENTIFIERS_A_QUERY):
-                some = rows.filter(identifier__in=names[start : start + IDENTIFIERS_A_QUERY])
-                for name, data, born in some.values_list("identifier", "data", "born_at"):
-                    found[name] = Stored(orjson.loads(data), born.timestamp())
-            return found
+        for start in range(0, len(names), IDENTIFIERS_A_READ):
+            found |= _read(service, kind, names[start : start + IDENTIFIERS_A_READ], oldest)
+    except NoAnswerInTime:
+        logger.debug("the answer store is not waited for")
     except (DatabaseError, InterfaceError) as error:
         logger.warning("the answer store cannot be read: %s", error)
-        return {}
+    return _with_waiting(found, service, kind, names, oldest)
 
 
-def forget(service: str, kind: str, identifier: str) -> None:
-    """Drop what turned out not to exist any more."""
+def read(service: str, kind: str, identifiers: Iterable[str], life: float, now: float) -> dict[str, Stored]:
+    """As `fresh`, for those who would rather not go on without the store: no limit of time, and errors are raised."""
+    names, oldest = list(identifiers), now - life
+    found = _stored(answer_rows.read(service, kind, names, _moment(oldest)))
+    return _with_waiting(found, service, kind, names, oldest)
+
+
+def prune(now: datetime) -> Pruned:
+    """Drop answers beyond `ANSWER_RETENTION_DAYS`, then the oldest beyond `ANSWER_MAX_ROWS`."""
+    too_old = answer_rows.drop_older(now - timedelta(days=settings.ANSWER_RETENTION_DAYS))
+    most = settings.ANSWER_MAX_ROWS
+    return {"too_old": too_old, "too_many": answer_rows.drop_beyond(most) if most else 0}
+
+
+def _keep(items: Mapping[Identity, Kept]) -> None:
+    seconds = settings.ANSWER_STORE_SECONDS
+    if not items:
+        return
+    if seconds <= 0:
+        _keep_now(items)
+    elif connection.vendor == "sqlite" and connection.in_atomic_block:
+        # The caller holds the only write lock there is: it would wait for itself
+        _writer.put(items)
+    else:
+        _writer.hand_over(items, seconds)
+
+
+def _keep_now(items: Mapping[Identity, Kept]) -> None:
     try:
         with transaction.atomic():
-            StoredAnswer.objects.filter(service=service, kind=kind, identifier=identifier).delete()
+            answer_rows.write(items)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("a stored answer was not dropped: %s", error)
+        logger.warning("%d answers were not kept in the store: %s", len(items), error)
 
 
-def prune(now: datetime) -> int:
-    """Drop answers beyond `ANSWER_RETENTION_DAYS`; the number dropped."""
-    oldest = now - timedelta(days=settings.ANSWER_RETENTION_DAYS)
-    return StoredAnswer.objects.filter(born_at__lt=oldest).delete()[0]
+def _read(service: str, kind: str, names: list[str], oldest: float) -> dict[str, Stored]:
+    act = partial(answer_rows.read, service, kind, names, _moment(oldest))
+    if settings.ANSWER_STORE_SECONDS > 0:
+        return _stored(_reader.call(act, settings.ANSWER_STORE_SECONDS))
+    if not connection.in_atomic_block:
+        return _stored(act())
+    with transaction.atomic():  # a savepoint: a failure must not spoil the caller's transaction
+        return _stored(act())
+
+
+def _stored(rows: Iterable[tuple[str, str, datetime]]) -> dict[str, Stored]:
+    return {name: Stored(orjson.loads(data), born.timestamp()) for name, data, born in rows}
+
+
+def _with_waiting(
+    found: dict[str, Stored], service: str, kind: str, names: Iterable[str], oldest: float
+) -> dict[str, Stored]:
+    """What is not written yet counts already: an answer of this process, or that there is none any more."""
+    waiting = _writer.waiting((service, kind, name) for name in names)
+    for (_service, _kind, name), kept in waiting.items():
+        if name in found and found[name].born_at > kept.born_at:
+            continue
+        found.pop(name, None)
+        if kept.data is not None and kept.born_at > oldest:
+            found[name] = Stored(orjson.loads(kept.data), kept.born_at)
+    return found
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=timezone.get_default_timezone())

@@ -160,19 +160,18 @@ def keep(
     """Put a provider's answers into store and cache. `lives`: seconds by identifier, where the usual is not meant."""
     born = time()
     found = {name: answer.data for name, answer in fetched.items() if not isinstance(answer, NotFound)}
-    if found:
-        answers.save(service, kind, found, born)
+    answers.save(service, kind, found, born)
     for name, data in found.items():
         subject = Subject(service, kind, name)
         cache.set(subject.key, data, (lives or {}).get(name, subject.life(born)), born_at=born)
         cache.delete(subject.negative_key)
-    for name, answer in fetched.items():
-        if isinstance(answer, NotFound):
-            _keep_negative(cache, Subject(service, kind, name), answer.reason, born)
+    absent = {name: answer.reason for name, answer in fetched.items() if isinstance(answer, NotFound)}
+    answers.forget(service, kind, absent, born)
+    for name, reason in absent.items():
+        _keep_negative(cache, Subject(service, kind, name), reason, born)
 
 
 def _keep_negative(cache: APICacheService, subject: Subject, reason: str, born: float) -> None:
-    answers.forget(subject.service, subject.kind, subject.identifier)
     if subject.kind == RUC:
         cache.add_invalid_ruc(subject.identifier, reason)
     else:

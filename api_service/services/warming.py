@@ -184,7 +184,8 @@ def _at_most(number: int | None, rucs: Sequence[str], run: WarmRun, reason: str)
 def _from_store(cache: APICacheService, run: WarmRun, due: Sequence[str]) -> list[str]:
     """Reload what the store holds and would outlive the lead; the others are left to be paid."""
     life, now = float(settings.CACHE_TTL_RUC), time()
-    stored = answers.fresh(MIGO, RUC, due, life - lead(), now)
+    # Not `fresh`: a store that cannot be read would have all of them paid
+    stored = answers.read(MIGO, RUC, due, life - lead(), now)
     loaded = {
         ruc
         for ruc, answer in stored.items()

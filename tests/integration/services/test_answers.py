@@ -66,7 +66,7 @@ def test_more_identifiers_than_a_query_takes_are_all_found() -> None:
 
 def test_what_turned_out_not_to_exist_is_dropped_alone() -> None:
     save(*REAL[:2])
-    answers.forget("migo", "ruc", REAL[0])
+    answers.forget("migo", "ruc", [REAL[0]], NOW + 1)
 
     assert set(fresh(*REAL)) == {REAL[1]}
 
@@ -77,7 +77,7 @@ def test_answers_beyond_their_retention_are_pruned(settings: Settings) -> None:
     save(REAL[0], born_at=(now - timedelta(days=30, seconds=1)).timestamp())
     save(REAL[1], born_at=(now - timedelta(days=29)).timestamp())
 
-    assert answers.prune(now) == 1
+    assert answers.prune(now) == {"too_old": 1, "too_many": 0}
     assert [row.identifier for row in StoredAnswer.objects.all()] == [REAL[1]]
 
 
@@ -88,6 +88,6 @@ def test_a_database_that_is_down_is_logged_and_the_look_up_goes_on(caplog: pytes
     with patch("django.db.backends.utils.CursorWrapper._execute_with_wrappers", down), caplog.at_level(logging.WARNING):
         assert fresh(REAL[0]) == {}
         save(REAL[0])
-        answers.forget("migo", "ruc", REAL[0])
+        answers.forget("migo", "ruc", [REAL[0]], NOW + 1)
 
     assert len(caplog.records) == 3

@@ -1,0 +1,197 @@
+"""Group commit: what many threads hand over is written by one, as much at once as there is.
+
+While one batch is being written the next one fills: the more there is to do, the fewer transactions each item costs.
+What cannot be written stays in memory, up to a limit, and is tried again until the database takes it. A process that
+is killed loses only what it was told is not written yet.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from concurrent.futures import Future
+from threading import Condition, Event
+from time import monotonic
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+from django.db import DatabaseError, InterfaceError
+
+from api_service.services.bounded import Breaker, DatabaseThread, OneAProcess, with_reconnect
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+RETRY_SECONDS = 1.0
+# What a process that ends gives a database in trouble, for all its groups together
+LAST_SECONDS = 3.0
+
+
+class _Batch(Generic[K, V]):
+    """`fate` is done once the batch is written, or was tried to be."""
+
+    def __init__(self) -> None:
+        self.items: OrderedDict[K, V] = OrderedDict()
+        self.fate: Future[None] = Future()
+
+
+class GroupCommit(OneAProcess, Generic[K, V]):
+    """`write` stores a batch, all or nothing or so that it can be repeated; it runs on a thread of its own.
+
+    `merge` makes one of an older and a newer value of the same key. Beyond `most` items the oldest are dropped.
+    """
+
+    def __init__(
+        self,
+        breaker: Breaker,
+        write: Callable[[Mapping[K, V]], None],
+        merge: Callable[[V, V], V],
+        most: int,
+    ) -> None:
+        self.breaker = breaker
+        self._write = write
+        self._merge = merge
+        self._most = most
+        self._thread = DatabaseThread(f"{breaker.what}-writer")
+        super().__init__()
+        _groups.add(self)
+
+    def begin(self) -> None:
+        self._changed = Condition()
+        self._hurry = Event()
+        self._open: _Batch[K, V] = _Batch()
+        self._writing: Mapping[K, V] = {}
+        self._busy = False
+        self._dropped = 0
+        self._limit = float("inf")
+
+    def hand_over(self, items: Mapping[K, V], seconds: float) -> bool:
+        """Whether they are written, as known after `seconds` at most; what is not yet stays here and will be.
+
+        While the database is in trouble the answer is False at once.
+        """
+        self._limit = seconds
+        fate = self.put(items)
+        if self.breaker.is_open:
+            return False
+        try:
+            fate.result(seconds)
+        except TimeoutError:
+            self.breaker.trip(f"not written within {seconds:g} s")
+            return False
+        except (DatabaseError, InterfaceError):
+            return False
+        return True
+
+    def put(self, items: Mapping[K, V]) -> Future[None]:
+        """Hand over without waiting. The future raises what the first attempt to write has raised."""
+        with self._changed:
+            batch = self._open
+            self._absorb(batch.items, items)
+            idle, self._busy = not self._busy, True
+        if idle:
+            self._thread.submit(self._drain)
+        return batch.fate
+
+    def waiting(self, keys: Iterable[K]) -> dict[K, V]:
+        """Those of `keys` that are not written yet."""
+        with self._changed:
+            if not self._busy:
+                return {}
+            here = {key: self._writing[key] for key in keys if key in self._writing} if self._writing else {}
+            return here | {key: self._open.items[key] for key in keys if key in self._open.items}
+
+    def flush(self, seconds: float) -> bool:
+        """Whether all is written; waits for it at most so long, and tries at once."""
+        self._hurry.set()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._busy, seconds)
+
+    def close(self, seconds: float) -> None:
+        """Flush, and end the thread. What is handed over later starts another one."""
+        ends_at = monotonic() + seconds
+        if not self.flush(seconds):
+            logger.error("%s: the process ends, %d were not written", self.breaker.what, len(self))
+        self._thread.stop(max(0.0, ends_at - monotonic()))
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._open.items) + len(self._writing)
+
+    def _absorb(self, into: OrderedDict[K, V], newer: Mapping[K, V]) -> None:
+        for key, value in newer.items():
+            into[key] = self._merge(into[key], value) if key in into else value
+        while len(into) > self._most:
+            into.popitem(last=False)
+            self._dropped += 1
+
+    def _drain(self) -> None:
+        while (batch := self._take()) is not None:
+            self._write_one(batch)
+
+    def _take(self) -> _Batch[K, V] | None:
+        with self._changed:
+            self._writing = {}
+            if not self._open.items:
+                self._busy = False
+                self._changed.notify_all()
+                return None
+            batch, self._open = self._open, _Batch()
+            self._writing = batch.items
+            return batch
+
+    def _write_one(self, batch: _Batch[K, V]) -> None:
+        started = monotonic()
+        try:
+            with_reconnect(lambda: self._write(batch.items))
+        except (DatabaseError, InterfaceError) as error:
+            self._take_back(batch)
+            self.breaker.trip(error)
+            batch.fate.set_exception(error)
+            self._log_dropped()
+            self._hurry.wait(RETRY_SECONDS)
+            self._hurry.clear()
+        except Exception as error:
+            # The thread must outlive what nobody thought of, and would meet it again with each retry
+            logger.exception("%s: %d were lost", self.breaker.what, len(batch.items))
+            batch.fate.set_exception(DatabaseError(str(error)))
+        else:
+            self.breaker.seen(monotonic() - started, self._limit)
+            batch.fate.set_result(None)
+            self._log_dropped()
+
+    def _take_back(self, batch: _Batch[K, V]) -> None:
+        """The items go before those that came meanwhile: the oldest are dropped first."""
+        with self._changed:
+            self._writing = {}
+            newer, self._open.items = self._open.items, batch.items
+            self._absorb(self._open.items, newer)
+
+    def _log_dropped(self) -> None:
+        with self._changed:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logger.error("%s: %d were dropped, %d at most wait in memory", self.breaker.what, dropped, self._most)
+
+
+_groups: WeakSet[GroupCommit[Any, Any]] = WeakSet()
+
+
+def flush_all(seconds: float = LAST_SECONDS) -> bool:
+    """Write what this process still holds; whether all was."""
+    ends_at = monotonic() + seconds
+    written = [group.flush(max(0.0, ends_at - monotonic())) for group in list(_groups)]
+    return all(written)
+
+
+def close_all(seconds: float = LAST_SECONDS) -> None:
+    ends_at = monotonic() + seconds
+    for group in list(_groups):
+        group.close(max(0.0, ends_at - monotonic()))
+
+
+atexit.register(close_all)
