@@ -97,13 +97,13 @@ def remove(node: Address, keys: Iterable[str]) -> int:
 
 
 def expiry(expires_at: float | None, now: float) -> int | None:
-    """Memcached's form of an end of life, in whole seconds: 0 for never, None for what has less than one left.
+    """Memcached's form of an end of life, in whole seconds: 0 for never, None for what has hardly one left.
 
     Relative, as the clock of the node may be another; beyond 30 days there is no choice.
     """
     if expires_at is None:
         return 0
-    left = int(expires_at - now)
+    left = int(expires_at - now + 0.5)
     if left < 1:
         return None
     return left if left <= LONGEST_RELATIVE else int(expires_at)
