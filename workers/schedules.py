@@ -29,13 +29,18 @@ TABLE: dict[str, Schedule] = {
     "track-keys": Schedule("workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking"),
     "clean-up": Schedule("workers.tasks.clean_up", crontab(hour=3, minute=17), 3600, "tracking"),
 }
+# Tasks that others start, or people: their queues
+UNSCHEDULED: dict[str, str] = {
+    "workers.tasks.clear_service_cache": "tracking",
+}
 QUEUES = ("health", "warming", "tracking", "default")
 
 EVERY_MINUTE = "fast"
 
 
 def task_routes() -> dict[str, dict[str, str]]:
-    return {row.task: {"queue": row.queue} for row in TABLE.values()}
+    queues = {row.task: row.queue for row in TABLE.values()} | UNSCHEDULED
+    return {task: {"queue": queue} for task, queue in queues.items()}
 
 
 def beat_schedule(profile: str) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from api_service.services import answers, key_tracking, monitoring, tracking, warming
+from api_service.services import answers, clearing, key_tracking, monitoring, retention, tracking, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from workers.alerts import dispatch, incidents, outbox
@@ -79,6 +79,37 @@ def track_keys() -> Summary:
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
+def track_node(run: int, node: str) -> Summary:
+    """One node of an inventory that `track_keys` began: sent by it, so that several workers list side by side."""
+    return dict(key_tracking.track_node(run, node))
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def clear_service_cache(
+    service: str,
+    kind: str = "",
+    pattern: str = "",
+    dry_run: bool = False,
+    with_answers: bool = False,
+    run: int | None = None,
+) -> Summary:
+    """Remove one service's keys, or one kind of them, or those whose identifier matches the pattern (* and ?).
+
+    `with_answers`: stored answers too, which would be served again for free; `dry_run`: only count;
+    `run`: the clearing of exactly this that is on record already: it begins, or goes on where it failed.
+    """
+    asked = clearing.request(service, kind, pattern, via="task", dry_run=dry_run, with_answers=with_answers)
+    try:
+        if run is None:
+            return dict(clearing.clear(asked, patience=clearing.PATIENCE))
+        return dict(clearing.carry_out(clearing.of_request(run, asked), patience=clearing.PATIENCE))
+    except clearing.ClearingUnderWay as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
 def clean_up() -> Summary:
     """Drop what outlived its retention, in the cache and in the database."""
 
@@ -90,7 +121,8 @@ def clean_up() -> Summary:
             "health_samples": monitoring.prune_samples(now),
             "answers": answers.prune(now),
             "deliveries": outbox.prune(now),
-            **key_tracking.prune(now),
+            "clearings": clearing.prune(now),
+            **retention.prune(now),
         }
 
     return _exclusively("clean_up", 320, run)

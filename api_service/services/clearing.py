@@ -127,6 +127,15 @@ def find(number: int) -> ClearRun:
         raise NoSuchClearing(f"there is no clearing {number}") from None
 
 
+def of_request(number: int, asked: ClearRequest) -> ClearRun:
+    """The clearing of that number. Raises ValueError when it is of something else than `asked`: a number mistyped."""
+    run = find(number)
+    same = (run.dry_run, run.with_answers) == (asked.dry_run, asked.with_answers)
+    if selection_of(run) != asked.wanted or not same:
+        raise ValueError(f"clearing {number} is of {selection_of(run)}: name what it is of, or leave the number out")
+    return run
+
+
 def selection_of(run: ClearRun) -> Selection:
     return clear_plan.selection(run.service, run.kind, run.pattern)
 
