@@ -1,180 +1,160 @@
 """`track_keys`: the live inventory of every node, written into the key table.
 
+Each node is listed by whoever claims it first: workers that got a `track_node` task, or the one that runs the
+inventory, which takes every node that nobody else has. So one worker is enough, and more of them list side by side.
 A node that cannot be listed to the end is reported; its rows stay and become "unknown".
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from time import sleep
 from typing import TypedDict
 
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
-from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
-from api_service.services import keys, tracking
-from api_service.services.backends import Deadline, Entry, InventoryError
+from api_service.models import NodeListing
+from api_service.services import key_table, node_claims, retired_nodes, task_sending, track_runs, tracking
+from api_service.services.backends import Deadline, Entry
+from api_service.services.backends.base import error_text
 from api_service.services.cache_service import APICacheService
-from api_service.services.health import ServiceJSON
-from api_service.services.inventory import batches
+from api_service.services.key_table import Recorded
+from api_service.services.track_runs import State, TrackSummary
 
-BATCH = 1000
-INTERRUPTED = "interrupted: its worker stopped before the end"
+logger = logging.getLogger(__name__)
+
+NODE_TASK, QUEUE = "workers.tasks.track_node", "tracking"
+# For listing all nodes; then what is listed is still written, and what others do is waited for
 SECONDS = 240.0
-COUNTS_KEPT_DAYS = 400
-RUNS_KEPT_DAYS = 90
-GONE_KEPT_DAYS = 30
-FOREIGN_PREFIXES = 100
-# Memcached counts whole seconds and does not list what ends in the current one
-CLOCK_TOLERANCE = timedelta(seconds=2)
+SETTLE_SECONDS = 20.0
+POLL_SECONDS = 0.1
+NOT_IN_TIME = "its worker did not end in time"
 
 
-class NodeJSON(TypedDict):
-    ok: bool
+class NodeSummary(TypedDict):
+    """`state`: "done"; "nothing_to_do" where another worker has the node or the run is closed; "claim_lost"."""
+
+    state: str
+    run: int
+    node: str
     keys: int
     error: str
 
 
-class TrackSummary(TypedDict):
-    run: int
-    services: dict[str, ServiceJSON]
-    nodes: dict[str, NodeJSON]
-    foreign: dict[str, int]
-    keys: int
+@dataclass
+class Counted:
+    """Entries as they pass by, and how many did."""
 
+    entries: Iterable[Entry]
+    keys: int = 0
 
-class Inventory:
-    """One run over all nodes: what was counted, and the rows written on the way."""
-
-    def __init__(self, service: APICacheService, now: datetime) -> None:
-        self.service = service
-        self.now = now
-        self.services: dict[str, ServiceJSON] = {}
-        self.foreign: Counter[str] = Counter()
-        self.nodes: dict[str, NodeJSON] = {}
-
-    def take(self, node: str, deadline: Deadline) -> None:
-        seen = 0
-        try:
-            for batch in batches(self.service.adapter.scan(node, "", deadline), BATCH):
-                seen += self._write(node, batch)
-        except InventoryError as error:
-            self.nodes[node] = {"ok": False, "keys": seen, "error": error.reason}
-            self._of_node(node).filter(seen_at__lt=self.now).update(state=TrackedKey.State.UNKNOWN)
-        else:
-            self.nodes[node] = {"ok": True, "keys": seen, "error": ""}
-            self._close(node)
-
-    def _write(self, node: str, batch: Iterable[Entry]) -> int:
-        found = [row for entry in batch if (row := self._row(node, entry))]
-        # Locked in the order of their keys, as the read counter does: neither waits for what the other holds
-        rows = sorted(found, key=lambda row: row.key)
-        TrackedKey.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["key", "node"],
-            update_fields=["size", "state", "expires_at", "seen_at"],
-        )
-        return len(rows)
-
-    def _row(self, node: str, entry: Entry) -> TrackedKey | None:
-        """The row of a key of ours; a foreign one is counted by its prefix and left alone."""
-        name = entry.key.removeprefix(self.service.wire_prefix)
-        parts = keys.parse(name) if entry.key.startswith(self.service.wire_prefix) else None
-        if parts is None:
-            self._count_foreign(keys.foreign_prefix(name))
-            return None
-        counted = self.services.setdefault(parts.service, {"keys": 0, "bytes": 0})
-        counted["keys"] += 1
-        counted["bytes"] += entry.size
-        return TrackedKey(
-            key=name,
-            service=parts.service,
-            kind=parts.kind,
-            identifier=parts.identifier,
-            node=node,
-            size=entry.size,
-            state=TrackedKey.State.ACTIVE,
-            expires_at=None if entry.expires_at is None else datetime.fromtimestamp(entry.expires_at, tz=UTC),
-            created_at=self.now,
-            seen_at=self.now,
-        )
-
-    def _count_foreign(self, prefix: str) -> None:
-        """Another application may put random text first: what is stored of it stays small."""
-        room = prefix in self.foreign or len(self.foreign) < FOREIGN_PREFIXES
-        self.foreign[prefix if room else "(others)"] += 1
-
-    def _close(self, node: str) -> None:
-        """Keys of a fully listed node that were not in the list have expired, or were removed before their time."""
-        gone, ended = self._of_node(node).filter(seen_at__lt=self.now), timezone.now() + CLOCK_TOLERANCE
-        gone.filter(expires_at__lte=ended).update(state=TrackedKey.State.EXPIRED)
-        gone.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=ended)).update(state=TrackedKey.State.REMOVED)
-
-    def _of_node(self, node: str) -> QuerySet[TrackedKey]:
-        open_states = [TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN]
-        return TrackedKey.objects.filter(node=node, state__in=open_states)
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self.entries:
+            self.keys += 1
+            yield entry
 
 
 def track_keys(seconds: float = SECONDS) -> TrackSummary:
     """List every node, write the rows, record the run. Call it under the run lock "track_keys"."""
-    _close_interrupted()
+    track_runs.close_left()
     tracking.flush_now()
-    now = timezone.now()
-    run, inventory = TrackRun.objects.create(started_at=now), Inventory(APICacheService(), now)
-    deadline = Deadline.after(seconds)
-    for node in inventory.service.adapter.nodes():
-        inventory.take(node, deadline)
-    _forget_other_nodes(inventory)
-    total = sum(row["keys"] for row in inventory.services.values())
-    _finish(run, inventory, total)
-    return {
-        "run": run.pk,
-        "services": inventory.services,
-        "nodes": inventory.nodes,
-        "foreign": dict(inventory.foreign),
-        "keys": total,
-    }
+    deadline, nodes = Deadline.after(seconds), APICacheService().adapter.nodes()
+    run = track_runs.open_run(nodes, timezone.now()).pk
+    _invite(run, nodes[1:])
+    failures = _list_all(run, deadline)
+    track_runs.close_if_complete(run)
+    if failures:
+        raise failures[0]
+    return track_runs.summary(run)
 
 
-def _close_interrupted() -> None:
-    left = TrackRun.objects.filter(state=TrackRun.State.RUNNING)
-    left.update(state=TrackRun.State.FAILED, finished_at=timezone.now(), error=INTERRUPTED)
-
-
-def _forget_other_nodes(inventory: Inventory) -> None:
-    """A node that left CACHE_URL took its keys along."""
-    open_states = [TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN]
-    left = TrackedKey.objects.filter(state__in=open_states).exclude(node__in=list(inventory.nodes))
-    left.update(state=TrackedKey.State.REMOVED)
-
-
-def _finish(run: TrackRun, inventory: Inventory, total: int) -> None:
-    failed = {node: facts["error"] for node, facts in inventory.nodes.items() if not facts["ok"]}
-    run.state = TrackRun.State.FAILED if failed else TrackRun.State.DONE
-    run.error = "; ".join(f"{node}: {error}" for node, error in failed.items())[:300]
-    run.finished_at = timezone.now()
-    run.keys_seen, run.nodes, run.foreign = total, inventory.nodes, dict(inventory.foreign)
-    with transaction.atomic():
-        run.save()
-        ServiceSnapshot.objects.bulk_create(
-            ServiceSnapshot(run=run, service=name, **row) for name, row in inventory.services.items()
-        )
-
-
-def prune(now: datetime) -> dict[str, int]:
-    """Drop rows beyond their retention: `{"keys", "runs", "counts"}`."""
-    gone = [TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED]
-    old = now - timedelta(days=GONE_KEPT_DAYS)
-    keys_dropped = TrackedKey.objects.filter(state__in=gone, seen_at__lt=old).delete()[0]
-    runs = sum(
-        model.objects.filter(started_at__lt=now - timedelta(days=RUNS_KEPT_DAYS)).delete()[0]
-        for model in (TrackRun, WarmRun)
+def track_node(run: int, node: str) -> NodeSummary:
+    """List one node of a run that another process began, if nobody else does; close the run when it was the last."""
+    # A worker that was started with other settings does not know every node
+    known = node in APICacheService().adapter.nodes()
+    listing = node_claims.claim(run, node, timezone.now()) if known else None
+    if listing is None:
+        return NodeSummary(state="nothing_to_do", run=run, node=node, keys=0, error="")
+    passed = (timezone.now() - listing.run.started_at).total_seconds()
+    kept = _list(listing, Deadline.after(max(0.0, SECONDS - passed)))
+    track_runs.close_if_complete(run)
+    listing.refresh_from_db()
+    return NodeSummary(
+        state="done" if kept else "claim_lost", run=run, node=node, keys=listing.keys, error=listing.error
     )
-    counted_until = now - timedelta(days=COUNTS_KEPT_DAYS)
-    counts = sum(model.objects.filter(hour__lt=counted_until).delete()[0] for model in (LookupHour, SpendHour))
-    counts += DailyReads.objects.filter(day__lt=timezone.localdate(counted_until)).delete()[0]
-    return {"keys": keys_dropped, "runs": runs, "counts": counts}
+
+
+def _invite(run: int, nodes: Iterable[str]) -> None:
+    """Without a broker this process lists them all."""
+    try:
+        for node in nodes:
+            task_sending.send(NODE_TASK, {"run": run, "node": node}, queue=QUEUE)
+    except task_sending.BrokerDown as error:
+        logger.warning("no other worker is asked to list nodes, the broker did not take the task: %s", error)
+
+
+def _list_all(run: int, deadline: Deadline) -> list[Exception]:
+    """Until no node is left. A node whose error nobody foresaw is set aside; the errors, to be raised in the end."""
+    failures: list[Exception] = []
+    patience = Deadline.after(deadline.left() + SETTLE_SECONDS)
+    while node_claims.unfinished(run).exists():
+        if listing := node_claims.claim_next(run, timezone.now()):
+            try:
+                _list(listing, deadline)
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised when the other nodes are done
+                failures.append(error)
+        elif patience.left():
+            sleep(POLL_SECONDS)
+        else:
+            _give_up(run)
+    return failures
+
+
+def _give_up(run: int) -> None:
+    for node in node_claims.give_up(run, NOT_IN_TIME, timezone.now()):
+        key_table.mark_unknown(node)
+
+
+def _list(listing: NodeListing, deadline: Deadline) -> bool:
+    """Bring the rows of a claimed node in line with what it holds; False when the claim was lost meanwhile."""
+    try:
+        recorded = _retire(listing) if listing.retired else _record(listing, deadline)
+    except Exception as error:
+        if _end(listing, Recorded(error=error_text(error))):
+            key_table.mark_unknown(listing.node)
+        raise
+    return _end(listing, recorded)
+
+
+def _record(listing: NodeListing, deadline: Deadline) -> Recorded:
+    service, now = APICacheService(), listing.listed_at or timezone.now()
+    entries = Counted(service.adapter.scan(listing.node, "", deadline))
+    with node_claims.renewed(listing, lambda: entries.keys, deadline):
+        return key_table.record(listing.node, entries, service.wire_prefix, now)
+
+
+def _retire(listing: NodeListing) -> Recorded:
+    recorded = Recorded()
+    for service, removed in retired_nodes.close_rows(listing.node, timezone.now()).items():
+        recorded.of(service).removed = removed
+    return recorded
+
+
+def _end(listing: NodeListing, recorded: Recorded) -> bool:
+    kept = node_claims.finish(
+        listing,
+        state=State.FAILED if recorded.error else State.DONE,
+        finished_at=timezone.now(),
+        keys=recorded.keys,
+        services={name: asdict(counts) for name, counts in recorded.services.items()},
+        foreign=dict(recorded.foreign),
+        error=recorded.error[: node_claims.ERROR_LENGTH],
+    )
+    if not kept:
+        logger.warning("the listing of %s took longer than its claim: another one counts", listing.node)
+    return kept

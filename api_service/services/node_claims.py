@@ -24,6 +24,7 @@ from api_service.services.backends.base import Deadline
 logger = logging.getLogger(__name__)
 
 State = TrackRun.State
+UNFINISHED = (State.WAITING, State.RUNNING)
 # Long enough for a renewal that waits for another's transaction on SQLite (20 s), and for one that failed
 LEASE = timedelta(seconds=60)
 RENEW_SECONDS = 5.0
@@ -31,7 +32,7 @@ ERROR_LENGTH = NodeListing._meta.get_field("error").max_length or 300
 
 
 def unfinished(run: int) -> QuerySet[NodeListing]:
-    return NodeListing.objects.filter(run=run, state__in=[State.WAITING, State.RUNNING])
+    return NodeListing.objects.filter(run=run, state__in=UNFINISHED)
 
 
 def claim_next(run: int, now: datetime) -> NodeListing | None:
@@ -103,6 +104,12 @@ def _renew(listing: NodeListing, keys: int, now: datetime) -> None:
 def finish(listing: NodeListing, **values: object) -> bool:
     """False when the claim was lost, to another worker or with the run."""
     return _own(listing).update(leased_until=None, **values) == 1
+
+
+def give_up(run: int, error: str, now: datetime) -> list[str]:
+    """End what is still unfinished; the names of these nodes."""
+    ended = {"state": State.FAILED, "leased_until": None, "finished_at": now, "error": error}
+    return [row.node for row in unfinished(run) if unfinished(run).filter(pk=row.pk).update(**ended)]
 
 
 def _own(listing: NodeListing) -> QuerySet[NodeListing]:

@@ -1,4 +1,4 @@
-"""Rows beyond their retention, dropped in batches: no long transaction, and a clean-up that is cut off goes on later."""
+"""Rows beyond their retention go in batches: no long transaction, and a clean-up that is cut off goes on later."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""Nodes that left CACHE_URL: they took their keys along, whose rows become "removed"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import datetime
+
+from django.db import transaction
+
+from api_service.models import NodeListing, TrackedKey, TrackRun
+from api_service.services.key_table import OPEN
+
+BATCH = 5000
+
+
+def retired(nodes: Collection[str]) -> list[str]:
+    """Nodes of the key table that are not among `nodes` and whose rows are not closed yet: a few probes of an index."""
+    found, last = [], ""
+    while node := _next_node(last):
+        if node not in nodes and not _is_closed(node):
+            found.append(node)
+        last = node
+    return found
+
+
+def _next_node(after: str) -> str | None:
+    """DISTINCT would read the whole table."""
+    later = TrackedKey.objects.filter(node__gt=after).order_by("node", "key")
+    return later.values_list("node", flat=True).first()
+
+
+def _is_closed(node: str) -> bool:
+    last = NodeListing.objects.filter(node=node, listed_at__isnull=False).order_by("-listed_at").first()
+    return last is not None and last.retired and last.state == TrackRun.State.DONE
+
+
+def close_rows(node: str, now: datetime) -> Counter[str]:
+    """Service → rows that became "removed"; in batches, and once more over the same node does no harm."""
+    services: Counter[str] = Counter()
+    last = ""
+    while batch := _close_batch(node, last, now):
+        services.update(service for _key, service in batch)
+        last = batch[-1][0]
+    return services
+
+
+def _close_batch(node: str, after: str, now: datetime) -> list[tuple[str, str]]:
+    """(key, service) of those closed. Locked in the order of their keys, as the read counter does."""
+    with transaction.atomic():
+        rows = TrackedKey.objects.filter(node=node, key__gt=after, state__in=OPEN).order_by("key")
+        batch = list(rows.select_for_update().values_list("pk", "key", "service")[:BATCH])
+        closed = TrackedKey.objects.filter(pk__in=[pk for pk, _key, _service in batch])
+        closed.update(state=TrackedKey.State.REMOVED, seen_at=now)
+    return [(key, service) for _pk, key, service in batch]
