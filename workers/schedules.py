@@ -31,6 +31,7 @@ TABLE: dict[str, Schedule] = {
 }
 # Tasks that others start, or people: their queues
 UNSCHEDULED: dict[str, str] = {
+    "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
 }
 QUEUES = ("health", "warming", "tracking", "default")

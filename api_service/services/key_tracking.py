@@ -26,7 +26,7 @@ from api_service.services.track_runs import State, TrackSummary
 
 logger = logging.getLogger(__name__)
 
-NODE_TASK, QUEUE = "workers.tasks.track_node", "tracking"
+NODE_TASK = "workers.tasks.track_node"
 # For listing all nodes; then what is listed is still written, and what others do is waited for
 SECONDS = 240.0
 SETTLE_SECONDS = 20.0
@@ -91,7 +91,7 @@ def _invite(run: int, nodes: Iterable[str]) -> None:
     """Without a broker this process lists them all."""
     try:
         for node in nodes:
-            task_sending.send(NODE_TASK, {"run": run, "node": node}, queue=QUEUE)
+            task_sending.send(NODE_TASK, {"run": run, "node": node})
     except task_sending.BrokerDown as error:
         logger.warning("no other worker is asked to list nodes, the broker did not take the task: %s", error)
 

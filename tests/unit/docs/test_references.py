@@ -201,13 +201,11 @@ def test_the_schedules_are_those_of_the_code() -> None:
 
 def test_the_retention_is_that_of_the_code() -> None:
     table = text_of(OPERATIONS).partition("## Retention\n")[2].partition("\n## ")[0]
-    settings = dict(
-        re.findall(r'env\.int\("(\w+_DAYS)", (\d+)[,)]', text_of(ROOT / "myproject" / "settings.py"))
-    )
+    settings = dict(re.findall(r'env\.int\("(\w+_DAYS)", (\d+)[,)]', text_of(ROOT / "myproject" / "settings.py")))
 
     named = {name: days for name, days in settings.items() if name.endswith("_RETENTION_DAYS")}
     assert dict(re.findall(r"`(\w+_RETENTION_DAYS)` \((\d+)\)", table)) == named
-    assert f"expired and removed keys | {settings["TRACK_GONE_DAYS"]} days" in table
+    assert f"expired and removed keys | {settings['TRACK_GONE_DAYS']} days" in table
     assert f"key inventories, warm runs | {retention.RUNS_KEPT_DAYS} days" in table
     assert f"look-ups and paid queries by hour | {retention.COUNTS_KEPT_DAYS} days" in table
 
