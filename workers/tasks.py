@@ -15,7 +15,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from api_service.services import answers, clearing, key_tracking, monitoring, retention, tracking, warming
+from api_service.services import answers, clearing, group_commit, key_tracking, monitoring, retention, tracking, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from workers.alerts import dispatch, incidents, outbox
@@ -144,5 +144,6 @@ def _send_soon() -> None:
 @worker_process_shutdown.connect
 @worker_shutdown.connect
 def write_read_counts(**_kwargs: object) -> None:
-    """Pool processes end without atexit: what they counted is written here."""
+    """Pool processes end without atexit: what they counted, and what still waits for the database, is written here."""
+    group_commit.close_all()
     tracking.flush_now()

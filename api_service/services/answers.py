@@ -111,10 +111,7 @@ def _read(service: str, kind: str, names: list[str], oldest: float) -> dict[str,
     act = partial(answer_rows.read, service, kind, names, _moment(oldest))
     if settings.ANSWER_STORE_SECONDS > 0:
         return _stored(_reader.call(act, settings.ANSWER_STORE_SECONDS))
-    if not connection.in_atomic_block:
-        return _stored(act())
-    with transaction.atomic():  # a savepoint: a failure must not spoil the caller's transaction
-        return _stored(act())
+    return _stored(act())
 
 
 def _stored(rows: Iterable[tuple[str, str, datetime]]) -> dict[str, Stored]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from threading import Lock
+from typing import TypeAlias
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
 from api_service.models import SpendHour
-from api_service.services import counters
+from api_service.services import bounded, counters
+from api_service.services.group_commit import GroupCommit
 
 logger = logging.getLogger(__name__)
+
+Entry: TypeAlias = tuple[datetime, str, str]  # hour, service, purpose
 
 
 class Purpose(StrEnum):
@@ -89,9 +94,9 @@ class BurstLimit:
 class Ledger:
     """Told by a provider before each HTTP attempt that may cost money (see `providers.Spend`).
 
-    Raises BudgetExhausted to forbid it, also beyond `limit`, the budget of one run, retries counted. While the
-    database is down users' look-ups go on uncounted if no cap is set; with a cap nothing can be shown to be inside
-    it, and the call is refused.
+    Raises BudgetExhausted to forbid it, also beyond `limit`, the budget of one run, retries counted. With a cap the
+    database is asked, and a call that cannot be shown to be inside it is refused. Without one a user's look-up waits
+    at most `ANSWER_STORE_SECONDS` for its entry; while the database is in trouble entries wait in memory.
     """
 
     def __init__(self, service: str, purpose: Purpose, limit: int | None = None) -> None:
@@ -105,12 +110,10 @@ class Ledger:
         if self.limit is not None and self.queries + queries > self.limit:
             raise BudgetExhausted("run", self.limit, 0.0)
         caps = caps_in_force()
-        try:
+        if caps.any or self.purpose is Purpose.WARM:
             reserve(self.service, purpose, queries, caps, timezone.now())
-        except (DatabaseError, InterfaceError):
-            if caps.any or self.purpose is Purpose.WARM:
-                raise
-            logger.exception("%d paid queries could not be entered in the ledger", queries)
+        else:
+            enter(self.service, purpose, queries, timezone.now())
         self.queries += queries
 
 
@@ -140,6 +143,36 @@ def reserve(service: str, purpose: Purpose, queries: int, caps: Caps, now: datet
         counters.add(SpendHour, ("hour", "service", "purpose"), "queries", rows)
         if caps.any and (no := refusal(spent(service, hour), spent(service, day), caps, purpose, local)):
             raise no
+
+
+def enter(service: str, purpose: Purpose, queries: int, now: datetime) -> None:
+    """Enter queries that no cap forbids: a database in trouble is waited for as little as by the answer store."""
+    hour = timezone.localtime(now).replace(minute=0, second=0, microsecond=0)
+    entry, seconds = {(hour, service, purpose.value): queries}, settings.ANSWER_STORE_SECONDS
+    if seconds <= 0:
+        _enter_now(entry)
+    elif connection.vendor == "sqlite" and connection.in_atomic_block:
+        # The caller holds the only write lock there is: it would wait for itself
+        _entries.put(entry)
+    else:
+        _entries.hand_over(entry, seconds)
+
+
+def _enter_now(entries: Mapping[Entry, int]) -> None:
+    try:
+        _write(entries)
+    except (DatabaseError, InterfaceError):
+        logger.exception("%d paid queries could not be entered in the ledger", sum(entries.values()))
+
+
+def _write(entries: Mapping[Entry, int]) -> None:
+    with transaction.atomic():
+        rows = [(*entry, queries) for entry, queries in sorted(entries.items())]
+        counters.add(SpendHour, ("hour", "service", "purpose"), "queries", rows)
+
+
+# An entry is a few numbers an hour: a year of them fits
+_entries: GroupCommit[Entry, int] = GroupCommit(bounded.ledger_writes, _write, operator.add, 10_000)
 
 
 def spent(service: str, since: datetime) -> int:

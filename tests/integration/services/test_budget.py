@@ -30,7 +30,7 @@ def database_down() -> Iterator[None]:
     def down(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("could not connect to server")
 
-    with patch("django.db.backends.utils.CursorWrapper.executemany", down):
+    with patch("django.db.backends.utils.CursorWrapper._execute_with_wrappers", down):
         yield
 
 
