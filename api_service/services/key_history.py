@@ -55,6 +55,9 @@ class _Total:
     def add(self, found: Mapping[str, int], names: Iterable[str]) -> None:
         self.counts.update({name: found[name] for name in names})
 
+    def numbers(self) -> dict[str, int]:
+        return {name: self.counts[name] for name in (*STOCKS, *FLOWS)}
+
 
 def write(run: TrackRun) -> None:
     """The rows of a run whose nodes have all ended, and in `run.lookups` what the next run goes on from."""
@@ -81,7 +84,7 @@ def _snapshots(run: TrackRun, before: Baseline, reads: Mapping[str, int]) -> lis
                 services[service].add(counts, STOCKS)
                 services[service].lives.update(counts["lives"])
     return [
-        ServiceSnapshot(run=run, service=name, lives=dict(total.lives), **total.counts)
+        ServiceSnapshot(run=run, service=name, lives=dict(total.lives), **total.numbers())
         for name, total in sorted(services.items())
         if any(total.counts.values())
     ]

@@ -27,7 +27,7 @@ State = TrackRun.State
 UNFINISHED = (State.WAITING, State.RUNNING)
 # Long enough for a renewal that waits for another's transaction on SQLite (20 s), and for one that failed
 LEASE = timedelta(seconds=60)
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 2.0
 ERROR_LENGTH = NodeListing._meta.get_field("error").max_length or 300
 
 

@@ -36,8 +36,8 @@ def _runs(now: datetime) -> int:
     old, ended = now - timedelta(days=RUNS_KEPT_DAYS), now - timedelta(days=settings.TRACK_HISTORY_DAYS)
     has_history = Exists(ServiceSnapshot.objects.filter(run=OuterRef("pk")))
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
-    newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values_list("pk", flat=True).first()
-    return _drop(TrackRun.objects.filter(beyond).exclude(pk=newest)) + _drop(WarmRun.objects.filter(started_at__lt=old))
+    newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
+    return _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest)) + _drop(WarmRun.objects.filter(started_at__lt=old))
 
 
 def _counts(now: datetime) -> int:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from django.utils import timezone
-
 from api_service.management.base import ServiceCommand, not_done, partly, table
-from api_service.models import TrackedKey
+from api_service.models import NodeListing, TrackRun
 from api_service.services import key_tracking
-from api_service.services.key_tracking import TrackSummary
+from api_service.services.key_history import ServiceJSON
 from api_service.services.locks import run_lock
+from api_service.services.track_runs import TrackSummary
 
 # That of the task
 LOCK, LOCK_SECONDS = "track_keys", 320.0
+
+SERVICE_COLUMNS = ("SERVICE", "KEYS", "BYTES", "READS", "CREATED", "REMOVED", "EXPIRED", "UNREAD")
 
 
 class Command(ServiceCommand):
@@ -22,31 +23,37 @@ class Command(ServiceCommand):
     partly = "a node could not be listed to the end"
 
     def act(self, options: Mapping[str, Any]) -> None:
-        started = timezone.now()
-
-        def recorded() -> str:
-            return f"{TrackedKey.objects.filter(seen_at__gte=started).count()} keys recorded"
-
         with run_lock(LOCK, LOCK_SECONDS) as held:
             if not held:
                 raise not_done("another inventory holds the lock: look at its result in the admin, or wait for its end")
-            with self.progress(recorded):
+            with self.progress(_so_far):
                 summary = key_tracking.track_keys()
         self.show(cast(Mapping[str, Any], summary), as_json=options["json"], text=lambda: _text(summary))
         if failed := [node for node, facts in summary["nodes"].items() if not facts["ok"]]:
             raise partly(f"not listed to the end: {', '.join(failed)}")
 
 
+def _so_far() -> str:
+    """By node; that of a node under way is a few seconds old."""
+    rows = NodeListing.objects.filter(run__state=TrackRun.State.RUNNING).order_by("pk")
+    return ", ".join(f"{row.node} {row.keys} keys, {row.state}" for row in rows) or "the run begins"
+
+
 def _text(summary: TrackSummary) -> str:
-    services = [(name, str(row["keys"]), str(row["bytes"])) for name, row in sorted(summary["services"].items())]
+    services = [_service(name, row) for name, row in sorted(summary["services"].items())]
     nodes = [(name, str(facts["keys"]), facts["error"] or "ok") for name, facts in summary["nodes"].items()]
     foreign = ", ".join(f"{prefix} {count}" for prefix, count in summary["foreign"].items()) or "none"
     return "\n".join(
         [
             table(("NODE", "KEYS", "STATE"), nodes),
             "",
-            table(("SERVICE", "KEYS", "BYTES"), services) if services else "No keys of any service.",
+            table(SERVICE_COLUMNS, services) if services else "No keys of any service.",
             f"keys of others, by prefix: {foreign}",
             f"run {summary['run']}: {summary['keys']} keys recorded",
         ]
     )
+
+
+def _service(name: str, row: ServiceJSON) -> tuple[str, ...]:
+    found = (row["keys"], row["bytes"], row["reads"])
+    return (name, *map(str, (*found, row["created"], row["removed"], row["expired"], row["expired_unread"])))

@@ -9,13 +9,12 @@ from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
 from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
-from api_service.services import key_tracking, tracking
-from api_service.services.backends.base import Deadline, Entry
+from api_service.services import retention, track_runs, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
 from api_service.services.outcomes import Outcome
 from tests.conftest import UseCacheUrl
-from tests.integration.services.conftest import RunPython, url_of
+from tests.integration.services.conftest import url_of
 from tests.rucs import REAL, record, valid_rucs
 from tests.servers import Memcached, Redis
 from tests.waiting import wait_until
@@ -63,7 +62,7 @@ def test_the_run_and_each_service_are_recorded(cache: APICacheService) -> None:
     assert run.nodes == {cache.adapter.nodes()[0]: {"ok": True, "keys": 3, "error": ""}}
 
 
-def test_a_second_run_changes_nothing_but_the_time(cache: APICacheService) -> None:
+def test_a_second_run_changes_nothing_but_the_flows(cache: APICacheService) -> None:
     cache.set_many({f"migo:ruc_{number}": 1 for number in range(50)})
     kept = ("key", "service", "kind", "identifier", "node", "size", "state", "created_at", "reads")
     first = track_keys()
@@ -71,6 +70,8 @@ def test_a_second_run_changes_nothing_but_the_time(cache: APICacheService) -> No
     second = track_keys()
 
     assert set(TrackedKey.objects.values_list(*kept)) == before
+    assert (first["services"]["migo"]["created"], second["services"]["migo"]["created"]) == (50, 0)
+    second["services"]["migo"]["created"] = 50
     assert {**second, "run": 0} == {**first, "run": 0}
 
 
@@ -182,7 +183,7 @@ def test_foreign_keys_of_countless_prefixes_stay_a_small_record(cache: APICacheS
     cache.set_many({f"x{number}.y": 1 for number in range(500)})
     foreign = track_keys()["foreign"]
 
-    assert len(foreign) <= key_tracking.FOREIGN_PREFIXES + 1
+    assert len(foreign) <= track_runs.FOREIGN_PREFIXES + 1
     assert sum(foreign.values()) == 500
 
 
@@ -211,37 +212,20 @@ def test_a_key_listed_just_before_its_end_and_gone_just_after_has_expired(cache:
     assert states() == {"migo:ruc_1": "expired", "migo:ruc_2": "removed", "migo:ruc_3": "removed"}
 
 
-def test_a_key_that_two_nodes_hold_has_one_row(
+def test_a_key_that_two_nodes_hold_has_a_row_on_each(
     own_cluster_cache: APICacheService, own_cluster: list[Memcached]
 ) -> None:
     for node in own_cluster[:2]:
         assert node.ask("set :1:migo:ruc_1 0 600 1\r\n1").startswith("STORED")
-    summary = track_keys()
+    first = track_keys()
+    own_cluster[0].ask("delete :1:migo:ruc_1")
+    second = track_keys()
 
-    assert TrackedKey.objects.count() == 1
-    assert summary["keys"] == 2
-    assert states() == {"migo:ruc_1": "active"}
-
-
-def test_rows_are_written_in_one_order_whatever_the_node_says(cache: APICacheService) -> None:
-    """Batches that lock in the order of their keys cannot wait for each other for ever."""
-    order: list[str] = []
-    bulk_create = TrackedKey.objects.bulk_create
-
-    def listed(_node: str, _prefix: str, _deadline: Deadline) -> Iterator[Entry]:
-        yield from (Entry(f":1:migo:ruc_{number}", 1) for number in (3, 1, 2))
-
-    def spy(rows: list[TrackedKey], *args: object, **kwargs: object) -> object:
-        order.extend(row.key for row in rows)
-        return bulk_create(rows, *args, **kwargs)  # type: ignore[arg-type]
-
-    inventory = key_tracking.Inventory(cache, timezone.now())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache.adapter, "scan", listed)
-        patch.setattr(TrackedKey.objects, "bulk_create", spy)
-        inventory.take("n", Deadline.after(5))
-
-    assert order == ["migo:ruc_1", "migo:ruc_2", "migo:ruc_3"]
+    assert (first["keys"], second["keys"]) == (2, 1)
+    assert dict(TrackedKey.objects.values_list("node", "state")) == {
+        own_cluster[0].address: "removed",
+        own_cluster[1].address: "active",
+    }
 
 
 def test_read_counts_of_this_process_are_written_first(cache: APICacheService) -> None:
@@ -261,27 +245,6 @@ def test_a_run_that_was_interrupted_is_closed_by_the_next(cache: APICacheService
     assert TrackRun.objects.filter(state="running").count() == 0
 
 
-TRACK = "from api_service.services.key_tracking import track_keys; track_keys()"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_killed_inventory_leaves_what_the_next_one_completes(cache: APICacheService, run_python: RunPython) -> None:
-    cache.set_many({f"migo:ruc_{number}": 1 for number in range(10_000)})
-    process = run_python(TRACK, CACHE_URL=url_of_service(cache))
-    wait_until(lambda: TrackedKey.objects.count() > 0, timeout=30)
-    process.kill()
-    process.wait(10)
-    assert TrackRun.objects.get().state == "running"
-    summary = track_keys()
-
-    assert summary["keys"] == TrackedKey.objects.filter(state="active").count() == 10_000
-    assert [run.state for run in TrackRun.objects.order_by("pk")] == ["failed", "done"]
-
-
-def url_of_service(cache: APICacheService) -> str:
-    return f"memcached://{','.join(cache.adapter.nodes())}"
-
-
 def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
     now = timezone.now()
     old = now - timedelta(days=1000)
@@ -296,6 +259,6 @@ def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
         row = {"service": "migo", "kind": "ruc", "identifier": "1", "reads": 1, "last_read_at": at}
         DailyReads.objects.create(day=at.date(), **row)
 
-    assert key_tracking.prune(now) == {"keys": 2, "runs": 2, "counts": 3}
+    assert retention.prune(now) == {"keys": 2, "runs": 2, "counts": 3, "history": 0}
     assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
     assert [model.objects.count() for model in (TrackRun, WarmRun, LookupHour, SpendHour, DailyReads)] == [1] * 5
