@@ -9,8 +9,8 @@ from datetime import datetime
 from django.db import transaction
 
 from api_service.models import NodeListing, TrackedKey, TrackRun
-from api_service.services.key_table import OPEN
 
+OPEN = (TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN)
 BATCH = 5000
 
 
@@ -47,9 +47,9 @@ def close_rows(node: str, now: datetime) -> Counter[str]:
 
 def _close_batch(node: str, after: str, now: datetime) -> list[tuple[str, str]]:
     """(key, service) of those closed. Locked in the order of their keys, as the read counter does."""
+    rows = TrackedKey.objects.filter(node=node, key__gt=after, state__in=OPEN).order_by("key")
     with transaction.atomic():
-        rows = TrackedKey.objects.filter(node=node, key__gt=after, state__in=OPEN).order_by("key")
-        batch = list(rows.select_for_update().values_list("pk", "key", "service")[:BATCH])
-        closed = TrackedKey.objects.filter(pk__in=[pk for pk, _key, _service in batch])
-        closed.update(state=TrackedKey.State.REMOVED, seen_at=now)
-    return [(key, service) for _pk, key, service in batch]
+        batch = list(rows.select_for_update(no_key=True).values_list("key", "service")[:BATCH])
+        if batch:
+            rows.filter(key__lte=batch[-1][0]).order_by().update(state=TrackedKey.State.REMOVED, seen_at=now)
+    return batch
