@@ -33,6 +33,7 @@ TABLE: dict[str, Schedule] = {
 UNSCHEDULED: dict[str, str] = {
     "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
+    "workers.tasks.refill_node": "warming",
 }
 QUEUES = ("health", "warming", "tracking", "default")
 

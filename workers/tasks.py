@@ -15,7 +15,17 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from api_service.services import answers, clearing, group_commit, key_tracking, monitoring, retention, tracking, warming
+from api_service.services import (
+    answers,
+    clearing,
+    group_commit,
+    key_tracking,
+    monitoring,
+    refill,
+    retention,
+    tracking,
+    warming,
+)
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from workers.alerts import dispatch, incidents, outbox
@@ -110,6 +120,16 @@ def clear_service_cache(
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
+def refill_node(node: str, run: int | None = None) -> Summary:
+    """Write the stored answers that belong to a node into it, for nothing: hottest first, nothing replaced.
+
+    `run`: the refill that a health run asked for; without it this is one by hand.
+    """
+    return dict(refill.refill(node, run))
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
 def clean_up() -> Summary:
     """Drop what outlived its retention, in the cache and in the database."""
 
@@ -122,6 +142,7 @@ def clean_up() -> Summary:
             "answers": answers.prune(now),
             "deliveries": outbox.prune(now),
             "clearings": clearing.prune(now),
+            "refills": refill.prune(now),
             **retention.prune(now),
         }
 

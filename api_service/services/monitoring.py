@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health
+from api_service.services import health, refill_watch
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import NodeFacts, Since, restarted
 
@@ -40,7 +40,10 @@ def store(report: health.Report) -> HealthSample:
             checks=report.checks,
             findings=[finding.as_json() for finding in report.findings],
         )
-        NodeSample.objects.bulk_create(_row(sample, node, known.get(node.node)) for node in report.nodes)
+        rows = NodeSample.objects.bulk_create(_row(sample, node, known.get(node.node)) for node in report.nodes)
+        # One transaction: a boot that was seen is a refill that is owed, whatever dies next
+        refill_watch.note(sample, rows, known)
+    refill_watch.send_due()
     return sample
 
 

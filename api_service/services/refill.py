@@ -1,0 +1,257 @@
+"""A node that lost its keys gets them back from the answer store: free, hottest first, for what is left of their life.
+
+A run killed at any point and started again writes what is missing: what is there is left alone, as traffic may have
+brought a newer answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from time import monotonic, time
+from typing import TypedDict
+
+from django.conf import settings
+from django.utils import timezone
+
+from api_service.models import NodeSample, RefillRun
+from api_service.services import keys, refill_rows
+from api_service.services.backends import Adapter, Deadline, InventoryError, Item, Written
+from api_service.services.cache_service import APICacheService
+from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
+from api_service.services.locks import run_lock
+from api_service.services.lookup import EXCHANGE_RATE, Subject
+from api_service.services.redaction import redact
+from api_service.services.refill_plan import ends_at, enveloped, other_boot, ratio_between
+
+logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 320.0
+SECONDS = 240.0
+SLICE = 5_000
+PROGRESS_SECONDS = 1.0
+LONGEST_LOCK_NAME = 100
+ALREADY_RUNNING = "already_running"
+DRY_RUN = "dry_run"
+
+State = RefillRun.State
+
+
+class RefillSummary(TypedDict):
+    run: int | None
+    node: str
+    state: str
+    candidates: int
+    written: int
+    already_there: int
+    refused: int
+    error: str
+
+
+class RefillFailed(Exception):
+    """The node could not be filled to the end. The text says why and what to do."""
+
+
+def lock_of(node: str) -> str:
+    """The name of the run lock under which that node is refilled."""
+    return f"refill:{node}"[:LONGEST_LOCK_NAME]
+
+
+def check_node(node: str) -> None:
+    """Raise ValueError, naming the nodes, for one that is none of CACHE_URL's or cannot be refilled."""
+    service = APICacheService()
+    if service.backend == "local_memory":
+        raise ValueError("local memory has no node to refill: each process has its own, which ends with it")
+    if node not in service.adapter.nodes():
+        raise ValueError(f"no node {node[:255]!r}; CACHE_URL has: {', '.join(service.adapter.nodes())}")
+
+
+def refill(node: str, run: int | None = None, requested_by: str = "") -> RefillSummary:
+    """Do the run that waits, or one by hand; the state is "already_running" while another fills that node.
+
+    A node that is down, or another process again, ends the run as failed: its next boot has a run of its own. Raises
+    ValueError for a node or run that does not exist.
+    """
+    if run is None:
+        check_node(node)
+    elif not RefillRun.objects.filter(pk=run, node=node).exists():
+        raise ValueError(f"run: no refill {run} of node {node[:255]!r}")
+    with run_lock(lock_of(node), LOCK_SECONDS) as held:
+        if not held:
+            return _nothing_done(node, ALREADY_RUNNING)
+        row = _by_hand(node, requested_by) if run is None else _claimed(run)
+        # Done, failed or superseded meanwhile: a message can arrive twice
+        if row.state == State.RUNNING:
+            _do(row)
+    return _summary(row)
+
+
+def candidates(node: str) -> RefillSummary:
+    """What a refill would look at; nothing is written, not even a run."""
+    check_node(node)
+    return {**_nothing_done(node, DRY_RUN), "candidates": len(_numbers(APICacheService(), node))}
+
+
+def prune(now: datetime, days: int = 90) -> int:
+    """Drop runs that started longer ago; the number dropped."""
+    return RefillRun.objects.filter(started_at__lt=now - timedelta(days=days)).delete()[0]
+
+
+def _by_hand(node: str, requested_by: str) -> RefillRun:
+    by_hand = RefillRun.Reason.BY_HAND
+    return RefillRun.objects.create(
+        node=node, reason=by_hand, requested_by=requested_by, started_at=timezone.now(), state=State.RUNNING
+    )
+
+
+def _claimed(run: int) -> RefillRun:
+    """Running if it was to be done. One that a worker left running when it died is, as we hold its lock."""
+    RefillRun.objects.filter(pk=run, state=State.WAITING).update(state=State.RUNNING, started_at=timezone.now())
+    return RefillRun.objects.get(pk=run)
+
+
+def _do(row: RefillRun) -> None:
+    try:
+        check_node(row.node)
+        _fill(APICacheService(), row)
+    except (ValueError, InventoryError, RefillFailed) as error:
+        _end(row, State.FAILED, str(error))
+        logger.warning("refill %s failed: %s", row.pk, row.error)
+    except BaseException as error:
+        _end(row, State.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    else:
+        _end(row, State.DONE, row.error)
+
+
+def _fill(service: APICacheService, row: RefillRun) -> None:
+    before = _probed(service.adapter, row)
+    _write_all(service, row, Deadline.after(SECONDS))
+    after = service.adapter.probe(row.node)
+    if not after.reachable or restarted(after, before):
+        raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
+    by_hand = row.reason == RefillRun.Reason.BY_HAND
+    row.hit_ratio_during = ratio_between(after, before if by_hand else None, _health_runs(row))
+    row.hits_at_end, row.misses_at_end = after.hits, after.misses
+
+
+def _probed(adapter: Adapter, row: RefillRun) -> NodeFacts:
+    facts = adapter.probe(row.node)
+    if not facts.reachable:
+        raise RefillFailed(f"{row.node} does not answer ({facts.error}): its next boot is refilled anew")
+    if row.booted_at is None:
+        row.pid = facts.pid
+        row.booted_at = None if facts.booted_at is None else datetime.fromtimestamp(facts.booted_at, UTC)
+    elif other_boot(facts, row.pid, row.booted_at.timestamp()):
+        raise RefillFailed(f"{row.node} has booted again since: that boot is refilled on its own")
+    return facts
+
+
+def _write_all(service: APICacheService, row: RefillRun, deadline: Deadline) -> None:
+    found, progress = _numbers(service, row.node), _Progress(row)
+    row.candidates = len(found)
+    row.save()
+    for start in range(0, len(found), SLICE):
+        if not deadline.left():
+            raise RefillFailed(f"out of time after {start} of {len(found)} answers: start it by hand for the rest")
+        answers = refill_rows.answers_of(found[start : start + SLICE])
+        items = _items(service.wire_prefix, answers, time())
+        progress.add(service.adapter.write(row.node, items, replace=False))
+    row.save()
+
+
+def _numbers(service: APICacheService, node: str) -> array[int]:
+    prefix, adapter = service.wire_prefix, service.adapter
+
+    def belongs(service_name: str, kind: str, identifier: str) -> bool:
+        return adapter.node_for(_wire_key(prefix, service_name, kind, identifier)) == node
+
+    # Hashing costs as much as reading the number does
+    only = len(adapter.nodes()) == 1
+    first_day = timezone.localdate() - timedelta(days=settings.WARM_WINDOW_DAYS - 1)
+    return refill_rows.numbers(timezone.now(), first_day, None if only else belongs)
+
+
+def _items(prefix: str, answers: Iterable[refill_rows.Row], now: float) -> Iterator[Item]:
+    lives: dict[str, float] = {}
+    for _number, service, kind, identifier, data, born in answers:
+        if (life := lives.get(kind)) is None:
+            life = Subject(service, kind, identifier).life(born)
+            if kind != EXCHANGE_RATE:
+                lives[kind] = life
+        ends = ends_at(born, life, now, random.random())  # noqa: S311 - spreads expiry
+        if ends is not None:
+            yield Item(_wire_key(prefix, service, kind, identifier), enveloped(data.encode(), born, ends), ends)
+
+
+def _wire_key(prefix: str, service: str, kind: str, identifier: str) -> str:
+    return prefix + keys.normalize(f"{service}:{kind}_{identifier}", len(prefix))
+
+
+class _Progress:
+    """What was written, saved about once a second.
+
+    What the killed worker of the same run wrote is there now: it counts as written still, not as found there.
+    """
+
+    def __init__(self, row: RefillRun) -> None:
+        self._row = row
+        self._earlier = row.written
+        self._stored = self._existed = 0
+        self._saved_at = monotonic()
+        row.refused = 0
+
+    def add(self, written: Written) -> None:
+        row = self._row
+        self._stored += written.stored
+        self._existed += written.existed
+        row.written = self._earlier + self._stored
+        row.already_there = max(0, self._existed - self._earlier)
+        row.refused += len(written.refused)
+        if written.refused and not row.error:
+            row.error = "{}: {}".format(*next(iter(written.refused.items())))[:300]
+        if monotonic() - self._saved_at > PROGRESS_SECONDS:
+            row.save()
+            self._saved_at = monotonic()
+
+
+def _health_runs(row: RefillRun) -> int:
+    """How many of them have asked the node since its boot, or since a refill by hand began."""
+    seen = NodeSample.objects.filter(node=row.node, reachable=True)
+    if row.reason == RefillRun.Reason.BY_HAND or row.booted_at is None:
+        return seen.filter(sample__taken_at__gte=row.started_at).count()
+    return seen.filter(booted_at__gte=row.booted_at - timedelta(seconds=BOOT_JITTER_SECONDS)).count()
+
+
+def _end(row: RefillRun, state: RefillRun.State, error: str) -> None:
+    row.state, row.error, row.finished_at = state, redact(error)[:300], timezone.now()
+    row.save()
+
+
+def _nothing_done(node: str, state: str) -> RefillSummary:
+    return {
+        "run": None,
+        "node": node,
+        "state": state,
+        "candidates": 0,
+        "written": 0,
+        "already_there": 0,
+        "refused": 0,
+        "error": "",
+    }
+
+
+def _summary(row: RefillRun) -> RefillSummary:
+    return {
+        "run": row.pk,
+        "node": row.node,
+        "state": str(row.state),
+        "candidates": row.candidates,
+        "written": row.written,
+        "already_there": row.already_there,
+        "refused": row.refused,
+        "error": row.error,
+    }

@@ -1,0 +1,136 @@
+"""The answer store read for a refill: first the row numbers, hottest first, then the answers slice by slice.
+
+Two passes, as answers are wide: sorting them would sort hundreds of megabytes, and a look at them all for each node
+would read them once a node. Each slice is a statement of its own: nothing is held open while a node is written to.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, TypeAlias
+
+from django.db import connection, transaction
+
+from api_service.services import keys
+from api_service.services.lookup import EXCHANGE_RATE, Subject
+from api_service.services.refill_plan import LEAST_LEFT
+
+FETCHED = 10_000
+_KINDS = tuple(kind for kind in keys.KINDS if kind != "invalid")
+# (row number, service, kind, identifier, JSON text, birth in Unix seconds)
+Row: TypeAlias = tuple[int, str, str, str, str, float]
+# Whether the answer of (service, kind, identifier) belongs to the node
+Belongs: TypeAlias = Callable[[str, str, str], bool]
+
+# More reads first, then the newer answer. A RUC that is listed as invalid keeps that answer, whatever the store has.
+_HOTTEST = """
+SELECT a.id, a.service, a.kind, a.identifier
+FROM api_service_storedanswer a
+LEFT JOIN (
+    SELECT service, kind, identifier, CAST(SUM(reads) AS bigint) AS reads
+    FROM api_service_dailyreads WHERE day >= %s GROUP BY service, kind, identifier
+) r ON r.service = a.service AND r.kind = a.kind AND r.identifier = a.identifier
+WHERE a.born_at > %s
+    AND a.born_at > CASE a.kind {kinds} ELSE %s END
+    AND NOT EXISTS (
+        SELECT 1 FROM api_service_trackedkey t
+        WHERE a.kind = 'ruc' AND t.key = a.service || ':invalid_' || a.identifier AND t.state = 'active'
+    )
+ORDER BY COALESCE(r.reads, 0) DESC, a.born_at DESC
+"""
+_RATES = "SELECT id, service, identifier, born_at FROM api_service_storedanswer WHERE kind = %s AND born_at > %s"
+# Sorting a million numbers on disk takes twice as long
+_SORT_MEMORY = "SET LOCAL work_mem = '64MB'"
+_SLICE = "SELECT id, service, kind, identifier, data, {born} FROM api_service_storedanswer WHERE id {among}"
+_OF_POSTGRES = _SLICE.format(born="CAST(EXTRACT(EPOCH FROM born_at) AS double precision)", among="= ANY('{{{ids}}}')")
+_OF_SQLITE = _SLICE.format(born="born_at", among="IN (SELECT value FROM json_each(%s))")
+_TYPES = ("int8", "text", "text", "text", "text", "float8")
+
+
+def numbers(now: datetime, first_day: date, belongs: Belongs | None) -> array[int]:
+    """Row numbers of the answers that hold for a while, hottest first: eight bytes each, however many.
+
+    `belongs` None takes all of them. Reads count from `first_day` on.
+    """
+    ended = _rates_that_ended(now)
+    found = array("q")
+    for row, service, kind, identifier in _hottest(now, first_day):
+        if row not in ended and (belongs is None or belongs(service, kind, identifier)):
+            found.append(row)
+    return found
+
+
+def answers_of(numbers: Sequence[int]) -> list[Row]:
+    """These rows in this order; what was dropped meanwhile is left out."""
+    read = _copied if connection.vendor == "postgresql" else _selected
+    by_number = {row[0]: row for row in read(numbers)}
+    return [by_number[number] for number in numbers if number in by_number]
+
+
+def _hottest(now: datetime, first_day: date) -> Iterator[tuple[int, str, str, str]]:
+    sql, arguments = _HOTTEST.format(kinds="WHEN %s THEN %s " * len(_KINDS)), _arguments(now, first_day)
+    if connection.vendor != "postgresql":
+        # No transaction: SQLite's would take the write lock
+        yield from _fetched(sql, arguments)
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_SORT_MEMORY)
+        yield from _fetched(sql, arguments)
+
+
+def _fetched(sql: str, arguments: Sequence[Any]) -> Iterator[Any]:
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, arguments)
+        while rows := cursor.fetchmany(FETCHED):
+            yield from rows
+
+
+def _arguments(now: datetime, first_day: date) -> list[Any]:
+    usual, *oldest = (_born_after(now, kind) for kind in ("", *_KINDS))
+    by_kind = [argument for pair in zip(_KINDS, oldest, strict=True) for argument in pair]
+    return [connection.ops.adapt_datefield_value(first_day), min(usual, *oldest), *by_kind, usual]
+
+
+def _born_after(now: datetime, kind: str) -> Any:
+    """As the database compares it: SQLite keeps texts."""
+    born = now.timestamp() - Subject("", kind, "").longest_life + LEAST_LEFT
+    return connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(born, UTC))
+
+
+def _rates_that_ended(now: datetime) -> frozenset[int]:
+    """Exchange rates are few, and each has a life of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RATES, [EXCHANGE_RATE, _born_after(now, EXCHANGE_RATE)])
+        rates = cursor.fetchall()
+    at = now.timestamp()
+    left = {row: _left(Subject(service, EXCHANGE_RATE, day), _unix(born), at) for row, service, day, born in rates}
+    return frozenset(row for row, seconds in left.items() if seconds < LEAST_LEFT)
+
+
+def _left(subject: Subject, born_at: float, now: float) -> float:
+    return born_at + subject.life(born_at) - now
+
+
+def _copied(numbers: Sequence[int]) -> Iterator[Row]:
+    """COPY spares the server a plan per row and us a result that is held twice."""
+    statement = f"COPY ({_OF_POSTGRES.format(ids=','.join(map(str, numbers)))}) TO STDOUT"
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
+        copy.set_types(_TYPES)
+        yield from copy.rows()
+
+
+def _selected(numbers: Sequence[int]) -> Iterator[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_SQLITE, [f"[{','.join(map(str, numbers))}]"])
+        for number, service, kind, identifier, data, born in cursor.fetchall():
+            yield number, service, kind, identifier, data, _unix(born)
+
+
+def _unix(born: datetime | str) -> float:
+    """SQLite hands out the text it keeps, in UTC."""
+    if isinstance(born, str):
+        born = datetime.fromisoformat(born).replace(tzinfo=UTC)
+    return born.timestamp()
