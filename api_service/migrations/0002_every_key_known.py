@@ -110,6 +110,7 @@ class Migration(migrations.Migration):
                 ("copied", models.PositiveBigIntegerField(default=0, verbose_name="copied")),
                 ("already_there", models.PositiveBigIntegerField(default=0, verbose_name="already there")),
                 ("skipped", models.JSONField(default=dict, verbose_name="not copied")),
+                ("missing", models.PositiveBigIntegerField(default=0, verbose_name="not there afterwards")),
                 ("checked", models.PositiveBigIntegerField(default=0, verbose_name="values compared")),
                 ("differing", models.PositiveBigIntegerField(default=0, verbose_name="values that differ")),
             ],

@@ -20,13 +20,15 @@ class CopyRun(Run):
     # Node names, never URLs: those may hold passwords
     source = models.CharField(_("from"), max_length=300)
     target = models.CharField(_("to"), max_length=300)
-    # {"127.0.0.1:11211": {"state": "done", "found": 3, "copied": 3, "error": ""}, …}: of the source
+    # Of the source, as copy_plan.NodeJSON: {"127.0.0.1:11211": {"state": "copied", "found": 3, "copied": 3, …}, …}
     nodes = models.JSONField(_("nodes"), default=dict)
     found = models.PositiveBigIntegerField(_("found"), default=0)
     copied = models.PositiveBigIntegerField(_("copied"), default=0)
     already_there = models.PositiveBigIntegerField(_("already there"), default=0)
     # {"expired": 2, "too_large": 1, …}: why which number was not copied
     skipped = models.JSONField(_("not copied"), default=dict)
+    # Of what was copied, by a new list of the target
+    missing = models.PositiveBigIntegerField(_("not there afterwards"), default=0)
     checked = models.PositiveBigIntegerField(_("values compared"), default=0)
     differing = models.PositiveBigIntegerField(_("values that differ"), default=0)
 
