@@ -1,65 +1,168 @@
-"""Removes one service's keys from every node."""
+"""Removes one service's keys, or some of them, from every node."""
 
 from __future__ import annotations
 
+import getpass
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from api_service.management.base import ServiceCommand, not_done, partly
-from api_service.services import inventory
+from api_service.management.base import ServiceCommand, not_done, partly, table
+from api_service.models import ClearRun
+from api_service.services import clearing, inventory, keys
 from api_service.services.cache_service import APICacheService
+from api_service.services.clear_plan import Selection
+from api_service.services.clearing import ClearingUnderWay, ClearRequest, ClearSummary, NoSuchClearing
+
+YES = {"y", "yes", "s", "si", "sí"}
+STAY = (
+    "Stored answers in the database stay: inside their life time they are served again for free (--with-answers "
+    "forgets them too)."
+)
+FORGOTTEN = "Stored answers are forgotten too: the next look-ups of these identifiers are paid."
 
 
 class Command(ServiceCommand):
     help = (
-        "Remove exactly one service's keys, on every node, after asking. Answers in the database stay: inside their "
-        "life time they are served again for free."
+        "Remove exactly one service's keys, or one kind of them, or those whose identifier matches a pattern, from "
+        f"every node: counts first, then asks. {STAY} Every clearing is on record, and one that failed can be "
+        "resumed. A selection without any key is told and ends with 0: what was wished for is so."
     )
     partly = "some keys or nodes could not be cleared"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--service", required=True, metavar="NAME", help="such as migo")
-        parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
+        parser.add_argument("--service", metavar="NAME", help="such as migo; needed unless with --resume")
+        parser.add_argument("--kind", default="", help=f"only these: {', '.join(keys.KINDS)}, or another service's own")
+        parser.add_argument("--pattern", default="", help="only identifiers like this: * is any text, ? one character")
+        parser.add_argument("--with-answers", action="store_true", help="forget the stored answers too")
         parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
+        parser.add_argument("--resume", type=int, metavar="RUN", help="go on with a clearing that failed")
 
     def act(self, options: Mapping[str, Any]) -> None:
-        service, cache, dry_run = options["service"], APICacheService(), options["dry_run"]
-        if not (dry_run or options["yes"] or sys.stdin.isatty()):
-            raise not_done("nobody can be asked here: add --yes to clear, or --dry-run to count")
         try:
-            prefix = cache.wire_prefix + cache.get_service_cache_key(service, "")
-        except ValueError as error:
+            summary = self._resume(options) if options["resume"] is not None else self._clear(options)
+        except (ValueError, ClearingUnderWay, NoSuchClearing) as error:
             raise not_done(str(error)) from error
-        counts = self._count(cache, prefix) if dry_run or not options["yes"] else {}
-        if not dry_run:
-            if not options["yes"] and not self._agreed(service, counts["found"]):
+        services = {} if summary["found"] or summary["nodes_failed"] else _services()
+        result = {**summary, **({} if summary["found"] else {"services_with_keys": services})}
+        self.show(result, as_json=options["json"], text=lambda: _text(summary, services))
+        if summary["state"] != ClearRun.State.DONE:
+            again = "this again" if summary["dry_run"] else f"clear_cache --resume {summary['run']}"
+            raise partly(f"{summary['error']}\nrun check_cache, then {again}")
+
+    def _clear(self, options: Mapping[str, Any]) -> ClearSummary:
+        if options["service"] is None:
+            raise not_done("name the service: --service migo")
+        asked, counted_only = _request(options, dry_run=False), _request(options, dry_run=True)
+        if options["dry_run"]:
+            return self._run(counted_only)
+        if not options["yes"]:
+            if not sys.stdin.isatty():
+                raise not_done("nobody can be asked here: add --yes to clear, or --dry-run to count")
+            counted = self._run(counted_only)
+            if not (counted["found"] or counted["answers_found"] or counted["nodes_failed"]):
+                return counted
+            if not self._agreed(asked.wanted, counted):
                 raise not_done("nothing was removed")
-            with self.progress(lambda: f"removing the keys of {service}"):
-                counts = cache.clear_service_cache(service)
-        result = {"service": service, "dry_run": dry_run, **counts}
-        self.show(result, as_json=options["json"], text=lambda: _text(result))
-        if counts["failed"] or counts["nodes_failed"]:
-            raise partly("not everything was reached: run check_cache, then this again")
+        return self._run(asked)
 
-    def _count(self, cache: APICacheService, prefix: str) -> dict[str, int]:
-        with self.progress(lambda: "counting the keys"):
-            found = inventory.listing(cache.adapter, prefix)
-        return {"found": len(found.entries), "removed": 0, "failed": 0, "nodes_failed": len(found.failed)}
+    def _resume(self, options: Mapping[str, Any]) -> ClearSummary:
+        if options["service"] is not None or options["kind"] or options["pattern"]:
+            raise not_done("--resume goes on with what that clearing was of: leave --service, --kind and --pattern out")
+        run = clearing.find(options["resume"])
+        with self._told() as tell:
+            return clearing.carry_out(run, tell=tell)
 
-    def _agreed(self, service: str, found: int) -> bool:
-        self.stderr.write(f"{found} keys of {service} will be removed from {APICacheService().backend}.")
+    def _run(self, asked: ClearRequest) -> ClearSummary:
+        with self._told() as tell:
+            return clearing.clear(asked, tell=tell)
+
+    @contextmanager
+    def _told(self) -> Iterator[clearing.Tell]:
+        """A line with numbers every two seconds."""
+        last: list[ClearSummary] = []
+        with self.progress(lambda: _progress(last[-1]) if last else "listing the keys"):
+            yield last.append
+
+    def _agreed(self, wanted: Selection, counted: ClearSummary) -> bool:
+        self.stderr.write(f"{counted['found']} keys of {wanted} will be removed from {APICacheService().backend}.")
+        self.stderr.write(_details(counted))
         self.stderr.write("Continue? [y/N] ", ending="")
         self.stderr.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes", "s", "si", "sí"}
+        return sys.stdin.readline().strip().lower() in YES
 
 
-def _text(result: Mapping[str, Any]) -> str:
-    if not result["found"] and not result["nodes_failed"]:
-        return f"No keys of {result['service']} in the cache: nothing to remove."
-    verb = "would be removed" if result["dry_run"] else f"found, {result['removed']} removed"
-    text = f"{result['service']}: {result['found']} keys {verb}"
-    return text + (f"; {result['nodes_failed']} nodes not reached" if result["nodes_failed"] else "")
+def _request(options: Mapping[str, Any], *, dry_run: bool) -> ClearRequest:
+    return clearing.request(
+        options["service"],
+        options["kind"],
+        options["pattern"],
+        via=ClearRun.Via.COMMAND,
+        requested_by=_user(),
+        with_answers=options["with_answers"],
+        dry_run=dry_run,
+    )
+
+
+def _user() -> str:
+    """Who is logged in; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _services() -> dict[str, int]:
+    """Keys by service: what there is when there is nothing of what was named."""
+    cache, found = APICacheService(), Counter[str]()
+    for entry in inventory.listing(cache.adapter, cache.wire_prefix).entries:
+        if parts := keys.parse(entry.key.removeprefix(cache.wire_prefix)):
+            found[parts.service] += 1
+    return dict(found.most_common())
+
+
+def _progress(summary: ClearSummary) -> str:
+    done = sum(node["state"] == ClearRun.State.DONE for node in summary["nodes"].values())
+    counts = f"{summary['found']} keys found"
+    if not summary["dry_run"]:
+        counts += f", {summary['removed']} removed"
+    if summary["with_answers"]:
+        counts += f", {summary['answers_found']} stored answers"
+    return f"{counts}, {done} of {len(summary['nodes'])} nodes done"
+
+
+def _text(summary: ClearSummary, services: Mapping[str, int]) -> str:
+    name = " ".join(filter(None, (summary["service"], summary["kind"], summary["pattern"])))
+    if not summary["found"] and not summary["nodes_failed"]:
+        there = ", ".join(f"{service} ({count})" for service, count in services.items()) or "none"
+        lines = [f"No keys of {name} in the cache: nothing to remove. Services with keys: {there}."]
+    else:
+        verb = "would be removed" if summary["dry_run"] else f"found, {summary['removed']} removed"
+        lines = [f"{name}: {summary['found']} keys {verb} (run {summary['run']}, {summary['seconds']:.1f} s)"]
+        lines.append(_details(summary))
+    lines.append(_answers(summary))
+    return "\n".join(lines)
+
+
+def _answers(summary: ClearSummary) -> str:
+    if not summary["with_answers"]:
+        return STAY
+    verb = "would be forgotten" if summary["dry_run"] else f"found, {summary['answers_removed']} forgotten"
+    return f"{summary['answers_found']} stored answers {verb}"
+
+
+def _details(summary: ClearSummary) -> str:
+    kinds = [(kind, str(count)) for kind, count in summary["kinds"].items()]
+    nodes = [
+        (name, node["state"], str(node["found"]), str(node["removed"]), node["error"])
+        for name, node in sorted(summary["nodes"].items())
+    ]
+    by_node = table(("node", "state", "found", "removed", ""), nodes)
+    forgotten = [FORGOTTEN] if summary["with_answers"] else []
+    return "\n".join([*([table(("kind", "keys"), kinds)] if kinds else []), by_node, *forgotten])

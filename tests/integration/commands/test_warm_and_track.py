@@ -1,11 +1,10 @@
-"""warm_rucs, track_keys and clear_cache: what they do to a real cache, and when they refuse."""
+"""warm_rucs and track_keys: what they do to a real cache, and when they refuse."""
 
 import io
 import sys
 from pathlib import Path
 
 import pytest
-from pytest_django import Settings
 
 from api_service.models import TrackedKey, TrackRun, WarmRun
 from api_service.services.cache_service import APICacheService
@@ -18,13 +17,6 @@ from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached
 
 pytestmark = pytest.mark.usefixtures("migo")
-
-
-class Terminal(io.StringIO):
-    """Somebody who can be asked, and answers this."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 # -- warming
@@ -124,71 +116,3 @@ def test_a_node_that_cannot_be_listed_ends_with_one(
     ended = run("track_keys", "--json")
     assert (ended.code, ended.json["nodes"][own_cluster[2].address]["ok"]) == (1, False)
     assert own_cluster[2].address in ended.err
-
-
-# -- clearing
-
-
-@pytest.fixture
-def filled(migo: MigoAPIService) -> APICacheService:
-    cache = APICacheService()
-    for ruc in known_rucs(4):
-        cache.set_ruc(ruc, {"ruc": ruc})
-    cache.set(cache.get_service_cache_key("nubefact", "doc_1"), {"x": 1})
-    return cache
-
-
-def test_exactly_one_service_is_cleared(run: Run, filled: APICacheService) -> None:
-    ended = run("clear_cache", "--service", "migo", "--yes", "--json")
-    assert (ended.code, ended.json["found"], ended.json["removed"]) == (0, 4, 4)
-    assert filled.get_ruc(known_rucs(1)[0]) is None
-    assert filled.get("nubefact:doc_1") == {"x": 1}
-
-
-def test_a_dry_run_only_counts(run: Run, filled: APICacheService) -> None:
-    ended = run("clear_cache", "--service", "migo", "--dry-run", "--json")
-    assert (ended.code, ended.json["found"], ended.json["removed"]) == (0, 4, 0)
-    assert filled.get_ruc(known_rucs(1)[0]) is not None
-
-
-def test_where_nobody_can_be_asked_nothing_is_removed_without_yes(
-    run: Run, filled: APICacheService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    ended = run("clear_cache", "--service", "migo")
-    assert (ended.code, "--yes" in ended.err) == (2, True)
-    assert filled.get_ruc(known_rucs(1)[0]) is not None
-
-
-@pytest.mark.parametrize(
-    ("answer", "code", "left"), [("y", 0, False), ("sí", 0, False), ("", 2, True), ("no", 2, True)]
-)
-def test_at_a_terminal_it_asks_and_says_how_many_first(
-    run: Run, filled: APICacheService, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: bool
-) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
-    ended = run("clear_cache", "--service", "migo")
-    assert (ended.code, "4 keys of migo" in ended.err) == (code, True)
-    assert (filled.get_ruc(known_rucs(1)[0]) is not None) is left
-
-
-def test_a_service_without_keys_is_said_to_have_none(run: Run, filled: APICacheService) -> None:
-    ended = run("clear_cache", "--service", "sunat", "--yes")
-    assert (ended.code, "No keys of sunat" in ended.out) == (0, True)
-    assert filled.get("nubefact:doc_1") == {"x": 1}
-
-
-@pytest.mark.parametrize("name", ["", "MIGO", "mi go", "*", "migo:ruc"])
-def test_a_name_that_cannot_be_a_service_clears_nothing(run: Run, filled: APICacheService, name: str) -> None:
-    ended = run("clear_cache", "--service", name, "--yes")
-    assert (ended.code, "service name" in ended.err) == (2, True)
-    assert filled.get_ruc(known_rucs(1)[0]) is not None
-
-
-def test_a_dead_node_makes_the_clearing_partial(
-    run: Run, own_cluster: list[Memcached], use_cache_url: UseCacheUrl, settings: Settings
-) -> None:
-    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
-    own_cluster[0].kill()
-    ended = run("clear_cache", "--service", "migo", "--yes", "--json")
-    assert (ended.code, ended.json["nodes_failed"]) == (1, 1)
