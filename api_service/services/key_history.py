@@ -108,6 +108,11 @@ def as_json(row: ServiceSnapshot) -> ServiceJSON:
 Lookups = Mapping[tuple[datetime, str], int]  # (hour, service) -> look-ups
 
 
+class BaselineJSON(TypedDict):
+    since: str  # ISO
+    services: dict[str, int]
+
+
 class Baseline(NamedTuple):
     """What had been counted when run `run` was closed: look-ups by service, of the hours from `since` on."""
 
@@ -125,7 +130,7 @@ class Baseline(NamedTuple):
         last = earlier.filter(state=TrackRun.State.DONE).first()
         return cls(last.pk, _hour(last.started_at), {}) if last else cls(0, None, {})
 
-    def moved_to(self, now: datetime, lookups: Lookups) -> dict[str, object]:
+    def moved_to(self, now: datetime, lookups: Lookups) -> BaselineJSON:
         """The baseline of a run that is closed `now`, for its `lookups` column."""
         since = max(_hour(now) - LATE, self.since or datetime.min.replace(tzinfo=now.tzinfo))
         return {"since": since.isoformat(), "services": _by_service(lookups, since)}
