@@ -107,6 +107,20 @@ def is_newer(data: bytes, than: bytes) -> bool:
     return one is not None and other is not None and one > other
 
 
+def has_ended(expires_at: float | None, now: float) -> bool:
+    return expires_at is not None and expires_at <= now + CLOCK_SLACK
+
+
+def why_gone(expires_at: float | None, now: float) -> Reason:
+    """Of a key that was listed and then not there."""
+    return Reason.EXPIRED if has_ended(expires_at, now) else Reason.GONE
+
+
+def can_go_on(state: str, nodes: Mapping[str, NodeJSON]) -> bool:
+    """Whether a run has something left: it was cut off, or a node of it failed."""
+    return state == RUNNING or any(row["state"] != COPIED for row in nodes.values())
+
+
 class Verdict(StrEnum):
     SAME = "same"
     GONE = "gone"  # from the source, or from both
@@ -116,9 +130,9 @@ class Verdict(StrEnum):
     DIFFERS = "differs"
 
 
-def compare(source: bytes | None, target: bytes | None, started: float) -> Verdict:
+def compare(source: bytes | None, target: bytes | None, started: float, now: float) -> Verdict:
     """What became of one value; `started` is when the copy began."""
-    if source is None:
+    if source is None or (target is None and has_ended(end_of(source, None), now)):
         return Verdict.GONE
     if source == target:
         return Verdict.SAME
