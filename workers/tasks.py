@@ -27,6 +27,7 @@ from api_service.services import (
     warming,
 )
 from api_service.services.cache_service import APICacheService
+from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
 from workers.alerts import dispatch, incidents, outbox
 from workers.arguments import checked
@@ -114,18 +115,18 @@ def clear_service_cache(
         if run is None:
             return dict(clearing.clear(asked, patience=clearing.PATIENCE))
         return dict(clearing.carry_out(clearing.of_request(run, asked), patience=clearing.PATIENCE))
-    except clearing.ClearingUnderWay as error:
+    except (clearing.ClearingUnderWay, LeaseLost) as error:
         return {**ALREADY_RUNNING, "error": str(error)}
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
-def refill_node(node: str, run: int | None = None) -> Summary:
+def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Summary:
     """Write the stored answers that belong to a node into it, for nothing: hottest first, nothing replaced.
 
-    `run`: the refill that a health run asked for; without it this is one by hand.
+    `run`: the refill that a health run asked for; without it this is one by hand, for `requested_by`.
     """
-    return dict(refill.refill(node, run))
+    return dict(refill.refill(node, run, requested_by))
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -33,6 +33,7 @@ TONES = {
     "unhealthy": Tone.BAD,
     "waiting": Tone.BUSY,
     "done": Tone.GOOD,
+    "copied": Tone.GOOD,
     "running": Tone.BUSY,
     "failed": Tone.BAD,
     "active": Tone.GOOD,

@@ -86,6 +86,8 @@ class ListingColumns:
 
     @admin.display(description=_("state"))
     def state_badge(self, row: NodeListing) -> SafeString:
+        if row.retired:
+            return display.toned(Tone.QUIET, gettext("no longer in CACHE_URL"))
         return display.badge(row.state, row.get_state_display())
 
     @admin.display(description=_("listed"))
@@ -185,8 +187,8 @@ class NodeListingAdmin(ListingColumns, TableAdmin[NodeListing]):
     ordering = ("-id",)
     ordering_of_filter = (("node", ("-listed_at", "-id")),)
     fields = (
-        *("run", "node", "state_badge", "listed", "took", "keys_text"),
-        *("services_table", "foreign_text", "error_text"),
+        *("run", "node", "state_badge", "listed", "took", "keys_text", "services_table", "foreign_text"),
+        *("worker", "attempts", "error_text"),
     )
 
 

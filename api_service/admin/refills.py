@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -42,10 +43,6 @@ class RefillForm(forms.Form):
     )
 
 
-def arguments(data: dict[str, Any]) -> dict[str, Any]:
-    return {"node": data["node"]}
-
-
 @admin.register(RefillRun)
 class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
     run = Run(
@@ -56,7 +53,6 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
             "No new row after a minute means that no worker runs, or that this node is being refilled already."
         ),
         form=RefillForm,
-        kwargs=arguments,
     )
     list_display = (
         *("started", "node", "reason_text", "state_badge", "written_text", "there_text", "refused_text"),
@@ -68,6 +64,9 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
         *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
+
+    def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
+        return super()._start(request, {**kwargs, "requested_by": request.user.get_username()})
 
     @admin.display(description=_("reason"))
     def reason_text(self, row: RefillRun) -> str:
@@ -113,14 +112,15 @@ class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
     """Copies are begun and gone on with by the command, which has the target's URL and keeps it to itself."""
 
     list_display = (
-        *("started", "purpose", "state_badge", "copied_text", "there_text", "skipped_total", "differing_text"),
-        *("target", "took"),
+        *("started", "purpose", "state_badge", "copied_text", "there_text", "skipped_total", "missing_text"),
+        *("differing_text", "target", "took"),
     )
     list_filter = ("state",)
     ordering = ("-started_at",)
     fields = (
         *("started", "purpose", "requested_by", "source", "target", "state_badge", "took", "found_text"),
-        *("copied_text", "there_text", "skipped_text", "checked_text", "differing_text", "nodes_table", "error_text"),
+        *("copied_text", "there_text", "skipped_text", "missing_text", "checked_text", "differing_text"),
+        *("nodes_table", "error_text"),
     )
 
     @admin.display(description=_("found"))
@@ -142,6 +142,10 @@ class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
     @admin.display(description=_("not copied"))
     def skipped_text(self, row: CopyRun) -> SafeString | str:
         return display.counts((words.word(words.NOT_COPIED, reason), number) for reason, number in row.skipped.items())
+
+    @admin.display(description=_("not there afterwards"))
+    def missing_text(self, row: CopyRun) -> SafeString | str:
+        return alarming(row.missing)
 
     @admin.display(description=_("values compared"))
     def checked_text(self, row: CopyRun) -> str:

@@ -49,13 +49,18 @@ NOT_COPIED: Mapping[str, Promise] = {
     "expired": _("expired meanwhile"),
     "gone": _("gone meanwhile"),
     "foreign": _("written by another client"),
-    "refused": _("refused by the target"),
+    "misplaced": _("not where the cache looks"),
     "too_large": _("too large for the target"),
+    "no_memory": _("the target is full"),
+    "invalid_key": _("key that the target does not take"),
+    "refused": _("refused by the target"),
+    "target_down": _("the target does not answer"),
 }
 STATES: Mapping[str, Promise] = {
     "waiting": _("waiting"),
     "running": _("running"),
     "done": _("done"),
+    "copied": _("copied"),
     "failed": _("failed"),
 }
 SEVERITIES: Mapping[str, Promise] = {

@@ -91,7 +91,7 @@ def other_pages(last: int) -> dict[str, str]:
 
 def _series(rows: int) -> str:
     if connection.vendor == "postgresql":
-        return f"(SELECT generate_series(1, {rows}) AS x) AS series"
+        return f"(SELECT generate_series(1::bigint, {rows}) AS x) AS series"
     return f"(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {rows}) SELECT x FROM c)"
 
 
