@@ -122,7 +122,13 @@ def clear(adapter: Adapter, prefix: str, wanted: Selection, seconds: float = SEC
     """
     clearing = NodesClearing(adapter, prefix, wanted, start(adapter.nodes(), {}))
     clearing.run(seconds)
-    return {**totals(clearing.nodes.values())}
+    counts = totals(clearing.nodes.values())
+    return {
+        "found": counts["found"],
+        "removed": counts["removed"],
+        "failed": counts["failed"],
+        "nodes_failed": counts["nodes_failed"],
+    }
 
 
 def _counted(before: dict[str, int], found: Iterable[str]) -> dict[str, int]:

@@ -7,10 +7,9 @@ goes on: a process that is killed blocks the next one for `LEASE_SECONDS` at mos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import monotonic
 from typing import TypeAlias
 
 from django.db.models import QuerySet
@@ -18,11 +17,10 @@ from django.utils import timezone
 
 from api_service.models import ClearRun, RunLock, StoredAnswer
 from api_service.services import clear_plan, task_sending
-from api_service.services.backends import Deadline
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_nodes import SECONDS, NodesClearing
 from api_service.services.clear_plan import NodeJSON, Selection, Totals
-from api_service.services.locks import run_lock
+from api_service.services.leases import Lease, LeaseLost, lease
 
 TASK = "workers.tasks.clear_service_cache"
 LEASE_SECONDS = 30.0
@@ -143,14 +141,15 @@ def selection_of(run: ClearRun) -> Selection:
 def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None) -> ClearSummary:
     """Begin it, or go on with the nodes that are not done; one that is done is only told again.
 
-    Raises ClearingUnderWay when another one of the service is still at it after `patience` seconds.
+    Raises ClearingUnderWay when another one of the service is still at it after `patience` seconds, and LeaseLost
+    when this process was held up for so long that another one took over.
     """
-    with _lease(run.service, patience) as lease:
-        if lease is None:
+    with lease(_lock_name(run.service), LEASE_SECONDS, patience) as held:
+        if held is None:
             raise ClearingUnderWay(_refuse(run))
         run.refresh_from_db()
         if run.state != State.DONE:
-            _Recorded(run, lease, tell).carry_out()
+            _Recorded(run, held, tell).carry_out()
     return as_json(run)
 
 
@@ -192,9 +191,9 @@ def prune(now: datetime) -> int:
 class _Recorded:
     """A clearing under its lock, written down as it goes."""
 
-    def __init__(self, run: ClearRun, lease: _Lease, tell: Tell | None) -> None:
+    def __init__(self, run: ClearRun, held: Lease, tell: Tell | None) -> None:
         self._run = run
-        self._lease = lease
+        self._lease = held
         self._tell = tell
         self._wanted = selection_of(run)
         self._before = run.seconds
@@ -212,7 +211,7 @@ class _Recorded:
         try:
             self._save()
             self._clear(cache)
-        except ClearingUnderWay:
+        except LeaseLost:
             # The row may be another process's by now
             raise
         except BaseException as error:
@@ -269,32 +268,6 @@ def _answers(wanted: Selection) -> Iterator[list[int]]:
 
 
 # --- The lock ------------------------------------------------------------------------------------------
-
-
-class _Lease:
-    """A run lock held by this process, for as long as it says again that it lives."""
-
-    def __init__(self, name: str) -> None:
-        self._mine = RunLock.objects.filter(name=name, token=RunLock.objects.get(name=name).token)
-
-    def renew(self) -> None:
-        """Raises ClearingUnderWay when this process was held up for so long that another one took over."""
-        if not self._mine.update(expires_at=timezone.now() + timedelta(seconds=LEASE_SECONDS)):
-            raise ClearingUnderWay("this process did not answer for too long: its lock has ended")
-
-
-@contextmanager
-def _lease(service: str, patience: float) -> Iterator[_Lease | None]:
-    name, deadline = _lock_name(service), Deadline.after(patience)
-    while True:
-        with run_lock(name, LEASE_SECONDS) as held:
-            if held:
-                yield _Lease(name)
-                return
-        if not deadline.left():
-            break
-        sleep(0.5)
-    yield None
 
 
 def _lock_name(service: str) -> str:

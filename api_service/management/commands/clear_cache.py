@@ -17,6 +17,7 @@ from api_service.services import clearing, inventory, keys
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_plan import Selection
 from api_service.services.clearing import ClearingUnderWay, ClearRequest, ClearSummary, NoSuchClearing
+from api_service.services.leases import LeaseLost
 
 YES = {"y", "yes", "s", "si", "sí"}
 STAY = (
@@ -47,7 +48,7 @@ class Command(ServiceCommand):
     def act(self, options: Mapping[str, Any]) -> None:
         try:
             summary = self._resume(options) if options["resume"] is not None else self._clear(options)
-        except (ValueError, ClearingUnderWay, NoSuchClearing) as error:
+        except (ValueError, ClearingUnderWay, LeaseLost, NoSuchClearing) as error:
             raise not_done(str(error)) from error
         services = {} if summary["found"] or summary["nodes_failed"] else _services()
         result = {**summary, **({} if summary["found"] else {"services_with_keys": services})}
