@@ -21,6 +21,7 @@ FETCHED = 10_000
 _KINDS = tuple(kind for kind in keys.KINDS if kind != "invalid")
 # (row number, service, kind, identifier, JSON text, birth in Unix seconds)
 Row: TypeAlias = tuple[int, str, str, str, str, float]
+Numbers: TypeAlias = Sequence[int]
 # Whether the answer of (service, kind, identifier) belongs to the node
 Belongs: TypeAlias = Callable[[str, str, str], bool]
 
@@ -62,7 +63,7 @@ def numbers(now: datetime, first_day: date, belongs: Belongs | None) -> array[in
     return found
 
 
-def answers_of(numbers: Sequence[int]) -> list[Row]:
+def answers_of(numbers: Numbers) -> list[Row]:
     """These rows in this order; what was dropped meanwhile is left out."""
     read = _copied if connection.vendor == "postgresql" else _selected
     by_number = {row[0]: row for row in read(numbers)}
@@ -129,8 +130,6 @@ def _selected(numbers: Sequence[int]) -> Iterator[Row]:
             yield number, service, kind, identifier, data, _unix(born)
 
 
-def _unix(born: datetime | str) -> float:
-    """SQLite hands out the text it keeps, in UTC."""
-    if isinstance(born, str):
-        born = datetime.fromisoformat(born).replace(tzinfo=UTC)
-    return born.timestamp()
+def _unix(born: datetime) -> float:
+    """Without a zone it is SQLite's, which keeps UTC."""
+    return (born if born.tzinfo else born.replace(tzinfo=UTC)).timestamp()
