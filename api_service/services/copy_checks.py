@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from time import time
 from uuid import uuid4
 
-from django.utils.translation import gettext as _
-
 from api_service.models import CopyRun
 from api_service.services.backends import Adapter, InventoryError, Item
 from api_service.services.backends.base import LOCK_PREFIX
@@ -54,25 +52,19 @@ def check(job: Job) -> None:
 def _refuse_same(same: dict[str, str]) -> None:
     if same:
         raise CannotCopy(
-            _(
-                "%(node)s is a node of the cache in use. To another set of nodes of the same cache, use "
-                "rebalance_cache; a copy goes to a cache of its own."
-            )
-            % {"node": ", ".join(same)}
+            f"{', '.join(same)} is a node of the cache in use. To another set of nodes of the same cache, use "
+            "rebalance_cache; a copy goes to a cache of its own."
         )
 
 
 def _refuse_renamed(job: Job, same: dict[str, str]) -> None:
     if set(job.source.nodes()) == set(job.target.nodes()):
-        raise CannotCopy(_("These are the nodes of the cache in use: no key would move."))
+        raise CannotCopy("These are the nodes of the cache in use: no key would move.")
     for target, source in same.items():
         if target != source:
             raise CannotCopy(
-                _(
-                    "%(target)s is %(source)s by another name. Names place keys: spell it as in CACHE_URL, "
-                    "or all of its keys move."
-                )
-                % {"target": target, "source": source}
+                f"{target} is {source} by another name. Names place keys: spell it as in CACHE_URL, "
+                "or all of its keys move."
             )
 
 
@@ -99,7 +91,7 @@ def _marked(adapter: Adapter) -> Iterator[dict[str, str]]:
         else:
             markers[key] = node
     if not markers:
-        raise CannotCopy(_("No node of the cache in use answers: %(error)s") % {"error": problem})
+        raise CannotCopy(f"No node of the cache in use answers: {problem}")
     try:
         yield markers
     finally:
@@ -119,7 +111,7 @@ def _markers_on(target: Adapter, node: str, markers: dict[str, str]) -> list[str
     try:
         found = list(target.read(node, markers).values)
     except InventoryError as error:
-        raise CannotCopy(_("The target does not answer: %(error)s") % {"error": error}) from error
+        raise CannotCopy(f"The target does not answer: {error}") from error
     if not found:
         _refuse_unwritable(target, node)
     return found
@@ -128,4 +120,4 @@ def _markers_on(target: Adapter, node: str, markers: dict[str, str]) -> list[str
 def _refuse_unwritable(target: Adapter, node: str) -> None:
     facts = target.probe(node)
     if not facts.reachable:
-        raise CannotCopy(_("The target does not take what is written: %(error)s") % {"error": f"{node}: {facts.error}"})
+        raise CannotCopy(f"The target does not take what is written: {node}: {facts.error}")
