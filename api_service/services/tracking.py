@@ -1,6 +1,8 @@
 """Counts look-ups where they happen: in the process, in bounded memory, written in batches off the request path.
 
-A process killed with -9 loses what it counted since its last flush, at most `READ_FLUSH_SECONDS` of look-ups.
+A look-up pays for an append. A thread adds the appended up and writes them twice in `READ_FLUSH_SECONDS`: a process
+killed with -9 loses what it counted since its last finished flush began, at most that many seconds of look-ups as long
+as a flush takes less than half of them.
 """
 
 from __future__ import annotations
@@ -8,102 +10,190 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from threading import Event, Lock, Thread
 from time import time
+from typing import Final
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 
 from api_service.models import DailyReads, LookupHour, TrackedKey
 from api_service.services import counters, keys
+from api_service.services.cache_service import APICacheService
 from api_service.services.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
 
-# Distinct identifiers between two flushes; more are counted by outcome only
+# Distinct identifiers between two flushes; more are counted by outcome only. While one batch is written another fills
 MAX_IDENTIFIERS = 50_000
-LONGEST_IDENTIFIER = 250  # of the tables: one longer would keep its whole batch from being written
+# Of one transaction: others wait for its rows that long
+IDENTIFIERS_AT_ONCE = 5_000
+# Appended look-ups that one caller adds up for all: half a millisecond, where the flushing thread is too slow
+FOLD_AT = 500
+# Appended look-ups at which all callers wait for the adding up
+MAX_UNFOLDED = 5_000
+# Services, kinds and outcomes are few; a caller that makes them up is counted under "(others)"
+MAX_OUTCOMES = 1_000
+OTHERS: Final = "(others)"
+# Of the tables: what is longer would keep its whole batch from being written
+LONGEST_NAME, LONGEST_IDENTIFIER = 50, 250
+# On a node, or on one that could not be listed: a key that expired or was removed was not what was read
+THERE = {"state": [TrackedKey.State.ACTIVE.value, TrackedKey.State.UNKNOWN.value]}
 
 Identity = tuple[str, str, str]  # service, kind, identifier
+Entry = tuple[str, str, str, Outcome, float]  # one look-up, with its Unix time
+OutcomeKey = tuple[str, str, Outcome]
 
 
 @dataclass
 class Batch:
-    """What was counted since the last flush."""
+    """What was counted since the last flush. Everything in it can be written."""
 
-    reads: Counter[Identity] = field(default_factory=Counter)
+    reads: dict[Identity, int] = field(default_factory=dict)
     last_read: dict[Identity, float] = field(default_factory=dict)
-    outcomes: Counter[tuple[str, str, Outcome]] = field(default_factory=Counter)
+    outcomes: Counter[OutcomeKey] = field(default_factory=Counter)
     dropped: int = 0
 
-    def add(self, identity: Identity, outcome: Outcome, now: float) -> None:
-        self.outcomes[identity[0], identity[1], outcome] += 1
-        if self._has_room(identity):
-            self.reads[identity] += 1
-            self.last_read[identity] = now
-        else:
-            self.dropped += 1
+    def fold(self, entries: Iterable[Entry]) -> None:
+        """Add look-ups up. On the path of a look-up at times: no calls for what is known already."""
+        reads, last_read, outcomes = self.reads, self.last_read, self.outcomes
+        for service, kind, identifier, outcome, at in entries:
+            identity, key = (service, kind, identifier), (service, kind, outcome)
+            if identity in reads:
+                reads[identity] += 1
+                last_read[identity] = at
+            else:
+                self._add(identity, 1, at)
+            if key in outcomes:
+                outcomes[key] += 1
+            else:
+                outcomes[self._known(key)] += 1
 
     def absorb(self, older: Batch) -> None:
         """Take back what could not be written."""
-        self.outcomes.update(older.outcomes)
+        for key, number in older.outcomes.items():
+            self.outcomes[self._known(key)] += number
         for identity, reads in older.reads.items():
-            if self._has_room(identity):
-                self.reads[identity] += reads
-                self.last_read.setdefault(identity, older.last_read[identity])
-            else:
-                self.dropped += reads
+            self._add(identity, reads, older.last_read[identity])
         self.dropped += older.dropped
 
-    def _has_room(self, identity: Identity) -> bool:
-        if identity in self.last_read:
-            return True
-        return len(self.last_read) < MAX_IDENTIFIERS and len(identity[2]) <= LONGEST_IDENTIFIER
+    def parts(self, size: int) -> Iterator[Batch]:
+        """Batches of at most `size` identifiers; the first one has the outcomes."""
+        first, identities = Batch(outcomes=self.outcomes, dropped=self.dropped), iter(self.reads)
+        while (names := list(islice(identities, size))) or first.outcomes:
+            first.reads = {name: self.reads[name] for name in names}
+            first.last_read = {name: self.last_read[name] for name in names}
+            yield first
+            first = Batch()
+
+    def _add(self, identity: Identity, reads: int, at: float) -> None:
+        if identity in self.reads:
+            self.reads[identity] += reads
+            self.last_read[identity] = max(at, self.last_read[identity])
+        elif len(self.reads) < MAX_IDENTIFIERS and _can_be_written(identity):
+            self.reads[identity], self.last_read[identity] = reads, at
+        else:
+            self.dropped += reads
+
+    def _known(self, key: OutcomeKey) -> OutcomeKey:
+        """The key to count under: no table takes a long name, no memory endless ones."""
+        service, kind, outcome = _name(key[0]), _name(key[1]), key[2]
+        if (service, kind, outcome) in self.outcomes or len(self.outcomes) < MAX_OUTCOMES:
+            return service, kind, outcome
+        return OTHERS, OTHERS, outcome
+
+
+def _can_be_written(identity: Identity) -> bool:
+    service, kind, identifier = identity
+    fits = len(identifier) <= LONGEST_IDENTIFIER and identifier.isprintable()
+    return fits and service == _name(service) and kind == _name(kind)
+
+
+def _name(text: str) -> str:
+    """What PostgreSQL refuses, a NUL or half a surrogate pair, is not printable either."""
+    return text[:LONGEST_NAME] if text.isprintable() else OTHERS
 
 
 class ReadCounter:
-    """One a process. The flushing thread starts with the first count, also in a forked child."""
+    """One a process. The flushing thread starts with the first count, also in a forked child.
+
+    `count` only appends to a deque, which is atomic by its documentation; a lock that each look-up took would cost
+    several times that with eight threads. `_folding` guards the batch and the taking out, `_flushing` the writing.
+    """
 
     def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
         self._batch = Batch()
-        self._lock = Lock()
+        self._folding = Lock()
         self._flushing = Lock()
+        self._started = False
         self._thread: Thread | None = None
         self._failing = False
         self.stop = Event()
 
     def count(self, service: str, kind: str, identifier: str, outcome: Outcome) -> None:
-        with self._lock:
-            self._batch.add((service, kind, identifier), outcome, time())
-        if self._thread is None:
+        self._entries.append((service, kind, identifier, outcome, time()))
+        if len(self._entries) >= FOLD_AT:
+            self._make_room()
+        if not self._started:
             self._start()
 
     def flush(self) -> int:
-        """Write what was counted; the number of identifiers written. A failure keeps the counts for the next try."""
+        """Write what was counted; the number of identifiers written. A failure keeps the rest for the next try.
+
+        Written is what has been committed: call it outside of transactions. A connection that is lost amid a COMMIT
+        leaves open whether it was; those counts are written again.
+        """
         with self._flushing:
-            with self._lock:
-                batch, self._batch = self._batch, Batch()
-            if not batch.outcomes:
-                return 0
+            with self._folding:
+                self._fold()
+                taken, self._batch = self._batch, Batch()
+            waiting, now = deque(taken.parts(IDENTIFIERS_AT_ONCE)), timezone.now()
             try:
-                write(batch, timezone.now())
+                written = self._write(waiting, now)
+            finally:
+                with self._folding:
+                    for part in waiting:
+                        self._batch.absorb(part)
+            return written
+
+    def _make_room(self) -> None:
+        """One caller adds up while the others go on, until there is no room: then they wait for it."""
+        if self._folding.acquire(blocking=len(self._entries) >= MAX_UNFOLDED):
+            try:
+                self._fold()
+            finally:
+                self._folding.release()
+
+    def _fold(self) -> None:
+        """Only the holder of `_folding` takes out, so that as many as there are now will still be there."""
+        take = self._entries.popleft
+        self._batch.fold(take() for _ in range(len(self._entries)))
+
+    def _write(self, waiting: deque[Batch], now: datetime) -> int:
+        """Takes out of `waiting` what is settled. Identifiers written."""
+        written = 0
+        while waiting:
+            try:
+                write(waiting[0], now)
+            except (DataError, IntegrityError):
+                # No later try would fare better, and the others would wait behind it for ever
+                logger.exception("%d read counts cannot be written and are given up", len(waiting[0].reads))
             except (DatabaseError, InterfaceError) as error:
-                with self._lock:
-                    self._batch.absorb(batch)
                 self._log_failure(error)
-                return 0
-            self._failing = False
-            if batch.dropped:
-                logger.warning(
-                    "%d reads (beyond %d identifiers, or of very long ones) were counted by outcome only",
-                    batch.dropped,
-                    MAX_IDENTIFIERS,
-                )
-            return len(batch.reads)
+                return written
+            else:
+                written += len(waiting[0].reads)
+                _log_dropped(waiting[0].dropped)
+            waiting.popleft()
+        self._failing = False
+        return written
 
     def _log_failure(self, error: Exception) -> None:
         if not self._failing:
@@ -111,41 +201,68 @@ class ReadCounter:
         self._failing = True
 
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is None and settings.READ_FLUSH_SECONDS > 0:
+        with self._folding:
+            if self._started:
+                return
+            self._started = True
+            if settings.READ_FLUSH_SECONDS > 0:
                 self._thread = Thread(target=self._run, name="read-counter", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self.stop.wait(settings.READ_FLUSH_SECONDS):
+        # Twice an interval: what a kill loses was counted since the last flush began, and a flush takes its time
+        while not self.stop.wait(settings.READ_FLUSH_SECONDS / 2):
             try:
                 self.flush()
             except Exception:
                 # The thread is not started again: it must outlive what nobody thought of
-                logger.exception("read counts of this interval were lost")
+                logger.exception("read counts wait in memory")
             connection.close()  # this thread's own: held open it would outlive database restarts
 
 
+def _log_dropped(dropped: int) -> None:
+    if dropped:
+        logger.warning(
+            "%d reads (beyond %d identifiers, or of very long ones) were counted by outcome only",
+            dropped,
+            MAX_IDENTIFIERS,
+        )
+
+
 def write(batch: Batch, now: datetime) -> None:
-    """One transaction; `now` names the hour and the day that the counts belong to."""
+    """One transaction; `now` names the hour and the day that the counts belong to.
+
+    Rows are locked in the order of their keys, table by table: two that write wait for each other in no circle.
+    """
     hour, day = now.replace(minute=0, second=0, microsecond=0), timezone.localdate(now)
-    reads = [
-        (*identity, day, count, _aware(batch.last_read[identity])) for identity, count in sorted(batch.reads.items())
-    ]
     outcomes = [
         (hour, service, kind, outcome.value, n) for (service, kind, outcome), n in sorted(batch.outcomes.items())
     ]
+    last_read = {identity: _aware(at) for identity, at in batch.last_read.items()}
+    reads = [(*identity, day, number, last_read[identity]) for identity, number in sorted(batch.reads.items())]
+    tracked = sorted(_of_keys(batch.reads, last_read))
     with transaction.atomic():
         counters.add(LookupHour, ("hour", "service", "kind", "outcome"), "count", outcomes)
         counters.add(DailyReads, ("service", "kind", "identifier", "day"), "reads", reads, latest=("last_read_at",))
-        _mark_tracked(batch)
+        counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", tracked, only=THERE)
 
 
-def _mark_tracked(batch: Batch) -> None:
-    """Rows are locked in the order of their keys, as `track_keys` does: neither waits for what the other holds."""
-    names = {keys.service_key(i[0], f"{i[1]}_{i[2]}"): i for i in batch.reads}
-    rows = [(name, batch.reads[names[name]], _aware(batch.last_read[names[name]])) for name in sorted(names)]
-    counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", rows)
+def _of_keys(
+    reads: Mapping[Identity, int], last_read: Mapping[Identity, datetime]
+) -> Iterator[tuple[str, int, datetime]]:
+    """Rows for the keys that the cache has them under, each node's copy of one gets all of its reads."""
+    prefix_length = len(APICacheService().wire_prefix)
+    for identity, number in reads.items():
+        if name := _key_of(identity, prefix_length):
+            yield name, number, last_read[identity]
+
+
+def _key_of(identity: Identity, prefix_length: int) -> str | None:
+    service, kind, identifier = identity
+    try:
+        return keys.normalize(keys.service_key(service, f"{kind}_{identifier}"), prefix_length)
+    except ValueError:
+        return None  # no service of ours has such a name, and so no key
 
 
 def _aware(seconds: float) -> datetime:
@@ -156,7 +273,7 @@ _counter = ReadCounter()
 
 
 def count(service: str, kind: str, identifier: str, outcome: Outcome) -> None:
-    """Count one look-up; costs a dictionary update."""
+    """Count one look-up; costs an append."""
     _counter.count(service, kind, identifier, outcome)
 
 

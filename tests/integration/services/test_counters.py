@@ -1,7 +1,9 @@
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from api_service.models import DailyReads, LookupHour, TrackedKey
 from api_service.services import counters
@@ -61,6 +63,57 @@ def test_counts_of_known_keys_add_and_unknown_keys_make_no_row() -> None:
 
     row = TrackedKey.objects.get()
     assert (row.reads, row.last_read_at) == (9, later)
+
+
+def test_the_same_known_key_twice_in_one_call_adds_twice_and_keeps_the_later_time() -> None:
+    TrackedKey.objects.create(key="migo:ruc_1", state="active", created_at=HOUR, seen_at=HOUR)
+    rows = [("migo:ruc_1", 2, HOUR + timedelta(minutes=9)), ("migo:ruc_1", 3, HOUR)]
+    counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", rows)
+
+    row = TrackedKey.objects.get()
+    assert (row.reads, row.last_read_at) == (5, HOUR + timedelta(minutes=9))
+
+
+def test_only_rows_with_one_of_the_values_asked_for_are_counted_on() -> None:
+    for number, state in enumerate(("active", "unknown", "expired")):
+        TrackedKey.objects.create(key="migo:ruc_1", node=f"n{number}", state=state, created_at=HOUR, seen_at=HOUR)
+    only = {"state": ["active", "unknown"], "node": ["n1", "n2"]}
+    counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", [("migo:ruc_1", 1, HOUR)], only=only)
+
+    assert dict(TrackedKey.objects.values_list("state", "reads")) == {"active": 0, "unknown": 1, "expired": 0}
+
+
+def test_a_text_that_is_too_long_is_never_cut_off() -> None:
+    row = (HOUR, "s" * 51, "ruc", "hit", 1)
+    if connection.vendor == "sqlite":
+        counters.add(LookupHour, HOURS, "count", [row])
+        assert LookupHour.objects.get().service == row[1]
+        return
+    with pytest.raises(DataError), transaction.atomic():
+        counters.add(LookupHour, HOURS, "count", [row])
+
+
+# On fewer rows PostgreSQL reads the whole table, and is right
+MANY_KEYS = """
+INSERT INTO api_service_trackedkey
+    (key, service, kind, identifier, node, size, state, created_at, seen_at, reads)
+WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 40000)
+SELECT 'migo:ruc_' || number, 'migo', 'ruc', number, 'one:1', 0, 'active', '2026-07-14 15:00', '2026-07-14 15:00', 0
+FROM numbers
+"""
+
+
+def test_a_large_table_is_not_read_to_count_on_a_few_keys() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MANY_KEYS)
+        cursor.execute("ANALYZE")
+    with CaptureQueriesContext(connection) as queries:
+        counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", [("migo:ruc_1", 1, HOUR)])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' * (connection.vendor == 'sqlite')}{queries[0]['sql']}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+    assert not re.search(r"Seq Scan|SCAN (?!json_each)", plan), plan
 
 
 ADD_250_TIMES = """
