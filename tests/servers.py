@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 from uuid import uuid4
@@ -271,6 +271,14 @@ class Redis(Server):
         assert reply == "+OK\r\n+OK\r\n", reply
 
 
+def _parents() -> Iterator[tuple[int, int]]:
+    """Every process of the machine with its parent."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, _, rest = stat.read_text().partition(" ")
+            yield int(pid), int(rest.rpartition(")")[2].split()[1])
+
+
 class Postgres(Server):
     """A throw-away cluster: nothing is synced to disk, everyone local may do everything."""
 
@@ -322,9 +330,34 @@ class Postgres(Server):
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url_of(name)
 
+    def freeze(self) -> None:
+        """The postmaster first, so that it starts no other: each connection is served by a process of its own."""
+        self._signal(self._family(), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(self._family(), signal.SIGCONT)
+
     def close(self) -> None:
         self._end(signal.SIGQUIT)
         super().close()
+
+    def _family(self) -> list[int]:
+        return [self.pid, *(pid for pid, parent in _parents() if parent == self.pid)]
+
+    @staticmethod
+    def _signal(pids: Sequence[int], number: int) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _end(self, signal_number: int) -> None:
+        """Frozen children neither take a polite signal nor notice that the postmaster was killed."""
+        family = self._family() if self.is_running else []
+        if signal_number != signal.SIGKILL:
+            self._signal(family, signal.SIGCONT)
+        super()._end(signal_number)
+        if signal_number == signal.SIGKILL:
+            self._signal(family[1:], signal.SIGKILL)
 
     def _initialise(self) -> None:
         initdb = str(Path(self.program).resolve().with_name("initdb"))

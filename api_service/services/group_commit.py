@@ -102,8 +102,13 @@ class GroupCommit(OneAProcess, Generic[K, V]):
         with self._changed:
             if not self._busy:
                 return {}
-            here = {key: self._writing[key] for key in keys if key in self._writing} if self._writing else {}
-            return here | {key: self._open.items[key] for key in keys if key in self._open.items}
+            wanted = list(keys)
+            found = {key: self._writing[key] for key in wanted if key in self._writing}
+            for key in wanted:
+                if key in self._open.items:
+                    newer = self._open.items[key]
+                    found[key] = self._merge(found[key], newer) if key in found else newer
+            return found
 
     def flush(self, seconds: float) -> bool:
         """Whether all is written; waits for it at most so long, and tries at once."""
