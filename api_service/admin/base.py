@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
@@ -80,11 +81,13 @@ class TableAdmin(ReadOnly, _ModelAdmin[M]):
     # A click on a column without an index would sort the whole table
     sortable_by = ()
     # Parameter of a filter -> the order that the filter's index keeps; the first one that is used counts
-    ordering_of_filter: ClassVar[Sequence[tuple[str, Sequence[str]]]] = ()
+    ordering_of_filter: ClassVar[Sequence[tuple[str, tuple[str, ...]]]] = ()
 
-    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
-        used = (ordering for parameter, ordering in self.ordering_of_filter if request.GET.get(parameter))
-        return next(used, self.ordering or ())
+    def get_ordering(self, request: HttpRequest) -> list[str | Combinable] | tuple[str | Combinable, ...]:
+        for parameter, ordering in self.ordering_of_filter:
+            if request.GET.get(parameter):
+                return ordering
+        return super().get_ordering(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(

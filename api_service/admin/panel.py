@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from api_service.admin import display
 from api_service.admin.display import Tone
 from api_service.admin.health import findings_words
+from api_service.admin.recent import Line, lines
 from api_service.models import (
     Delivery,
     HealthSample,
@@ -48,15 +49,17 @@ class Panel:
     health: Tile
     nodes: tuple[tuple[str, SafeString, str], ...]
     tiles: tuple[Tile, ...]
+    recent: tuple[Line, ...]
 
 
 def panel(now: datetime) -> Panel:
-    """Eight queries."""
+    """Twelve queries."""
     sample = HealthSample.objects.order_by("-taken_at").prefetch_related("nodes").first()
     return Panel(
         health=_health(sample, now),
         nodes=tuple(_node(row) for row in sample.nodes.all()) if sample else (),
         tiles=(_lookups(now), _spend(now), _alerts(now), _tracked(now), _warmed(now)),
+        recent=lines(now),
     )
 
 
@@ -123,27 +126,38 @@ def _undelivered(now: datetime) -> str:
 
 def _tracked(now: datetime) -> Tile:
     run = TrackRun.objects.order_by("-started_at").first()
-    note = _("%(keys)s keys") % {"keys": display.number(run.keys_seen)} if run else ""
-    return _run(_("Key inventory"), run or TrackRun, note, LATE["track"], now)
+    notes = _listed(run) if run else ()
+    return _run(_("Key inventory"), run or TrackRun, notes, LATE["track"], now)
+
+
+def _listed(run: TrackRun) -> tuple[str, ...]:
+    """Keys and nodes; those of a run that is under way come from its nodes, as far as they are."""
+    state, nodes = Run.State, list(run.listings.filter(retired=False).values_list("state", "keys"))
+    keys = run.keys_seen if run.state == state.DONE else sum(keys for _state, keys in nodes)
+    text = _("%(keys)s keys") % {"keys": display.number(keys)}
+    if not nodes:
+        return (text,)
+    facts = {"done": sum(one == state.DONE for one, _keys in nodes), "all": len(nodes)}
+    return text, _("%(done)s of %(all)s nodes listed") % facts
 
 
 def _warmed(now: datetime) -> Tile:
     run = WarmRun.objects.order_by("-started_at").first()
-    note = ""
+    notes: tuple[str, ...] = ()
     if run:
         facts = {"loaded": display.number(run.from_store + run.refreshed), "paid": display.number(run.paid)}
-        note = _("%(loaded)s loaded again, %(paid)s paid") % facts
-    return _run(_("Warming"), run or WarmRun, note, LATE["warm"], now)
+        notes = (_("%(loaded)s loaded again, %(paid)s paid") % facts,)
+    return _run(_("Warming"), run or WarmRun, notes, LATE["warm"], now)
 
 
-def _run(title: str, run: Run | type[Run], note: str, late: timedelta, now: datetime) -> Tile:
+def _run(title: str, run: Run | type[Run], notes: tuple[str, ...], late: timedelta, now: datetime) -> Tile:
     """The class stands for a run that never was."""
     url = _list(str(run._meta.model_name))
     if not isinstance(run, Run):
         return Tile(title, url, display.toned(Tone.WARNING, _("never ran")), (), _no_run())
     value = display.badge(run.state, Run.State(run.state).label)
     warning = _no_run() if is_late(run.started_at, late, now) else run.error
-    return Tile(title, url, value, (display.age(run.started_at, now), note), warning)
+    return Tile(title, url, value, (display.age(run.started_at, now), *notes), warning)
 
 
 def _no_run() -> str:
