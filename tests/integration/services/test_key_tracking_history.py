@@ -1,6 +1,5 @@
 """What each service's history says, run after run, and how it is thinned with age."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -135,7 +134,7 @@ def test_the_keys_of_a_node_that_left_are_removed_ones(
 
 
 @pytest.fixture
-def year(settings: Settings) -> Iterator[dict[str, int]]:
+def year(settings: Settings) -> dict[str, int]:
     """Three runs an hour for the last 3 days, and for two hours of the days 95 and 500 ago. Sums of the flows."""
     now = timezone.now()
     ages = [timedelta(minutes=20 * number) for number in range(3 * 72)]
@@ -147,7 +146,7 @@ def year(settings: Settings) -> Iterator[dict[str, int]]:
             ServiceSnapshot.objects.create(
                 run=run, service=service, keys=run.pk, bytes=1, lives={"1h": 1}, **dict.fromkeys(FLOWS, number)
             )
-    yield sums()
+    return sums()
 
 
 def sums() -> dict[str, int]:
