@@ -26,6 +26,8 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", 
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # Bearer token of the look-up API
 API_TOKEN: str = env.str("API_TOKEN", "") or local_secret(DATA_DIR, "api_token")
+# Bearer token of operations on the cache; empty is closed
+OPERATIONS_TOKEN: str = env.str("OPERATIONS_TOKEN", "")
 
 INSTALLED_APPS = [
     # Before the admin: its templates carry our language switch
@@ -229,13 +231,23 @@ LOGGING = {
 }
 
 env.check()
+if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
+    raise ImproperlyConfigured("OPERATIONS_TOKEN is the same as API_TOKEN: who may look up RUCs could clear the cache.")
 if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
     raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
-    *(SECRET_KEY, API_TOKEN, MIGO_TOKEN, SLACK_WEBHOOK_URL, SENTRY_DSN, FLOWER_BASIC_AUTH.partition(":")[2]),
+    *(
+        SECRET_KEY,
+        API_TOKEN,
+        OPERATIONS_TOKEN,
+        MIGO_TOKEN,
+        SLACK_WEBHOOK_URL,
+        SENTRY_DSN,
+        FLOWER_BASIC_AUTH.partition(":")[2],
+    ),
     *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND),
 ]
 register_secrets(SECRETS)

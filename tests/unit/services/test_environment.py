@@ -194,3 +194,11 @@ def test_settings_that_cannot_be_used_end_in_one_line_that_names_each(tmp_path: 
     assert done.returncode != 0
     assert [name in last for name in ("WARM_LIMIT", "MIGO_API_VERSION", "WARM_SHARE")] == [True, True, True]
     assert os.fspath(tmp_path) not in last
+
+
+def test_the_token_of_look_ups_cannot_be_that_of_operations(tmp_path: Path) -> None:
+    done = start(tmp_path, API_TOKEN="the-same-0123456789", OPERATIONS_TOKEN="the-same-0123456789")
+
+    assert done.returncode != 0
+    assert "OPERATIONS_TOKEN is the same as API_TOKEN" in done.stderr
+    assert "the-same" not in done.stderr
