@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -48,6 +48,15 @@ def cache_config(
         f"{name}: scheme {shown!r} is not usable. "
         "Use locmem://, memcached://host:port,host:port or redis://host:port/db."
     )
+
+
+def passwords(url: str) -> list[str]:
+    """The secret of a URL as written and as sent; all of a URL that cannot be read."""
+    try:
+        written = urlsplit(url).password
+    except ValueError:
+        return [url]
+    return list(dict.fromkeys([written, unquote(written)])) if written else []
 
 
 def _memcached_nodes(text: str, name: str) -> list[str]:

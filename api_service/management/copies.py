@@ -11,9 +11,12 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
+from api_service.caches.urls import passwords
 from api_service.management.base import ServiceCommand, not_done, partly, table
+from api_service.models import CopyRun
 from api_service.services import copying
 from api_service.services.backends import Adapter, adapter_for_url
+from api_service.services.cache_service import APICacheService
 from api_service.services.copy_checks import CannotCopy, Job
 from api_service.services.copy_plan import FAILURES
 from api_service.services.copying import CopySummary, CopyUnderWay
@@ -41,20 +44,32 @@ class CopyCommand(ServiceCommand):
         )
         parser.add_argument("--replace", action="store_true", help="overwrite what is there, also newer answers")
 
-    def target(self, options: Mapping[str, Any]) -> Adapter:
+    def job(self, options: Mapping[str, Any], purpose: CopyRun.Purpose) -> Job:
+        if options["sample"] < 0:
+            raise not_done("--sample is a number from 0")
+        cache = APICacheService()
+        return Job(
+            source=cache.adapter,
+            target=self._target(options),
+            wire_prefix=cache.wire_prefix,
+            purpose=purpose,
+            replace=options["replace"],
+            sample=options["sample"],
+            requested_by=_user(),
+        )
+
+    def _target(self, options: Mapping[str, Any]) -> Adapter:
         name = "--to" if options["to"] else options["to_env"]
         url = options["to"] or os.environ.get(options["to_env"] or "", "")
         if not url:
             raise not_done(f"the environment variable {name} is empty")
-        register_secrets([url])
+        register_secrets(passwords(url))
         try:
             return adapter_for_url(url, name)
         except ImproperlyConfigured as error:
             raise not_done(redact(str(error))) from error
 
     def copy(self, job: Job, options: Mapping[str, Any]) -> CopySummary:
-        if job.sample < 0:
-            raise not_done("--sample is a number from 0")
         with self._told() as tell:
             try:
                 return copying.copy(job, restart=options["restart"], tell=tell)
@@ -70,18 +85,6 @@ class CopyCommand(ServiceCommand):
         last: list[CopySummary] = []
         with self.progress(lambda: _progress(last[-1]) if last else "asking both caches, waiting for another copy"):
             yield lambda summary: last.__setitem__(slice(None), [summary])
-
-
-def job_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"replace": options["replace"], "sample": options["sample"], "requested_by": user()}
-
-
-def user() -> str:
-    """Who is logged in; a container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def raise_if_partial(summary: CopySummary) -> None:
@@ -117,6 +120,14 @@ def text_of(summary: CopySummary) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _user() -> str:
+    """Who is logged in; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _state(state: str, error: str) -> str:

@@ -247,6 +247,8 @@ class _Copying:
             self._told = monotonic()
             self._lease.renew()
             self._save()
+            if self._tell:
+                self._tell(self.summary())
 
     def _end(self, state: State, error: str) -> None:
         self._run.state, self._run.error, self._run.finished_at = state, error[:300], timezone.now()
@@ -262,8 +264,6 @@ class _Copying:
             skipped.update(row["skipped"])
         run.skipped = dict(skipped)
         run.save()
-        if self._tell:
-            self._tell(self.summary())
 
 
 def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:

@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from api_service.management.base import not_done, partly, table
-from api_service.management.copies import CopyCommand, job_options, raise_if_partial, text_of
+from api_service.management.copies import CopyCommand, raise_if_partial, text_of
+from api_service.models import CopyRun
 from api_service.services import copying
-from api_service.services.cache_service import APICacheService
 from api_service.services.copy_checks import CannotCopy, Job, check
 from api_service.services.redaction import redact
 
@@ -29,8 +29,7 @@ class Command(CopyCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def act(self, options: Mapping[str, Any]) -> None:
-        cache = APICacheService()
-        job = Job(cache.adapter, self.target(options), cache.wire_prefix, **job_options(options))
+        job = self.job(options, CopyRun.Purpose.COPY)
         if options["dry_run"]:
             self._count(job, as_json=options["json"])
             return

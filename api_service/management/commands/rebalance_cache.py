@@ -9,11 +9,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from api_service.management.base import not_done, partly, table
-from api_service.management.copies import CopyCommand, job_options, raise_if_partial, text_of
+from api_service.management.copies import CopyCommand, raise_if_partial, text_of
 from api_service.models import CopyRun
 from api_service.services import copying
-from api_service.services.cache_service import APICacheService
-from api_service.services.copy_checks import CannotCopy, Job, check
+from api_service.services.copy_checks import CannotCopy, check
 from api_service.services.copy_plan import Load, Shares
 
 NEXT = """Next:
@@ -35,10 +34,9 @@ class Command(CopyCommand):
         parser.add_argument("--fill", action="store_true", help="copy the keys that move to their new places")
 
     def act(self, options: Mapping[str, Any]) -> None:
-        cache, target = APICacheService(), self.target(options)
-        if {cache.backend, target.name} != {"memcached"}:
+        job = self.job(options, CopyRun.Purpose.MOVE)
+        if {job.source.name, job.target.name} != {"memcached"}:
             raise not_done("only Memcached has nodes that keys move between: to or from Redis, use copy_cache")
-        job = Job(cache.adapter, target, cache.wire_prefix, CopyRun.Purpose.MOVE, **job_options(options))
         try:
             check(job)
         except CannotCopy as error:
@@ -47,7 +45,7 @@ class Command(CopyCommand):
             shares, skipped, failed = copying.shares(job)
         summary = self.copy(job, options) if options["fill"] else None
         result = {**_as_json(shares), "skipped": skipped, "failed": failed, "fill": summary}
-        url = f"memcached://{','.join(target.nodes())}"
+        url = f"memcached://{','.join(job.target.nodes())}"
         parts = [_text(result), *([text_of(summary), NEXT.format(url=url)] if summary else [])]
         self.show(result, as_json=options["json"], text=lambda: "\n\n".join(parts))
         if summary:

@@ -4,7 +4,7 @@ import pytest
 
 from api_service.services import copy_plan
 from api_service.services.backends import Entry
-from api_service.services.copy_plan import Marks, Reason, Sample, Shares, Verdict, compare
+from api_service.services.copy_plan import Marks, NodeJSON, Reason, Sample, Shares, Verdict, compare
 
 NOW = 1_795_000_000.0
 
@@ -128,9 +128,9 @@ def test_long_lists_of_nodes_have_labels_of_their_own() -> None:
 
 
 def test_what_was_copied_stays_so_and_the_rest_begins_anew() -> None:
-    half = {**copy_plan.new_node(copy_plan.RUNNING), "found": 7}
-    done = {**copy_plan.new_node(copy_plan.COPIED), "found": 9}
-    nodes = copy_plan.resumed(["a", "b", "c"], {"a": done, "b": half, "gone": done})  # type: ignore[dict-item]
+    half: NodeJSON = {**copy_plan.new_node(copy_plan.RUNNING), "found": 7}
+    done: NodeJSON = {**copy_plan.new_node(copy_plan.COPIED), "found": 9}
+    nodes = copy_plan.resumed(["a", "b", "c"], {"a": done, "b": half, "gone": done})
 
     assert [(name, row["state"], row["found"]) for name, row in nodes.items()] == [
         ("a", "copied", 9),
@@ -138,5 +138,5 @@ def test_what_was_copied_stays_so_and_the_rest_begins_anew() -> None:
         ("c", "waiting", 0),
     ]
     assert copy_plan.can_go_on("failed", nodes)
-    assert copy_plan.can_go_on("running", {"a": done})  # type: ignore[dict-item]
-    assert not copy_plan.can_go_on("failed", {"a": done})  # type: ignore[dict-item]
+    assert copy_plan.can_go_on("running", {"a": done})
+    assert not copy_plan.can_go_on("failed", {"a": done})
