@@ -115,7 +115,7 @@ def _cells(tag: str, values: Iterable[object]) -> SafeString:
 
 def bar(part: float, whole: float) -> SafeString | str:
     """A share as a bar; the number beside it says the same."""
-    if not whole:
+    if not part or not whole:
         return ""
     return format_html('<span class="cw-bar" style="width: {}%" aria-hidden="true"></span>', round(100 * part / whole))
 

@@ -40,25 +40,29 @@ class ByService(SimpleListFilter):
 
 
 class ByServiceOfKeys(ByService):
-    """As a range of the keys, whose names begin with the service."""
+    """Applied with the search: `key_prefix` makes one range of all that the beginning of a key is asked to be."""
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        return queryset.filter(starting_with("key", f"{self.value()}:")) if self.value() else queryset
+        return queryset
 
 
 class ByKindOfKeys(SimpleListFilter):
-    """The kinds of one service: only together do they begin a key, and all services' would be as many ranges."""
+    """The kinds of one service: only together do they begin a key. Applied with the search, like the service."""
 
     title = _("kind")
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        self.service = request.GET.get(ByService.parameter_name, "")
-        return [(kind, kind) for kind in sorted(KINDS)] if self.service else []
+        return [(kind, kind) for kind in sorted(KINDS)] if request.GET.get(ByService.parameter_name) else []
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        kind = self.value()
-        return queryset.filter(starting_with("key", f"{self.service}:{kind}_")) if kind else queryset
+        return queryset
+
+
+def key_prefix(request: HttpRequest) -> str:
+    """What the keys of the chosen service and kind begin with; "" for all keys."""
+    service, kind = (request.GET.get(part.parameter_name, "") for part in (ByService, ByKindOfKeys))
+    return f"{service}:{kind}_" if service and kind else f"{service}:" if service else ""
 
 
 class _ByNode(SimpleListFilter):
@@ -70,11 +74,12 @@ class _ByNode(SimpleListFilter):
 
 
 class ByInventoryNode(_ByNode):
-    """The nodes of the last inventory."""
+    """The nodes of the last inventory, also while it is under way."""
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         run = TrackRun.objects.order_by("-started_at").only("nodes").first()
-        return [(node, node) for node in sorted(run.nodes)] if run else []
+        nodes = {*run.nodes, *run.listings.values_list("node", flat=True)} if run else ()
+        return [(node, node) for node in sorted(nodes)]
 
 
 class ByHealthNode(_ByNode):

@@ -23,11 +23,21 @@ from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
 from api_service.admin.base import TableAdmin
-from api_service.admin.filters import ByInventoryNode, ByKindOfKeys, ByService, ByServiceOfKeys, chosen, starting_with
+from api_service.admin.filters import (
+    ByInventoryNode,
+    ByKindOfKeys,
+    ByService,
+    ByServiceOfKeys,
+    chosen,
+    key_prefix,
+    starting_with,
+)
 from api_service.models import DailyReads, LookupHour, NodeListing, Run, SpendHour, StoredAnswer, TrackedKey
 from api_service.services import providers, ruc
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY
 from api_service.services.keys import KINDS
+
+KEYS_OF_A_RUC = (RUC_KEY, INVALID_KEY)
 
 
 class KeyList(ChangeList):
@@ -52,8 +62,8 @@ def with_listings(rows: Iterable[TrackedKey]) -> list[TrackedKey]:
 class TrackedKeyAdmin(TableAdmin[TrackedKey]):
     list_display = ("key", "state_badge", "expires", "seen", "reads_text", "read", "size_text", "node")
     list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByInventoryNode)
-    # Unique, and what every index of the table ends in: no page needs a sort
-    ordering = ("key", "node")
+    # What every index of the table ends in: no page needs a sort, and on SQLite none that is skipped is read
+    ordering = ("key", "id")
     search_fields = ("key__startswith",)
     search_help_text = _("A RUC or its beginning, or the beginning of a key: migo:invalid_20")
     fields = (
@@ -71,13 +81,15 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TrackedKey], search_term: str
     ) -> tuple[QuerySet[TrackedKey], bool]:
-        """One range of the index, or two keys: two ranges would have to be sorted."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+        """One range of the index, or two keys. Of two ranges SQLite walks the larger, and a union is sorted."""
+        term, prefix = search_term.strip(), key_prefix(request)
         if ruc.is_eleven_digits(term):
-            return queryset.filter(key__in=(RUC_KEY + term, INVALID_KEY + term)), False
-        return queryset.filter(starting_with("key", RUC_KEY + term if term.isdigit() else term)), False
+            return queryset.filter(key__in=[key + term for key in KEYS_OF_A_RUC if key.startswith(prefix)]), False
+        searched = RUC_KEY + term if term.isdigit() else term
+        narrow, wide = sorted((searched, prefix), key=len, reverse=True)
+        if not narrow.startswith(wide):
+            return queryset.none(), False
+        return (queryset.filter(starting_with("key", narrow)) if narrow else queryset), False
 
     @admin.display(description=_("state"))
     def state_badge(self, row: TrackedKey) -> SafeString:

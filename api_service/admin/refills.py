@@ -54,10 +54,7 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
         ),
         form=RefillForm,
     )
-    list_display = (
-        *("started", "node", "reason_text", "state_badge", "written_text", "there_text", "refused_text"),
-        *("hits_text", "took"),
-    )
+    list_display = (*("started", "node", "reason_text", "state_badge", "written_text", "refused_text", "hits_text"),)
     list_filter = ("state", "reason")
     ordering = ("-started_at",)
     fields = (
@@ -92,8 +89,9 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
     def refused_text(self, row: RefillRun) -> SafeString | str:
         return alarming(row.refused)
 
-    @admin.display(description=_("hits before → during → after"))
+    @admin.display(description=_("hit ratio"))
     def hits_text(self, row: RefillRun) -> str:
+        """Before, during and after."""
         ratios = (row.hit_ratio_before, row.hit_ratio_during, row.hit_ratio_after)
         return " → ".join(display.share(ratio, 1) for ratio in ratios)
 
