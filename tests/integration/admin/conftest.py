@@ -140,7 +140,7 @@ def rows(db: None) -> Rows:
             requested_by="mirona",
             found=40,
             removed=40,
-            nodes={NODE: {"state": "done", "found": 40, "removed": 40, "error": ""}},
+            nodes={NODE: {"state": "done", "found": 40, "removed": 40, "kinds": {"ruc": 40}, "error": ""}},
         ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]

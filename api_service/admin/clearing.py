@@ -1,0 +1,256 @@
+"""Clearings: counted first, started and resumed from here, seen while they go on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import display
+from api_service.admin.base import TableAdmin
+from api_service.admin.display import Tone
+from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.runs import RunColumns
+from api_service.models import ClearRun
+from api_service.services import clear_plan, clearing
+from api_service.services.keys import KINDS
+from api_service.services.task_sending import BrokerDown
+
+logger = logging.getLogger(__name__)
+
+State = ClearRun.State
+OPEN = {State.WAITING, State.RUNNING}
+
+
+class ClearForm(forms.Form):
+    """What to clear. It is counted first, whatever is said here."""
+
+    service = forms.CharField(label=_("Service"), max_length=50, help_text=_("As the keys begin, such as migo."))
+    kind = forms.CharField(
+        label=_("Kind"),
+        max_length=50,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": ", ".join(KINDS)}),
+        help_text=_("Empty: every kind."),
+    )
+    pattern = forms.CharField(
+        label=_("Identifiers like"),
+        max_length=250,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "2010*", "spellcheck": "false"}),
+        help_text=_("* is any text, ? is one character. Empty: every identifier."),
+    )
+    with_answers = forms.BooleanField(
+        label=_("Stored answers too"),
+        required=False,
+        help_text=_(
+            "Without it the stored answers stay, and inside their life time they are served again for free. "
+            "With it the next look-up of each is paid."
+        ),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """The service has the last word: what it refuses never reaches a worker."""
+        data = self.cleaned_data
+        if not self.errors:
+            try:
+                clear_plan.selection(data["service"], data["kind"], data["pattern"])
+            except ValueError as error:
+                self.add_error(None, str(error))
+        return data
+
+
+@admin.register(ClearRun)
+class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
+    run = Run(
+        task=clearing.TASK,
+        button=_("Clear a service"),
+        sent=_("It is in its queue: a worker begins it in a moment."),
+        form=ClearForm,
+    )
+    change_form_template = "api_service/admin/clear_run.html"
+    list_display = (
+        *("started", "what", "state_badge", "dry_run", "found_text", "removed_text", "failed_text"),
+        *("requested_by", "via", "worked"),
+    )
+    list_filter = ("state", "dry_run", "via")
+    ordering = ("-started_at",)
+    fields = (
+        *("started", "state_badge", "service", "kind_text", "pattern_text", "dry_run", "requested_by", "via"),
+        *(
+            "found_text",
+            "removed_text",
+            "failed_text",
+            "answers_text",
+            "kinds_table",
+            "nodes_table",
+            "worked",
+            "error_text",
+        ),
+    )
+
+    # -- pages
+
+    def get_urls(self) -> list[URLPattern]:
+        view, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
+        own = [
+            path("<path:object_id>/clear/", view(self.clear_view), name=f"{name}_clear"),
+            path("<path:object_id>/resume/", view(self.resume_view), name=f"{name}_resume"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        clearing.close_abandoned(timezone.now())
+        return super().changelist_view(request, extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        clearing.close_abandoned(timezone.now())
+        row = self.get_object(request, unquote(object_id))
+        context = self._next_steps(request, row) if row else {}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def _next_steps(self, request: HttpRequest, row: ClearRun) -> dict[str, Any]:
+        allowed, counted = self.has_run_permission(request), row.dry_run and row.state == State.DONE
+        return {
+            "row": row,
+            "is_open": row.state in OPEN,
+            "is_counted": counted,
+            "can_clear": allowed and counted and bool(row.found or row.answers_found),
+            "can_resume": allowed and row.state == State.FAILED,
+            "clear_url": self._url("clear", row),
+            "resume_url": self._url("resume", row),
+        }
+
+    def _url(self, page: str, row: ClearRun) -> str:
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return reverse(name, args=[row.pk])
+
+    def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
+        page = super()._form_page(request, form)
+        if isinstance(page, TemplateResponse) and page.context_data is not None:
+            page.context_data["submit"] = _("Count first")
+        return page
+
+    # -- what is started
+
+    def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
+        return self._submitted(request, lambda: clearing.submit(self._request(request, kwargs, dry_run=True)), None)
+
+    def clear_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What was counted is cleared: the same selection, listed anew."""
+        return self._act(request, object_id, lambda row: clearing.submit(self._again(request, row)))
+
+    def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._act(request, object_id, _resumed)
+
+    def _act(self, request: HttpRequest, object_id: str, act: Callable[[ClearRun], ClearRun]) -> HttpResponse:
+        if not self.has_run_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        return self._submitted(request, lambda: act(row), row)
+
+    def _submitted(self, request: HttpRequest, submit: Callable[[], ClearRun], before: ClearRun | None) -> HttpResponse:
+        """To the page of the run; without a broker back to where the person came from."""
+        try:
+            row = submit()
+        except BrokerDown as error:
+            logger.warning("a clearing started by hand: the broker did not take it: %s", error)
+            self.message_user(request, gettext("Nothing was started: the task broker does not answer."), messages.ERROR)
+            name = f"{self.admin_site.name}:{self._list_url_name()}"
+            return HttpResponseRedirect(self._url("change", before) if before else reverse(name))
+        self.message_user(request, str(self.run.sent), messages.SUCCESS)
+        return HttpResponseRedirect(self._url("change", row))
+
+    def _again(self, request: HttpRequest, row: ClearRun) -> clearing.ClearRequest:
+        said = {name: getattr(row, name) for name in ("service", "kind", "pattern", "with_answers")}
+        return self._request(request, said, dry_run=False)
+
+    def _request(self, request: HttpRequest, said: dict[str, Any], *, dry_run: bool) -> clearing.ClearRequest:
+        who = request.user.get_username()
+        return clearing.request(**said, dry_run=dry_run, via=ClearRun.Via.ADMIN, requested_by=who)
+
+    # -- columns
+
+    @admin.display(description=_("selection"))
+    def what(self, row: ClearRun) -> str:
+        return str(clearing.selection_of(row))
+
+    @admin.display(description=_("kind"))
+    def kind_text(self, row: ClearRun) -> str:
+        return row.kind or gettext("every one")
+
+    @admin.display(description=_("identifiers like"))
+    def pattern_text(self, row: ClearRun) -> str:
+        return row.pattern or gettext("every one")
+
+    @admin.display(description=_("keys found"))
+    def found_text(self, row: ClearRun) -> str:
+        return display.number(row.found)
+
+    @admin.display(description=_("keys removed"))
+    def removed_text(self, row: ClearRun) -> str:
+        return display.NOTHING if row.dry_run else display.number(row.removed)
+
+    @admin.display(description=_("failed"))
+    def failed_text(self, row: ClearRun) -> SafeString | str:
+        return display.toned(Tone.BAD, display.number(row.failed)) if row.failed else "0"
+
+    @admin.display(description=_("stored answers"))
+    def answers_text(self, row: ClearRun) -> str:
+        if not row.with_answers:
+            return gettext("they stay, and inside their life time they are served again for free")
+        counts = {"found": display.number(row.answers_found), "removed": display.number(row.answers_removed)}
+        if row.dry_run:
+            return gettext("%(found)s would be forgotten") % counts
+        return gettext("%(removed)s forgotten of %(found)s") % counts
+
+    @admin.display(description=_("by kind"))
+    def kinds_table(self, row: ClearRun) -> SafeString | str:
+        kinds = clear_plan.by_kind(row.nodes.values()).items()
+        return display.table((_("kind"), _("keys found")), [(kind, display.number(count)) for kind, count in kinds])
+
+    @admin.display(description=_("by node"))
+    def nodes_table(self, row: ClearRun) -> SafeString | str:
+        rows = [
+            (
+                name,
+                display.badge(node["state"], _node_state(node["state"])),
+                display.number(node["found"]),
+                display.NOTHING if row.dry_run else display.number(node["removed"]),
+                node["error"] or display.NOTHING,
+            )
+            for name, node in sorted(row.nodes.items())
+        ]
+        return display.table((_("node"), _("state"), _("keys found"), _("keys removed"), _("error")), rows)
+
+    @admin.display(description=_("duration"))
+    def worked(self, row: ClearRun) -> str:
+        return display.number(row.seconds, " s", 1) if row.seconds else display.NOTHING
+
+
+def _resumed(row: ClearRun) -> ClearRun:
+    clearing.submit_again(row)
+    return row
+
+
+def _node_state(state: str) -> str:
+    return gettext("not in CACHE_URL any more") if state == clear_plan.LEFT else str(State(state).label)
