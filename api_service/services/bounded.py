@@ -188,6 +188,10 @@ class BoundedCalls(OneAProcess):
         except (OperationalError, InterfaceError) as error:
             self.breaker.trip(error)
             raise
+        except Exception:
+            # It has answered, if not what was hoped for
+            self.breaker.seen(monotonic() - started, seconds)
+            raise
         self.breaker.seen(monotonic() - started, seconds)
         return result
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from threading import Lock
 from typing import TypeAlias
 
@@ -19,9 +20,13 @@ from django.utils import timezone
 
 from api_service.models import SpendHour
 from api_service.services import bounded, counters
+from api_service.services.bounded import BoundedCalls, Breaker
 from api_service.services.group_commit import GroupCommit
 
 logger = logging.getLogger(__name__)
+
+# With a cap nothing is paid that is not entered: worth a longer wait than a benefit
+CAP_SECONDS = 5.0
 
 Entry: TypeAlias = tuple[datetime, str, str]  # hour, service, purpose
 
@@ -111,7 +116,7 @@ class Ledger:
             raise BudgetExhausted("run", self.limit, 0.0)
         caps = caps_in_force()
         if caps.any or self.purpose is Purpose.WARM:
-            reserve(self.service, purpose, queries, caps, timezone.now())
+            _reserve_in_time(self.service, purpose, queries, caps, timezone.now())
         else:
             enter(self.service, purpose, queries, timezone.now())
         self.queries += queries
@@ -145,6 +150,18 @@ def reserve(service: str, purpose: Purpose, queries: int, caps: Caps, now: datet
             raise no
 
 
+def _reserve_in_time(service: str, purpose: Purpose, queries: int, caps: Caps, now: datetime) -> None:
+    """A frozen database refuses a user's look-up instead of holding it; a task has its own limit of time.
+
+    An entry that comes too late stays: the ledger shows a query that was not paid for, never the other way round.
+    """
+    act = partial(reserve, service, purpose, queries, caps, now)
+    if settings.ANSWER_STORE_SECONDS <= 0 or purpose is Purpose.WARM or connection.in_atomic_block:
+        act()
+    else:
+        _capped.call(act, CAP_SECONDS)
+
+
 def enter(service: str, purpose: Purpose, queries: int, now: datetime) -> None:
     """Enter queries that no cap forbids: a database in trouble is waited for as little as by the answer store."""
     hour = timezone.localtime(now).replace(minute=0, second=0, microsecond=0)
@@ -171,6 +188,7 @@ def _write(entries: Mapping[Entry, int]) -> None:
         counters.add(SpendHour, ("hour", "service", "purpose"), "queries", rows)
 
 
+_capped = BoundedCalls("ledger-reader", Breaker("capped ledger"))
 # An entry is a few numbers an hour: a year of them fits
 _entries: GroupCommit[Entry, int] = GroupCommit(bounded.ledger_writes, _write, operator.add, 10_000)
 

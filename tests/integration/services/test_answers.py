@@ -1,15 +1,17 @@
 import logging
+import re
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import StoredAnswer
-from api_service.services import answers
+from api_service.services import answer_rows, answers
 from tests.rucs import REAL, record, valid_rucs
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +81,58 @@ def test_answers_beyond_their_retention_are_pruned(settings: Settings) -> None:
 
     assert answers.prune(now) == {"too_old": 1, "too_many": 0}
     assert [row.identifier for row in StoredAnswer.objects.all()] == [REAL[1]]
+
+
+def test_beyond_the_maximum_the_oldest_are_pruned_some_at_a_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_rows, "PRUNED_AT_ONCE", 4)
+    settings.ANSWER_MAX_ROWS = 3
+    now = timezone.now()
+    rucs = valid_rucs(15)
+    for age, ruc in enumerate(rucs):
+        save(ruc, born_at=(now - timedelta(days=3 * age)).timestamp())
+
+    assert answers.prune(now) == {"too_old": 4, "too_many": 8}
+    assert set(StoredAnswer.objects.values_list("identifier", flat=True)) == set(rucs[:3])
+    assert answers.prune(now) == {"too_old": 0, "too_many": 0}
+    settings.ANSWER_MAX_ROWS = 0
+    save(*rucs[3:9], born_at=now.timestamp())
+    assert answers.prune(now) == {"too_old": 0, "too_many": 0}
+
+
+def test_an_answer_that_no_row_can_take_does_not_keep_the_others_out(
+    caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
+    too_long = "x" * 251
+    answers.save("migo", "ruc", {REAL[0]: {"a": 1}, too_long: {"a": 1}, REAL[1]: {"text": "\x00 ñ \u2028"}}, NOW)
+
+    assert fresh(REAL[1])[REAL[1]].data == {"text": "\x00 ñ \u2028"}
+    assert set(fresh(*REAL)) == set(REAL[:2])
+    if connection.vendor == "postgresql":
+        assert "fits into no row" in caplog.text
+
+
+def test_reading_and_writing_go_by_the_index_and_not_through_the_table() -> None:
+    rucs = valid_rucs(12_000)
+    save(*rucs)
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
+        cursor.execute("ANALYZE")
+        fresh(*rucs[:100])
+        answers.forget("migo", "ruc", rucs[:100], NOW + 1)
+    plans = [plan(query["sql"]) for query in queries if query["sql"].startswith(("SELECT", "DELETE"))]
+    assert len(plans) == 2
+    assert [line for lines in plans for line in lines if WHOLE_TABLE.search(line)] == []
+
+
+WHOLE_TABLE = re.compile(r"SCAN (kept|api_service_storedanswer)(?! USING INDEX)|Seq Scan on \w*storedanswer")
+
+
+def plan(statement: str) -> list[str]:
+    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{explain} {statement}".replace("%", "%%"))
+        return [str(row[-1]) for row in cursor.fetchall()]
 
 
 def test_a_database_that_is_down_is_logged_and_the_look_up_goes_on(caplog: pytest.LogCaptureFixture) -> None:

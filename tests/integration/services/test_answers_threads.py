@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from time import monotonic
 
 import psycopg
@@ -138,12 +139,14 @@ def test_an_older_answer_never_takes_the_place_of_a_newer_one(settings: Settings
 
 
 SAVE_ALL = """
-import random
-from time import sleep
+import os, random, time
 from api_service.services import answers
 from tests.rucs import valid_rucs
 rucs = valid_rucs(50)
-for turn in range(20):
+print("ready", flush=True)
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.002)
+for turn in range(40):
     mark = turn * 3 + {number}
     random.shuffle(rucs)
     answers.save("migo", "ruc", {{ruc: {{"mark": mark}} for ruc in rucs}}, 1_795_000_000 + mark)
@@ -153,13 +156,20 @@ print("ended")
 """
 
 
-def test_processes_that_write_the_same_identifiers_at_once_leave_the_newest_of_each(run_python: RunPython) -> None:
-    processes = [run_python(SAVE_ALL.format(number=number), ANSWER_STORE_SECONDS="20") for number in range(3)]
+def test_processes_that_write_the_same_identifiers_at_once_leave_the_newest_of_each(
+    run_python: RunPython, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    processes = [run_python(SAVE_ALL.format(number=n), ANSWER_STORE_SECONDS="20", GO=str(go)) for n in range(3)]
     for process in processes:
-        # In step or not: no deadlock, no error, nothing lost
-        assert output_of(process).strip() == "ended"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    go.touch()
+    for process in processes:
+        # No deadlock, no error in between
+        assert output_of(process) == "ended\n"
 
-    assert kept() == dict.fromkeys(valid_rucs(50), 19 * 3 + 2)
+    assert kept() == dict.fromkeys(valid_rucs(50), 39 * 3 + 2)
 
 
 def test_callers_at_once_share_their_transactions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""A process of the project that does what it is told, line by line: tests freeze and kill what it depends on.
+
+Each line of its input is a JSON list, the name of a function below and its arguments; each line of its output the
+seconds that it took and its result.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Looker:
+    """The other end of it."""
+
+    def __init__(self, **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, act: str, *arguments: object) -> tuple[float, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([act, *arguments]) + "\n")
+        self.process.stdin.flush()
+        seconds, result = json.loads(self.process.stdout.readline())
+        return float(seconds), result
+
+    def end(self) -> None:
+        """As a process that has done its work ends."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+    def close(self) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.process.wait(10)
+
+
+def look_up(ruc: str) -> str:
+    """Where the answer came from, or why there is none."""
+    from api_service.services.migo_service import MigoAPIService
+
+    found = MigoAPIService().consultar_ruc(ruc)
+    return str(found["cache"]["source"] if found["success"] else found["code"])
+
+
+def look_up_at_once(rucs: list[str]) -> list[str]:
+    with ThreadPoolExecutor(len(rucs)) as pool:
+        return list(pool.map(look_up, rucs))
+
+
+def look_up_many(rucs: list[str]) -> int:
+    from api_service.services.migo_service import MigoAPIService
+
+    return int(MigoAPIService().consultar_ruc_masivo(rucs)["found"])
+
+
+def set_cap(queries: int) -> None:
+    from django.conf import settings
+
+    settings.MIGO_MAX_PER_HOUR = queries
+
+
+def waiting() -> list[int]:
+    """Answers and entries of the ledger that are not written yet."""
+    from api_service.services import answers, budget
+
+    return [len(answers._writer), len(budget._entries)]
+
+
+def waits() -> list[str]:
+    """What is not waited for at present."""
+    from api_service.services import bounded
+
+    breakers = (bounded.answer_reads, bounded.ledger_writes, bounded.answer_writes)
+    return [breaker.what for breaker in breakers if breaker.is_open]
+
+
+def main() -> None:
+    import django
+
+    django.setup()
+    for line in sys.stdin:
+        act, *arguments = json.loads(line)
+        started = monotonic()
+        result = globals()[act](*arguments)
+        print(json.dumps([monotonic() - started, result]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""A PostgreSQL that dies, freezes or is locked under look-ups, which go on: the store is never a condition."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from tests.integration.services.looker import ROOT, Looker
+from tests.rucs import REAL, valid_rucs
+from tests.sandbox_fixture import RunningSandbox
+from tests.servers import Memcached, Postgres
+from tests.waiting import wait_until
+
+# The server belongs to this file alone: nobody else is frozen with it
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("answers-outage")]
+
+LIMIT = 1.5
+MIGRATED = "migrated"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    # What it has confirmed outlives its own kill, as anywhere but on a throw-away server
+    started = Postgres(options=["-c", "synchronous_commit=on"]).start()
+    with psycopg.connect(started.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {MIGRATED}")
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, cwd=ROOT, env={**os.environ, "DATABASE_URL": started.url_of(MIGRATED)}, check=True)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def database(server: Postgres) -> Iterator[str]:
+    """The URL of a migrated database that nobody else uses."""
+    if not server.is_running:
+        server.restart()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS store WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE store TEMPLATE {MIGRATED}")
+    yield server.url_of("store")
+    if server.is_running:
+        server.thaw()
+
+
+@pytest.fixture
+def looker(database: str, memcached: Memcached, sandbox: RunningSandbox) -> Iterator[Looker]:
+    sandbox.switch(unknown_share=0.0)
+    running = Looker(
+        DATABASE_URL=database,
+        CACHE_URL=memcached.url,
+        MIGO_BASE_URL=f"{sandbox.url}/api/v1",
+        MIGO_TOKEN="token-of-the-tests-0001",
+        ANSWER_STORE_SECONDS=str(LIMIT),
+    )
+    # Its connections are open, as they are when a server freezes
+    assert running("look_up", REAL[0])[1] == "upstream"
+    yield running
+    running.close()
+
+
+def rows(database: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database, connect_timeout=5) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def kept(database: str) -> set[object]:
+    return {row[0] for row in rows(database, "SELECT identifier FROM api_service_storedanswer")}
+
+
+def entered(database: str) -> int:
+    return int(str(rows(database, "SELECT coalesce(sum(queries), 0) FROM api_service_spendhour")[0][0]))
+
+
+def reads_again(looker: Looker, memcached: Memcached) -> bool:
+    """A look-up that misses is what finds out, without waiting."""
+    memcached.flush()
+    looker("look_up", REAL[0])
+    return looker("waits")[1] == []
+
+
+@contextmanager
+def frozen(server: Postgres) -> Iterator[None]:
+    server.freeze()
+    yield
+    server.thaw()
+
+
+@contextmanager
+def locked(database: str) -> Iterator[None]:
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE api_service_storedanswer, api_service_spendhour IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@pytest.mark.parametrize("trouble", ["frozen", "locked"])
+def test_a_database_that_does_not_answer_costs_one_look_up_its_limit_and_the_others_nothing(
+    trouble: str, server: Postgres, database: str, looker: Looker, sandbox: RunningSandbox, memcached: Memcached
+) -> None:
+    with frozen(server) if trouble == "frozen" else locked(database):
+        first = looker("look_up", REAL[1])
+        others = [looker("look_up", ruc) for ruc in REAL[2:]]
+        memcached.flush()
+        again = looker("look_up", REAL[1])
+
+        assert first[1] == "upstream"
+        assert LIMIT <= first[0] < 2 * LIMIT
+        assert [source for _, source in others] == ["upstream"] * 4
+        assert all(seconds < LIMIT for seconds, _ in others)
+        # Paid for, not written yet, and not paid for again
+        assert (again[1], again[0] < LIMIT) == ("store", True)
+        assert looker("waits")[1] == ["stored answers", "ledger", "answers"]
+
+    wait_until(lambda: looker("waiting")[1] == [0, 0], timeout=30)
+    assert kept(database) == set(REAL)
+    assert entered(database) == sandbox.billed == 6
+
+
+def test_a_hundred_look_ups_at_once_wait_side_by_side_and_not_one_after_the_other(
+    server: Postgres, database: str, looker: Looker, sandbox: RunningSandbox
+) -> None:
+    rucs = valid_rucs(100)
+    with frozen(server):
+        together, sources = looker("look_up_at_once", rucs)
+        assert sources == ["upstream"] * 100
+        assert together < 10 * LIMIT
+
+    wait_until(lambda: looker("waiting")[1] == [0, 0], timeout=30)
+    assert kept(database) == {REAL[0], *rucs}
+    assert entered(database) == sandbox.billed == 101
+
+
+def test_a_database_that_was_killed_gets_all_that_was_paid_for_when_it_is_back(
+    server: Postgres, database: str, looker: Looker, sandbox: RunningSandbox, memcached: Memcached
+) -> None:
+    rucs = valid_rucs(200)
+    server.kill()
+    took = [looker("look_up", ruc)[0] for ruc in REAL[1:]]
+    assert looker("look_up_many", rucs)[1] == 200
+    assert looker("waiting")[1][0] == 205
+    assert max(took) < 2 * LIMIT
+
+    server.restart()
+    wait_until(lambda: looker("waiting")[1] == [0, 0], timeout=30)
+    assert kept(database) == {*REAL, *rucs}
+    assert entered(database) == sandbox.billed == 206
+
+    wait_until(lambda: reads_again(looker, memcached), timeout=30)
+    memcached.flush()
+    assert looker("look_up", REAL[2])[1] == "store"
+
+
+def test_with_a_cap_a_frozen_database_refuses_instead_of_holding_and_nothing_is_paid(
+    server: Postgres, looker: Looker, sandbox: RunningSandbox
+) -> None:
+    looker("set_cap", 100)
+    with frozen(server):
+        first, second = looker("look_up", REAL[1]), looker("look_up", REAL[2])
+    assert (first[1], second[1]) == ("database_unavailable", "database_unavailable")
+    assert second[0] < LIMIT
+    assert sandbox.billed == 1
+    wait_until(lambda: looker("look_up", REAL[1])[1] in {"upstream", "cache"}, timeout=30)
+
+
+def test_a_process_that_ends_while_the_database_is_frozen_ends_in_time(
+    server: Postgres, database: str, looker: Looker
+) -> None:
+    with frozen(server):
+        assert looker("look_up", REAL[1])[1] == "upstream"
+        looker.end()
+        assert looker.process.returncode is not None
