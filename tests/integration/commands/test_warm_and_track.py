@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from api_service.models import TrackedKey, TrackRun, WarmRun
+from api_service.services.backends.memcached_dump import DUMP_LOCK
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
@@ -102,10 +103,36 @@ def test_keys_are_recorded_by_service_and_others_only_counted(
     memcached.ask("set session:abc 0 0 1\r\nx")
     ended = run("track_keys", "--json")
     assert ended.code == 0
-    assert {"services", "nodes", "foreign"} <= ended.json.keys()
-    assert ended.json["services"]["migo"]["keys"] == 6
+    assert ended.json.keys() == {"run", "services", "nodes", "foreign", "keys"}
+    assert ended.json["nodes"] == {memcached.address: {"ok": True, "keys": 6, "error": ""}}
+    found = ended.json["services"]["migo"]
+    assert (found["keys"], found["created"], found["removed"], found["expired"]) == (6, 6, 0, 0)
+    assert (found["expired_unread"], sum(found["lives"].values()), found["bytes"] > 0) == (0, 6, True)
     assert sum(ended.json["foreign"].values()) == 1
     assert TrackedKey.objects.filter(state="active").count() == 6
+
+
+def test_the_text_has_a_line_for_each_node_and_each_service(
+    run: Run, migo: MigoAPIService, memcached: Memcached
+) -> None:
+    migo.consultar_ruc_masivo(known_rucs(5))
+    out = run("track_keys").out
+    assert f"{memcached.address}  5     ok" in out
+    assert out.splitlines()[4].split()[:2] == ["migo", "5"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_inventory_tells_how_far_each_node_is(
+    run: Run, memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from api_service.management import base
+
+    monkeypatch.setattr(base, "PROGRESS_SECONDS", 0.05)
+    # Somebody else lists the node, for a second
+    assert memcached.ask(f"add {DUMP_LOCK} 0 1 1\r\nx").startswith("STORED")
+    ended = run("track_keys", "--json")
+    assert f"{memcached.address} 0 keys, running" in ended.err
+    assert ended.code == 0
 
 
 def test_a_node_that_cannot_be_listed_ends_with_one(
