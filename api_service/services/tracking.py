@@ -61,19 +61,19 @@ class Batch:
     dropped: int = 0
 
     def fold(self, entries: Iterable[Entry]) -> None:
-        """Add look-ups up. On the path of a look-up at times: no calls for what is known already."""
+        """Add look-ups up. On the path of a look-up at times: no calls for what is as usual."""
         reads, last_read, outcomes = self.reads, self.last_read, self.outcomes
         for service, kind, identifier, outcome, at in entries:
             identity, key = (service, kind, identifier), (service, kind, outcome)
+            if key in outcomes:
+                outcomes[key] += 1
+            else:
+                outcomes[self._known(key)] += 1
             if identity in reads:
                 reads[identity] += 1
                 last_read[identity] = at
             else:
                 self._add(identity, 1, at)
-            if key in outcomes:
-                outcomes[key] += 1
-            else:
-                outcomes[self._known(key)] += 1
 
     def absorb(self, older: Batch) -> None:
         """Take back what could not be written."""
