@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 320.0
 SECONDS = 240.0
-SLICE = 5_000
+SLICE = 10_000
 PROGRESS_SECONDS = 1.0
 LONGEST_LOCK_NAME = 100
 ALREADY_RUNNING = "already_running"
@@ -154,10 +154,11 @@ def _write_all(service: APICacheService, row: RefillRun, deadline: Deadline) -> 
     found, progress = _numbers(service, row.node), _Progress(row)
     row.candidates = len(found)
     row.save()
-    for start in range(0, len(found), SLICE):
+    for done, answers in enumerate(refill_rows.slices(found, SLICE)):
         if not deadline.left():
-            raise RefillFailed(f"out of time after {start} of {len(found)} answers: start it by hand for the rest")
-        answers = refill_rows.answers_of(found[start : start + SLICE])
+            raise RefillFailed(
+                f"out of time after {done * SLICE} of {len(found)} answers: start it by hand for the rest"
+            )
         items = _items(service.wire_prefix, answers, time())
         progress.add(service.adapter.write(row.node, items, replace=False))
     row.save()
@@ -184,7 +185,7 @@ def _items(prefix: str, answers: Iterable[refill_rows.Row], now: float) -> Itera
                 lives[kind] = life
         ends = ends_at(born, life, now, random.random())  # noqa: S311 - spreads expiry
         if ends is not None:
-            yield Item(_wire_key(prefix, service, kind, identifier), enveloped(data.encode(), born, ends), ends)
+            yield Item(_wire_key(prefix, service, kind, identifier), enveloped(data, born, ends), ends)
 
 
 def _wire_key(prefix: str, service: str, kind: str, identifier: str) -> str:

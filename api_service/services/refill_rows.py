@@ -7,7 +7,9 @@ would read them once a node. Each slice is a statement of its own: nothing is he
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
@@ -19,15 +21,15 @@ from api_service.services.refill_plan import LEAST_LEFT
 
 FETCHED = 10_000
 _KINDS = tuple(kind for kind in keys.KINDS if kind != "invalid")
-# (row number, service, kind, identifier, JSON text, birth in Unix seconds)
-Row: TypeAlias = tuple[int, str, str, str, str, float]
+# (row number, service, kind, identifier, JSON in UTF-8, birth in Unix seconds)
+Row: TypeAlias = tuple[int, str, str, str, bytes, float]
 Numbers: TypeAlias = Sequence[int]
 # Whether the answer of (service, kind, identifier) belongs to the node
 Belongs: TypeAlias = Callable[[str, str, str], bool]
 
 # More reads first, then the newer answer. A RUC that is listed as invalid keeps that answer, whatever the store has.
 _HOTTEST = """
-SELECT a.id, a.service, a.kind, a.identifier
+SELECT {columns}
 FROM api_service_storedanswer a
 LEFT JOIN (
     SELECT service, kind, identifier, CAST(SUM(reads) AS bigint) AS reads
@@ -44,10 +46,15 @@ ORDER BY COALESCE(r.reads, 0) DESC, a.born_at DESC
 _RATES = "SELECT id, service, identifier, born_at FROM api_service_storedanswer WHERE kind = %s AND born_at > %s"
 # Sorting a million numbers on disk takes twice as long
 _SORT_MEMORY = "SET LOCAL work_mem = '64MB'"
-_SLICE = "SELECT id, service, kind, identifier, data, {born} FROM api_service_storedanswer WHERE id {among}"
-_OF_POSTGRES = _SLICE.format(born="CAST(EXTRACT(EPOCH FROM born_at) AS double precision)", among="= ANY('{{{ids}}}')")
-_OF_SQLITE = _SLICE.format(born="born_at", among="IN (SELECT value FROM json_each(%s))")
-_TYPES = ("int8", "text", "text", "text", "text", "float8")
+# As bytes: decoding and encoding an answer costs more than all else that is done with it
+_OF_POSTGRES = """
+SELECT id, service, kind, identifier, convert_to(data, 'UTF8'), CAST(EXTRACT(EPOCH FROM born_at) AS double precision)
+FROM api_service_storedanswer WHERE id = ANY(%s)
+"""
+_OF_SQLITE = """
+SELECT id, service, kind, identifier, CAST(data AS BLOB), born_at
+FROM api_service_storedanswer WHERE id IN (SELECT value FROM json_each(%s))
+"""
 
 
 def numbers(now: datetime, first_day: date, belongs: Belongs | None) -> array[int]:
@@ -55,23 +62,28 @@ def numbers(now: datetime, first_day: date, belongs: Belongs | None) -> array[in
 
     `belongs` None takes all of them. Reads count from `first_day` on.
     """
-    ended = _rates_that_ended(now)
-    found = array("q")
-    for row, service, kind, identifier in _hottest(now, first_day):
-        if row not in ended and (belongs is None or belongs(service, kind, identifier)):
+    ended, found = _rates_that_ended(now), array("q")
+    if belongs is None:
+        found.extend(row for (row,) in _hottest(now, first_day, "a.id") if row not in ended)
+        return found
+    for row, service, kind, identifier in _hottest(now, first_day, "a.id, a.service, a.kind, a.identifier"):
+        if row not in ended and belongs(service, kind, identifier):
             found.append(row)
     return found
 
 
-def answers_of(numbers: Numbers) -> list[Row]:
-    """These rows in this order; what was dropped meanwhile is left out."""
-    read = _copied if connection.vendor == "postgresql" else _selected
-    by_number = {row[0]: row for row in read(numbers)}
-    return [by_number[number] for number in numbers if number in by_number]
+def slices(numbers: Numbers, size: int) -> Iterator[list[Row]]:
+    """The answers of these rows, `size` at a time, in this order; what was dropped meanwhile is left out."""
+    parts = (numbers[start : start + size] for start in range(0, len(numbers), size))
+    read = _read_ahead(parts) if connection.vendor == "postgresql" else map(_selected, parts)
+    for start, rows in zip(range(0, len(numbers), size), read, strict=True):
+        by_number = {row[0]: row for row in rows}
+        yield [by_number[number] for number in numbers[start : start + size] if number in by_number]
 
 
-def _hottest(now: datetime, first_day: date) -> Iterator[tuple[int, str, str, str]]:
-    sql, arguments = _HOTTEST.format(kinds="WHEN %s THEN %s " * len(_KINDS)), _arguments(now, first_day)
+def _hottest(now: datetime, first_day: date, columns: str) -> Iterator[Any]:
+    sql = _HOTTEST.format(columns=columns, kinds="WHEN %s THEN %s " * len(_KINDS))
+    arguments = _arguments(now, first_day)
     if connection.vendor != "postgresql":
         # No transaction: SQLite's would take the write lock
         yield from _fetched(sql, arguments)
@@ -115,19 +127,32 @@ def _left(subject: Subject, born_at: float, now: float) -> float:
     return born_at + subject.life(born_at) - now
 
 
-def _copied(numbers: Sequence[int]) -> Iterator[Row]:
-    """COPY spares the server a plan per row and us a result that is held twice."""
-    statement = f"COPY ({_OF_POSTGRES.format(ids=','.join(map(str, numbers)))}) TO STDOUT"
-    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
-        copy.set_types(_TYPES)
-        yield from copy.rows()
+def _read_ahead(parts: Iterable[Numbers]) -> Iterator[list[Row]]:
+    """The next part is read while the caller writes the one before: the database's time costs nothing then."""
+    connection.ensure_connection()
+    # The driver's own: its lock keeps this thread and the caller's progress apart
+    driver, ahead = connection.connection, deque[Future[list[Row]]]()
+    with ThreadPoolExecutor(1, "refill-reader") as reader, connection.wrap_database_errors:
+        for part in parts:
+            ahead.append(reader.submit(_binary, driver, list(part)))
+            if len(ahead) == 2:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
-def _selected(numbers: Sequence[int]) -> Iterator[Row]:
+def _binary(driver: Any, numbers: list[int]) -> list[Row]:
+    from psycopg import Cursor  # with PostgreSQL only
+
+    with Cursor(driver) as cursor:
+        rows: list[Row] = cursor.execute(_OF_POSTGRES, (numbers,), binary=True).fetchall()
+        return rows
+
+
+def _selected(numbers: Numbers) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(_OF_SQLITE, [f"[{','.join(map(str, numbers))}]"])
-        for number, service, kind, identifier, data, born in cursor.fetchall():
-            yield number, service, kind, identifier, data, _unix(born)
+        return [(*row[:5], _unix(row[5])) for row in cursor.fetchall()]
 
 
 def _unix(born: datetime) -> float:

@@ -9,6 +9,8 @@ from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
 from api_service.services import refill, refill_rows
+from api_service.services.backends import Item, Written
+from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
@@ -68,7 +70,7 @@ def hits(cache: APICacheService, keys: Iterable[str]) -> set[str]:
 
 def in_order(belongs: refill_rows.Belongs | None = None) -> list[str]:
     numbers = refill_rows.numbers(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
-    return [row[3] for row in refill_rows.answers_of(numbers)]
+    return [row[3] for rows in refill_rows.slices(numbers, 2) for row in rows]
 
 
 def test_stored_answers_are_cache_hits_again_and_nothing_is_paid(
@@ -302,15 +304,15 @@ def test_a_node_that_dies_in_the_middle_fails_the_run_and_a_refill_of_its_next_b
     cache, rucs = APICacheService(), valid_rucs(100)
     keep(rucs)
     row = asked_for(cache)
-    calls, answers_of = [], refill_rows.answers_of
+    calls, write = [], MemcachedAdapter.write
 
-    def killing(numbers: refill_rows.Numbers) -> list[refill_rows.Row]:
-        calls.append(len(numbers))
+    def killing(self: MemcachedAdapter, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        calls.append(node)
         if len(calls) == 3:
             own_memcached.kill()
-        return answers_of(numbers)
+        return write(self, node, items, replace=replace)
 
-    monkeypatch.setattr(refill_rows, "answers_of", killing)
+    monkeypatch.setattr(MemcachedAdapter, "write", killing)
     failed = refill.refill(row.node, row.pk)
     assert (failed["state"], failed["written"], failed["candidates"]) == ("failed", 40, 100)
     assert row.node in failed["error"]
@@ -323,16 +325,17 @@ def test_a_node_that_dies_in_the_middle_fails_the_run_and_a_refill_of_its_next_b
 
 
 STUCK = """
-import sys, time
-from api_service.services import refill, refill_rows
+import time
+from api_service.services import refill
+from api_service.services.backends.memcached import MemcachedAdapter
 refill.SLICE, refill.PROGRESS_SECONDS = 50, 0.0
-read, calls = refill_rows.answers_of, []
-def stuck(numbers):
+write, calls = MemcachedAdapter.write, []
+def stuck(*args, **options):
     calls.append(1)
     if len(calls) == 4:
         time.sleep(60)
-    return read(numbers)
-refill_rows.answers_of = stuck
+    return write(*args, **options)
+MemcachedAdapter.write = stuck
 refill.refill(sys.argv[1], int(sys.argv[2]))
 """
 

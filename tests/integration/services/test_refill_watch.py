@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
@@ -27,7 +28,7 @@ def sent() -> Iterator[Sent]:
     def take() -> list[dict[str, object]]:
         taken = []
         with current_app.connection_for_read() as connection:
-            channel = connection.default_channel
+            channel: Any = connection.default_channel
             channel.queue_declare("warming", durable=True)
             while message := channel.basic_get("warming", no_ack=True):
                 assert message.headers["task"] == "workers.tasks.refill_node"
