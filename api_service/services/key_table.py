@@ -1,13 +1,20 @@
-"""One node's listing against the key table: only what changed is written."""
+"""One node's listing against the key table: a million keys, and only the rows that changed are written.
+
+The listing goes into a temporary table, the database finds what differs, and the difference is written in short
+transactions. A process killed at any line leaves what the next run completes.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Protocol
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from api_service.models import TrackedKey
 from api_service.services import keys
@@ -15,25 +22,26 @@ from api_service.services.backends.base import Entry, InventoryError
 
 # Memcached counts whole seconds and does not list what ends in the current one
 CLOCK_TOLERANCE = timedelta(seconds=2)
-# An end that moved by less is the same end, rounded differently
-SAME_END = timedelta(seconds=1)
 FOREIGN_PREFIXES = 100
-CHUNK = 5000
-OPEN = (TrackedKey.State.ACTIVE, TrackedKey.State.UNKNOWN)
+# Entries on their way into the temporary table: a few MB
+BLOCK = 10_000
+# Rows of one transaction: their locks are held for some 50 ms, which the read counter may have to wait
+CHUNK = 5_000
 
-# Names of the histogram of the time left, and the seconds that each ends at
-LIVES = (
-    *(("1min", 60), ("5min", 300), ("15min", 900), ("1h", 3600), ("6h", 21_600)),
-    *(("24h", 86_400), ("7d", 604_800)),
-)
+# The histogram of the time left: names, and the seconds that each reaches to
+LIVES = {"1min": 60, "5min": 300, "15min": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800}
 MORE, NEVER = "more", "never"
+
+# key without the wire prefix, where its service ends, where its kind ends (negative: it has none), bytes,
+# end in Unix seconds, read at least once
+Row = tuple[str, int, int, int, float | None, bool | None]
 
 
 @dataclass(slots=True)
 class ServiceCounts:
-    """One service on one node. `keys` and `bytes` are listed now, the others are what changed since the last run.
+    """One service on one node. `keys`, `bytes` and `lives` are of this listing, the others changed since the last.
 
-    `created` counts keys that came back too; `lives`: time left → keys, by the names of `LIVES`, "more" and "never".
+    `created` counts those that came back too; `lives`: time left → keys, by the names of `LIVES`, "more" and "never".
     """
 
     keys: int = 0
@@ -47,7 +55,7 @@ class ServiceCounts:
 
 @dataclass(slots=True)
 class Recorded:
-    """What became of one node's listing. `error`: why the listing ended early, or ""; `keys` are ours."""
+    """What became of one node's listing. `keys` are ours; `error` is why the listing ended early, or ""."""
 
     services: dict[str, ServiceCounts] = field(default_factory=dict)
     foreign: Counter[str] = field(default_factory=Counter)
@@ -58,77 +66,148 @@ class Recorded:
         return self.services.setdefault(service, ServiceCounts())
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A listing that ended at `ended` against the rows of `node`; after a partial one, what it lacks is unknown."""
+
+    node: str
+    now: datetime
+    ended: datetime
+    complete: bool
+
+
+class Staging(Protocol):
+    """The temporary tables, in the SQL of one database. They belong to the connection and end with it."""
+
+    def open(self) -> None:
+        """Empty ones, whatever an earlier run left."""
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Rows in the order of the listing; the same key twice is harmless."""
+
+    def listed(self, now: datetime) -> Iterable[tuple[str, str, int, int]]:
+        """Service, name in `LIVES`, keys and bytes. Called once, when all rows are there."""
+
+    def compare(self, comparison: Comparison) -> tuple[int, int]:
+        """Find what differs: how many rows have changed, and how many are new."""
+
+    def differing(self) -> Iterable[tuple[str, int, int, int, int]]:
+        """Service, created, removed, expired, expired unread."""
+
+    def update(self, comparison: Comparison, first: int, last: int) -> None:
+        """Number `first` to `last` of the differing rows: those that have changed come first, and begin at 1."""
+
+    def insert(self, comparison: Comparison, first: int, last: int) -> None:
+        """The same of those that are new, which follow."""
+
+    def close(self) -> None: ...
+
+
 def record(node: str, entries: Iterable[Entry], wire_prefix: str, now: datetime) -> Recorded:
-    """Bring the rows of `node` in line with its listing."""
-    recorded, listed = Recorded(), {}
-    try:
-        for entry in entries:
-            name = entry.key.removeprefix(wire_prefix)
-            parts = keys.parse(name) if entry.key.startswith(wire_prefix) else None
-            if parts is None:
-                prefix = keys.foreign_prefix(name)
-                room = prefix in recorded.foreign or len(recorded.foreign) < FOREIGN_PREFIXES
-                recorded.foreign[prefix if room else "(others)"] += 1
-            elif name not in listed:
-                listed[name] = (entry, parts)
-                counts = recorded.of(parts.service)
-                counts.keys += 1
-                counts.bytes += entry.size
-                life = life_name(entry.expires_at, now.timestamp())
-                counts.lives[life] = counts.lives.get(life, 0) + 1
-    except InventoryError as error:
-        recorded.error = error.reason
-    recorded.keys = len(listed)
-    rows = {row.key: row for row in TrackedKey.objects.filter(node=node)}
-    with transaction.atomic():
-        for name, (entry, parts) in sorted(listed.items()):
-            ends = None if entry.expires_at is None else datetime.fromtimestamp(entry.expires_at, tz=UTC)
-            row = rows.pop(name, None)
-            if row is None:
-                row = TrackedKey(
-                    key=name,
-                    node=node,
-                    service=parts.service,
-                    kind=parts.kind,
-                    identifier=parts.identifier,
-                    created_at=now,
-                    state="",
-                )
-            before = (row.size, row.state, row.fetched)
-            moved = row.expires_at != ends and (
-                row.expires_at is None or ends is None or abs(row.expires_at - ends) > SAME_END
-            )
-            if row.state not in OPEN:
-                recorded.of(row.service).created += 1
-            if moved or before != (entry.size, TrackedKey.State.ACTIVE, entry.read):
-                row.size, row.state, row.fetched = entry.size, TrackedKey.State.ACTIVE, entry.read
-                row.expires_at, row.seen_at = ends, now
-                row.save()
-        for name, row in sorted(rows.items()):
-            if recorded.error:
-                TrackedKey.objects.filter(pk=row.pk, state=TrackedKey.State.ACTIVE).update(
-                    state=TrackedKey.State.UNKNOWN
-                )
-            elif row.state in OPEN:
-                counts = recorded.of(row.service)
-                expired = row.expires_at is not None and row.expires_at <= now + CLOCK_TOLERANCE
-                row.state = TrackedKey.State.EXPIRED if expired else TrackedKey.State.REMOVED
-                row.seen_at = now
-                counts.expired += expired
-                counts.removed += not expired
-                unread = row.last_read_at is None or row.last_read_at < row.created_at
-                counts.expired_unread += expired and row.fetched is not True and unread
-                row.save(update_fields=["state", "seen_at"])
+    """Bring the rows of `node` in line with its listing; a listing that raises InventoryError is a partial one."""
+    recorded, staging, listing = Recorded(), _staging(), _Listing(entries, wire_prefix)
+    started = monotonic()
+    staging.open()
+    for rows in listing.blocks():
+        staging.add(rows)
+    ended = now + timedelta(seconds=monotonic() - started) + CLOCK_TOLERANCE
+    recorded.foreign, recorded.error = listing.foreign, listing.error
+    _count_listed(recorded, staging, now)
+    comparison = Comparison(node, now, ended, complete=not listing.error)
+    _write(staging, comparison)
+    _count_differing(recorded, staging)
+    staging.close()
     return recorded
 
 
+def _write(staging: Staging, comparison: Comparison) -> None:
+    """In short transactions, each in the order of the keys: the read counter, which locks in it too, waits for one."""
+    changed, new = staging.compare(comparison)
+    for first in range(1, changed + 1, CHUNK):
+        with transaction.atomic():
+            staging.update(comparison, first, min(first + CHUNK - 1, changed))
+    for first in range(changed + 1, changed + new + 1, CHUNK):
+        with transaction.atomic():
+            staging.insert(comparison, first, first + CHUNK - 1)
+
+
 def mark_unknown(node: str) -> int:
-    """Of a node that cannot be listed: its active rows become unknown. The number of them."""
-    return TrackedKey.objects.filter(node=node, state=TrackedKey.State.ACTIVE).update(state=TrackedKey.State.UNKNOWN)
+    """Of a node that cannot be listed: its active rows become unknown. The number of them.
+
+    In the order of their keys and in chunks, as the read counter waits for each.
+    """
+    active = TrackedKey.objects.filter(node=node, state=TrackedKey.State.ACTIVE).order_by("key")
+    marked = 0
+    while True:
+        with transaction.atomic():
+            found = list(active.select_for_update(no_key=True).values_list("key", flat=True)[:CHUNK])
+            if not found:
+                return marked
+            chunk = active.filter(key__gte=found[0], key__lte=found[-1]).order_by()
+            marked += chunk.update(state=TrackedKey.State.UNKNOWN)
 
 
-def life_name(expires_at: float | None, now: float) -> str:
-    """The name in `LIVES` for what ends at `expires_at` (both Unix seconds)."""
-    if expires_at is None:
-        return NEVER
-    return next((name for name, seconds in LIVES if expires_at - now <= seconds), MORE)
+class _Listing:
+    """Entries as rows, in blocks. One that ends early gives what it had, and `error` says why it did."""
+
+    def __init__(self, entries: Iterable[Entry], wire_prefix: str) -> None:
+        self.foreign: Counter[str] = Counter()
+        self.error = ""
+        self._entries = entries
+        self._prefix = wire_prefix
+
+    def blocks(self) -> Iterator[list[Row]]:
+        match, start, block = key_pattern(self._prefix).fullmatch, len(self._prefix), []
+        try:
+            for key, size, expires_at, read in self._entries:
+                if not (found := match(key)):
+                    self._count_foreign(keys.foreign_prefix(key.removeprefix(self._prefix)))
+                    continue
+                block.append((key[start:], found.end(1) - start, found.end(2) - start, size, expires_at, read))
+                if len(block) >= BLOCK:
+                    yield block
+                    block = []
+        except InventoryError as error:
+            self.error = error.reason
+        yield block
+
+    def _count_foreign(self, prefix: str) -> None:
+        """Another application may put random text first: what is stored of it stays small."""
+        room = prefix in self.foreign or len(self.foreign) < FOREIGN_PREFIXES
+        self.foreign[prefix if room else "(others)"] += 1
+
+
+def key_pattern(wire_prefix: str) -> re.Pattern[str]:
+    """`keys.parse` for a million keys: what it matches is a key of ours, its groups are the service and the kind."""
+    # Only a kind with an underscore of its own must be named: the others end at the first one
+    named = "|".join(sorted((re.escape(kind) for kind in keys.KINDS if "_" in kind), key=len, reverse=True))
+    kind = rf"(?:({named}|[!-^`-~]*)_)?" if named else r"(?:([!-^`-~]*)_)?"
+    return re.compile(
+        rf"{re.escape(wire_prefix)}(?=.{{1,{keys.MAX_KEY_BYTES}}}\Z)([a-z0-9][a-z0-9_-]{{0,49}}):(?=.){kind}[!-~]*"
+    )
+
+
+def _staging() -> Staging:
+    if connection.vendor == "postgresql":
+        from api_service.services.key_table_postgres import PostgresStaging
+
+        return PostgresStaging()
+    from api_service.services.key_table_sqlite import SQLiteStaging
+
+    return SQLiteStaging()
+
+
+def _count_listed(recorded: Recorded, staging: Staging, now: datetime) -> None:
+    for service, life, number, size in staging.listed(now):
+        counts = recorded.of(service)
+        counts.keys += number
+        counts.bytes += size
+        counts.lives[life] = number
+        recorded.keys += number
+
+
+def _count_differing(recorded: Recorded, staging: Staging) -> None:
+    for service, created, removed, expired, expired_unread in staging.differing():
+        counts = recorded.of(service)
+        counts.created, counts.removed = created, removed
+        counts.expired, counts.expired_unread = expired, expired_unread
