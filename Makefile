@@ -21,8 +21,8 @@ test: dev ## lint and all tests; installs the servers they need where it may (AR
 lint: dev ## ruff and mypy
 	@exec scripts/lint
 
-bench: dev ## speed, as ratios measured in one run
-	@exec .venv/bin/python -m tests.benchmarks.cache $(ARGS)
+bench: dev ## speed, as ratios measured in one run (ARGS="cache" or "reads --sizes 10000" selects)
+	@exec .venv/bin/python -m tests.benchmarks $(ARGS)
 
 lock: ## the lock files anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock
