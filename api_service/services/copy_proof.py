@@ -52,11 +52,12 @@ def _listed(job: Job, proof: Proof, alive: Callable[[], None]) -> Marks:
     there = Marks()
     for node in job.target.nodes():
         try:
-            for entry in job.target.scan(node, job.wire_prefix, Deadline.after(LIST_SECONDS)):
+            entries = job.target.scan(node, job.wire_prefix, Deadline.after(LIST_SECONDS))
+            for number, entry in enumerate(entries):
                 if job.target.node_for(entry.key) == node:
                     there.add(entry.key, entry.expires_at)
-                    if len(there) % RENEW_EVERY == 0:
-                        alive()
+                if number % RENEW_EVERY == 0:
+                    alive()
         except InventoryError as error:
             proof.unproved[node] = error.reason
     return there
