@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import NamedTuple
 
-from django.contrib import admin
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
@@ -35,8 +34,7 @@ def lines(now: datetime) -> tuple[Line, ...]:
 
 def _runs(now: datetime) -> Iterator[Run]:
     for rows in (RefillRun.objects, ClearRun.objects, CopyRun.objects):
-        if admin.site.is_registered(rows.model):
-            yield from rows.filter(started_at__gt=now - LATELY).order_by("-started_at")[:MOST]
+        yield from rows.filter(started_at__gt=now - LATELY).order_by("-started_at")[:MOST]
 
 
 def _line(run: Run, now: datetime) -> Line:

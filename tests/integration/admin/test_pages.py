@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from api_service import models
 from api_service.admin.base import BoundedPaginator
-from tests.integration.admin.conftest import NODE, Rows, Staff
+from tests.integration.admin.conftest import DOWN, NODE, Rows, Staff
 
 TABLES = [model for model in admin.site._registry if model._meta.app_label == "api_service"]
 MOST_QUERIES = 15
@@ -52,7 +53,10 @@ def test_list_and_page_answer_within_fifteen_queries(
         assert len(queries) <= MOST_QUERIES, [query["sql"] for query in queries]
 
 
-@pytest.mark.parametrize("model", [models.NodeSample, models.ServiceSnapshot, models.Delivery], ids=name_of)
+MANY = [models.NodeSample, models.ServiceSnapshot, models.Delivery, models.TrackedKey, models.NodeListing]
+
+
+@pytest.mark.parametrize("model", MANY, ids=name_of)
 def test_a_list_of_many_rows_takes_no_more_queries_than_one_of_few(
     model: type[Model], rows: Rows, admin_client: Client
 ) -> None:
@@ -60,12 +64,17 @@ def test_a_list_of_many_rows_takes_no_more_queries_than_one_of_few(
         admin_client.get(list_url(model))
     first = model._default_manager.filter(pk=rows[model].pk).values().get()
     for number in range(20):
-        changed = {"channel": f"channel {number}"} if "channel" in first else {}
+        unique = {"channel": f"channel {number}", "key": f"migo:ruc_{number}", "run_id": run_before(number)}
+        changed = {name: value for name, value in unique.items() if name in first}
         model._default_manager.create(**{**first, **changed, "id": 1000 + number})
     with CaptureQueriesContext(connection) as many:
         response = admin_client.get(list_url(model))
     assert response.text.count("field-") > 60
     assert len(many) == len(few)
+
+
+def run_before(number: int) -> int:
+    return models.TrackRun.objects.create(started_at=timezone.now() - timedelta(days=number + 1)).pk
 
 
 @pytest.mark.parametrize("model", TABLES, ids=name_of)
@@ -162,6 +171,10 @@ def test_a_huge_table_is_counted_to_a_bound_only(
     ("model", "query"),
     [
         (models.TrackedKey, {"service": "migo", "node": NODE, "state__exact": "active"}),
+        (models.TrackedKey, {"service": "migo", "kind": "ruc", "q": "2010"}),
+        (models.TrackedKey, {"service": "migo", "q": "20100038146"}),
+        (models.NodeListing, {"node": NODE}),
+        (models.ServiceSnapshot, {"service": "migo"}),
         (models.Incident, {"open": "yes"}),
         (models.LookupHour, {"outcome": "hit"}),
         (models.SpendHour, {"purpose": "user"}),
@@ -180,6 +193,10 @@ def test_a_filter_that_fits_finds_the_row(
     ("model", "query"),
     [
         (models.TrackedKey, {"service": "nubefact"}),
+        (models.TrackedKey, {"service": "mig"}),
+        (models.TrackedKey, {"service": "migo", "kind": "dni"}),
+        (models.TrackedKey, {"service": "migo", "kind": "dni", "q": "2010"}),
+        (models.TrackedKey, {"service": "nubefact", "q": "20100038146"}),
         (models.Incident, {"open": "no"}),
         (models.LookupHour, {"outcome": "miss"}),
         (models.DailyReads, {"q": "2010003814"}),
@@ -199,3 +216,67 @@ def test_the_language_is_switched_in_the_header(rows: Rows, admin_client: Client
     answer = admin_client.post("/i18n/setlang/", {"language": "en", "next": url})
     assert answer.headers["location"] == url
     assert '<html lang="en"' in admin_client.get(url, headers={"accept-language": "es"}).text
+
+
+def test_an_active_key_was_last_seen_with_its_node(rows: Rows, admin_client: Client) -> None:
+    rows: Rows, admin_client: Client
+) -> None:
+    now = timezone.now()
+    models.TrackedKey.objects.update(seen_at=now - timedelta(days=3))
+    models.NodeListing.objects.filter(node=NODE).update(listed_at=now - timedelta(minutes=30))
+    run = models.TrackRun.objects.create(started_at=now, state="running")
+    models.NodeListing.objects.create(run=run, node=NODE, state="failed", listed_at=now - timedelta(minutes=1))
+    row = rows[models.TrackedKey]
+
+    def seen() -> set[str]:
+        pages = [
+            admin_client.get(url, headers={"accept-language": "en"}).text
+            for url in (list_url(type(row)), page_url(row))
+        ]
+        return {text.replace("\xa0", " ") for page in pages for text in re.findall(r"(?:30.minutes|3.days) ago", page)}
+
+    assert seen() == {"30 minutes ago"}
+    models.TrackedKey.objects.update(state="expired")
+    assert seen() == {"3 days ago"}
+
+
+def test_kinds_are_offered_for_a_chosen_service(rows: Rows, admin_client: Client) -> None:
+    url = list_url(models.TrackedKey)
+    assert "kind=ruc" not in admin_client.get(url).text
+    assert "kind=ruc" in admin_client.get(url, {"service": "migo"}).text
+
+
+def test_nodes_are_offered_while_their_inventory_is_under_way(rows: Rows, admin_client: Client) -> None:
+    run = models.TrackRun.objects.create(started_at=timezone.now(), state="running")
+    models.NodeListing.objects.create(run=run, node=NODE)
+    assert f"node={NODE.replace(':', '%3A')}" in admin_client.get(list_url(models.TrackedKey)).text
+
+
+def test_the_time_that_keys_have_left_is_a_table_from_short_to_long(rows: Rows, admin_client: Client) -> None:
+    page = admin_client.get(page_url(rows[models.ServiceSnapshot]), headers={"accept-language": "en"}).text
+    found = re.findall(r"<td>([^<]+)</td><td>(\d+)</td><td>([\d.]+ %)</td>", page)
+    assert found == [("1 hour", "9", "90.0 %"), ("without end", "1", "10.0 %")]
+
+
+def test_an_inventory_shows_each_node_and_each_service(rows: Rows, admin_client: Client) -> None:
+    page = admin_client.get(page_url(rows[models.TrackRun]), headers={"accept-language": "en"}).text
+    assert re.search(rf"{NODE}.*?done.*?1,234,567.*?migo:&nbsp;1,234,567", page, re.DOTALL)
+    assert re.search(rf"{DOWN}.*?failed.*?connection refused", page, re.DOTALL)
+    assert "2 (25.0 %)" in page
+    models.NodeListing.objects.all().delete()
+    old = admin_client.get(page_url(rows[models.TrackRun]), headers={"accept-language": "en"}).text
+    assert re.search(rf"<td>{DOWN}</td>.*?not listed.*?refused", old, re.DOTALL)
+
+
+def test_a_refill_shows_what_it_brought(rows: Rows, admin_client: Client) -> None:
+    listed = admin_client.get(list_url(models.RefillRun), headers={"accept-language": "en"}).text
+    assert "93.0 % → 50.0 % → –" in listed
+    page = admin_client.get(page_url(rows[models.RefillRun]), headers={"accept-language": "en"}).text
+    assert "<td>during</td><td>50.0 %</td>" in page
+    assert "1,188" in page
+
+
+def test_a_copy_shows_what_was_left_out_and_why(rows: Rows, admin_client: Client) -> None:
+    page = admin_client.get(page_url(rows[models.CopyRun]), headers={"accept-language": "en"}).text
+    assert "expired meanwhile:&nbsp;7" in page
+    assert "4,990 / 5,000" in page

@@ -82,6 +82,29 @@ def test_what_is_too_old_warns(
     assert STALE not in at(timezone.now() - timedelta(minutes=minutes - 2))
 
 
+def test_an_inventory_under_way_says_how_far_it_is(rows: Rows, admin_client: Client) -> None:
+    run = models.TrackRun.objects.create(started_at=timezone.now(), state="running")
+    for node, state, keys in (("a:1", "done", 1000), ("b:1", "running", 234), ("c:1", "waiting", 0)):
+        models.NodeListing.objects.create(run=run, node=node, state=state, keys=keys)
+    models.NodeListing.objects.create(run=run, node="gone:1", state="done", retired=True)
+    shown = tile(index(admin_client), "Key inventory")
+    assert "running" in shown
+    assert "1,234 keys" in shown
+    assert "1 of 3 nodes listed" in shown
+
+
+def test_what_was_written_and_removed_of_late_is_named(rows: Rows, admin_client: Client) -> None:
+    page = index(admin_client)
+    assert "Refill of 10.0.4.11:11211: 1,188 answers written" in page
+    assert "Clearing of migo: 40 keys removed" in page
+    assert "Copy to redis 10.0.4.20:6379: 4,990 keys copied" in page
+    models.ClearRun.objects.update(kind="ruc", pattern="2010*", dry_run=True)
+    assert "Dry run of a clearing of migo:ruc_2010*: 40 keys found" in index(admin_client)
+    for model in (models.RefillRun, models.ClearRun, models.CopyRun):
+        model._default_manager.update(started_at=timezone.now() - timedelta(days=2))
+    assert "cw-recent" not in index(admin_client)
+
+
 def test_an_empty_database_warns_instead_of_looking_well(admin_client: Client) -> None:
     page = index(admin_client)
     assert "never checked" in tile(page, "Cache")

@@ -12,13 +12,15 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
 from api_service.services.task_sending import EXPIRES_SECONDS
+from tests.conftest import UseCacheUrl
 from tests.integration.admin.conftest import Sent, Staff
-from tests.servers import Redis
+from tests.servers import Memcached, Redis
 from workers import tasks
 
 HEALTH = "/admin/api_service/healthsample/"
 TRACK = "/admin/api_service/trackrun/"
 WARM = "/admin/api_service/warmrun/"
+REFILL = "/admin/api_service/refillrun/"
 EN = {"accept-language": "en"}
 BUTTONS = [
     (HEALTH, "health", "workers.tasks.monitor_cache_health"),
@@ -39,7 +41,7 @@ def test_the_button_puts_the_task_into_its_own_queue(
 
 
 def test_every_task_that_a_button_sends_exists() -> None:
-    for name in ("monitor_cache_health", "track_keys", "warm_frequent_rucs"):
+    for name in ("monitor_cache_health", "track_keys", "warm_frequent_rucs", "refill_node"):
         assert getattr(tasks, name).name == f"workers.tasks.{name}"
 
 
@@ -54,9 +56,11 @@ def test_a_run_that_no_worker_takes_is_dropped_by_and_by(admin_client: Client, s
     assert message.headers["expires"]
 
 
-@pytest.mark.parametrize(("url", "queue"), [(HEALTH, "health"), (TRACK, "tracking"), (WARM, "warming")])
+@pytest.mark.parametrize(
+    ("url", "queue"), [(HEALTH, "health"), (TRACK, "tracking"), (WARM, "warming"), (REFILL, "warming")]
+)
 def test_who_may_only_look_starts_nothing(url: str, queue: str, staff: Staff, sent: Sent) -> None:
-    client = staff("view_healthsample", "view_trackrun", "view_warmrun")
+    client = staff("view_healthsample", "view_trackrun", "view_warmrun", "view_refillrun")
     assert f"{url}run/" not in client.get(url).text
     assert client.post(f"{url}run/", {"limit": "1"}).status_code == 403
     assert client.get(f"{url}run/").status_code == 403
@@ -150,6 +154,30 @@ def test_redis_takes_the_message_too(admin_client: Client, own_redis: Redis, mon
     assert "is in its queue" in page.text
     with redis.Redis(port=own_redis.port) as client:
         assert client.llen("tracking") == 1
+
+
+def test_a_node_of_the_cache_is_chosen_and_refilled(
+    admin_client: Client, sent: Sent, use_cache_url: UseCacheUrl, own_memcached: Memcached
+) -> None:
+    other = "127.0.0.1:1"
+    use_cache_url(f"memcached://{own_memcached.address},{other}")
+    form = admin_client.get(f"{REFILL}run/", headers=EN).text
+    assert f'<option value="{own_memcached.address}">' in form
+    assert f'<option value="{other}">' in form
+    page = admin_client.post(f"{REFILL}run/", {"node": own_memcached.address}, follow=True, headers=EN)
+    assert page.redirect_chain == [(REFILL, 302)]
+    assert "is in its queue" in page.text
+    wanted = {"node": own_memcached.address, "requested_by": "admin"}
+    assert sent("warming") == ("workers.tasks.refill_node", wanted)
+    refill_node: Any = tasks.refill_node
+    refill_node(**wanted)
+    assert models.RefillRun.objects.get().requested_by == "admin"
+
+
+def test_a_node_of_another_cache_is_refused(admin_client: Client, sent: Sent) -> None:
+    page = admin_client.post(f"{REFILL}run/", {"node": "10.0.0.1:11211"}, headers=EN)
+    assert "Select a valid choice" in page.text
+    assert sent("warming") is None
 
 
 BEAT = "/admin/django_celery_beat/periodictask/"
