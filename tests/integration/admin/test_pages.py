@@ -219,8 +219,6 @@ def test_the_language_is_switched_in_the_header(rows: Rows, admin_client: Client
 
 
 def test_an_active_key_was_last_seen_with_its_node(rows: Rows, admin_client: Client) -> None:
-    rows: Rows, admin_client: Client
-) -> None:
     now = timezone.now()
     models.TrackedKey.objects.update(seen_at=now - timedelta(days=3))
     models.NodeListing.objects.filter(node=NODE).update(listed_at=now - timedelta(minutes=30))
