@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
@@ -41,15 +41,16 @@ class SnapshotColumns:
     def reads_text(self, row: ServiceSnapshot) -> str:
         return display.number(row.reads)
 
-    @admin.display(description=_("created"))
+    # With a context: the single "created" and "removed" of a row are other forms in Spanish
+    @admin.display(description=pgettext_lazy("keys", "created"))
     def created_text(self, row: ServiceSnapshot) -> str:
         return display.number(row.created)
 
-    @admin.display(description=_("removed"))
+    @admin.display(description=pgettext_lazy("keys", "removed"))
     def removed_text(self, row: ServiceSnapshot) -> str:
         return display.number(row.removed)
 
-    @admin.display(description=_("expired"))
+    @admin.display(description=pgettext_lazy("keys", "expired"))
     def expired_text(self, row: ServiceSnapshot) -> str:
         return display.number(row.expired)
 

@@ -60,7 +60,7 @@ STATES: Mapping[str, Promise] = {
     "waiting": _("waiting"),
     "running": _("running"),
     "done": _("done"),
-    "copied": _("copied"),
+    "copied": _("all copied"),
     "failed": _("failed"),
 }
 SEVERITIES: Mapping[str, Promise] = {
