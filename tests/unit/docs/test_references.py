@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.management import get_commands
 from django.urls import resolve
 
-from api_service.services import health_rules, outcomes, retention, warm_plan
+from api_service.services import clearing, health_rules, outcomes, retention, warm_plan
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.unit.docs.documents import CACHE_README, DOCUMENTS, ROOT, anchors, fences, links, name_of, prose, text_of
@@ -203,10 +203,11 @@ def test_the_retention_is_that_of_the_code() -> None:
     table = text_of(OPERATIONS).partition("## Retention\n")[2].partition("\n## ")[0]
     settings = dict(re.findall(r'env\.int\("(\w+_DAYS)", (\d+)[,)]', text_of(ROOT / "myproject" / "settings.py")))
 
-    named = {name: days for name, days in settings.items() if name.endswith("_RETENTION_DAYS")}
-    assert dict(re.findall(r"`(\w+_RETENTION_DAYS)` \((\d+)\)", table)) == named
-    assert f"expired and removed keys | {settings['TRACK_GONE_DAYS']} days" in table
-    assert f"key inventories, warm runs | {retention.RUNS_KEPT_DAYS} days" in table
+    named = {name: days for name, days in settings.items() if re.search(r"_(RETENTION|GONE|HISTORY)_DAYS$", name)}
+    assert len(named) == 4
+    assert dict(re.findall(r"`(\w+_DAYS)` \((\d+)\)", table)) == named
+    assert f"warm runs, refills, copies | {retention.RUNS_KEPT_DAYS} days" in table
+    assert f"| clearings | {clearing.RUNS_KEPT.days} days; dry runs {clearing.DRY_RUNS_KEPT.days} days |" in table
     assert f"look-ups and paid queries by hour | {retention.COUNTS_KEPT_DAYS} days" in table
 
 
