@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from api_service.services.leases import lease
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import RunPython, url_of
 from tests.servers import Memcached, Redis
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -226,6 +228,37 @@ def test_a_target_that_is_too_small_is_found_out(cache: APICacheService) -> None
 
     assert summary["copied"] == 100
     assert summary["missing"] > 0
+
+
+def test_a_copy_under_traffic_brings_every_key_that_was_there(
+    cluster_cache: APICacheService, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy_plan, "BATCH", 10)
+    filled()
+    stop, rounds = Event(), 0
+
+    def traffic() -> None:
+        nonlocal rounds
+        while not stop.is_set():
+            for name in NAMES[::7]:
+                cluster_cache.set(name, {"round": rounds}, 600)
+                cluster_cache.get(name)
+            rounds += 1
+
+    thread = Thread(target=traffic)
+    thread.start()
+    try:
+        wait_until(lambda: rounds > 1)
+        before = rounds
+        summary = copied(cluster_cache, redis_server.url)
+    finally:
+        stop.set()
+        thread.join(10)
+
+    assert rounds > before
+    assert (summary["found"], summary["copied"], summary["missing"]) == (300, 300, 0)
+    assert set(summary["verdicts"]) <= {"same", "changed"}
+    assert summary["verdicts"]["same"] >= 300 - len(NAMES[::7])
 
 
 def test_only_so_many_values_are_compared(cache: APICacheService, redis_server: Redis) -> None:
