@@ -7,9 +7,10 @@ the node itself, reading to the end at full speed into a file, and parsing only 
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from time import sleep
@@ -28,9 +29,30 @@ DUMP_LOCK_SECONDS = 120
 SPOOL_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 STALL_SECONDS = 5.0
+BUSY_SECONDS = 0.1
+END = b"END\r\n"
+HEAD_BYTES = 64
+# Lines parsed at a time: more do not fit the processor's cache
+BLOCK_BYTES = 64 * 1024
+FIELDS = ("key", "exp", "fetch", "size")
 ALREADY_EXPIRED = -1  # cas with it releases a lock atomically
 
+NO_ANSWER = (
+    "the node does not begin its list of keys; another connection may have asked for it and stopped reading: "
+    "find it with `stats conns`, end it, and try again"
+)
+REFUSALS = {
+    "CLIENT_ERROR lru crawler disabled": (
+        "switch the crawler on with `lru_crawler enable`, or start memcached with -o lru_crawler"
+    ),
+    "ERROR": "it is too old to list its keys, memcached 1.5.6 or later can",
+}
+
 _ERRORS = (OSError, MemcacheError)
+
+
+class _Busy(Exception):
+    """The crawler has work; the text is what the node said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +91,64 @@ def _dump_lock(node: Listed, deadline: Deadline) -> Iterator[None]:
         try:
             yield
         finally:
-            held, cas = client.gets(DUMP_LOCK)
-            if held == token:
-                client.cas(DUMP_LOCK, token, cas, expire=ALREADY_EXPIRED, noreply=False)
+            # A node that has died took the lock along, on any other it ends by itself
+            with suppress(*_ERRORS):
+                held, cas = client.gets(DUMP_LOCK)
+                if held == token:
+                    client.cas(DUMP_LOCK, token, cas, expire=ALREADY_EXPIRED, noreply=False)
 
 
 def _dump(node: Listed, spool: IO[bytes], deadline: Deadline) -> None:
-    with _connect(node.server, node.connect_timeout) as connection:
-        connection.sendall(b"lru_crawler metadump hash\r\n")
-        head = tail = b""
-        while not tail.endswith(b"END\r\n"):
-            left = deadline.left()
-            if not left:
-                raise InventoryError(node.name, "listing the keys took longer than allowed")
-            connection.settimeout(min(left, STALL_SECONDS))
-            chunk = connection.recv(CHUNK_BYTES)
-            if not chunk:
-                raise InventoryError(node.name, "the node closed the connection amid its list of keys")
-            spool.write(chunk)
-            head, tail = (head + chunk)[:64], (tail + chunk)[-64:]
-            _raise_if_refused(node.name, head)
+    """The whole list into `spool`; a node whose crawler is at work is asked again until the deadline."""
+    while True:
+        try:
+            with _connect(node.server, node.connect_timeout) as connection:
+                _read(node.name, connection, spool, deadline)
+            return
+        except _Busy as busy:
+            if deadline.left() <= BUSY_SECONDS:
+                reason = f"the node says {str(busy)!r}: somebody else lists or crawls its keys, try again in a minute"
+                raise InventoryError(node.name, reason) from busy
+            sleep(BUSY_SECONDS)
+
+
+def _read(node: str, connection: socket.socket, spool: IO[bytes], deadline: Deadline) -> None:
+    connection.sendall(b"lru_crawler metadump hash\r\n")
+    head = tail = b""
+    while not tail.endswith(END):
+        chunk = _received(node, connection, deadline, begun=bool(head))
+        if len(head) < HEAD_BYTES:
+            head += chunk[:HEAD_BYTES]
+            _raise_if_refused(node, head)
+        spool.write(chunk)
+        tail = (tail + chunk[-len(END) :])[-len(END) :]
+
+
+def _received(node: str, connection: socket.socket, deadline: Deadline, *, begun: bool) -> bytes:
+    """Waits for STALL_SECONDS at most: an unanswered request holds one of the node's threads, and its clients."""
+    if not (left := deadline.left()):
+        raise InventoryError(node, "listing the keys took longer than allowed")
+    connection.settimeout(min(left, STALL_SECONDS))
+    try:
+        chunk = connection.recv(CHUNK_BYTES)
+    except TimeoutError as error:
+        stalled = "its list of keys stopped midway" if begun else NO_ANSWER
+        raise InventoryError(node, f"timed out: {stalled}") from error
+    if not chunk:
+        raise InventoryError(node, "the node closed the connection amid its list of keys: it was stopped or has died")
+    return chunk
 
 
 def _raise_if_refused(node: str, head: bytes) -> None:
     """`head` is the begin of the reply: further on, a key of the list may read like a refusal."""
-    if not head.startswith((b"BUSY", b"CLIENT_ERROR", b"ERROR")):
+    line, complete, _rest = head.partition(b"\n")
+    if line.startswith(b"key=") or line.rstrip() == END.rstrip() or not complete:
         return
-    said = head.split(b"\r\n")[0].decode("ascii", "replace")
+    said = line.decode("ascii", "replace").strip()
     if said.startswith("BUSY"):
-        raise InventoryError(node, f"the node says {said!r}: somebody else lists its keys, try again in a minute")
-    raise InventoryError(node, f"the node says {said!r}: start memcached with -o lru_crawler, version 1.5.6 or later")
+        raise _Busy(said)
+    advice = next((advice for start, advice in REFUSALS.items() if said.startswith(start)), "is that a memcached?")
+    raise InventoryError(node, f"the node says {said!r}: {advice}")
 
 
 def _connect(server: Server, timeout: float) -> socket.socket:
@@ -110,22 +160,48 @@ def _connect(server: Server, timeout: float) -> socket.socket:
     return socket.create_connection(server, timeout=timeout)
 
 
-def parse_dump(lines: Iterable[bytes], prefix: str) -> Iterator[Entry]:
-    """`key=%3A1%3Amigo%3Aruc_20100038146 exp=1795366162 la=… cas=3 fetch=yes cls=11 size=786`, `exp=-1` never."""
-    start = b"key=" + quote(prefix, safe="-_.~").encode()
-    lock = quote(LOCK_PREFIX, safe="-_.~").encode()
-    for line in lines:
-        if line.startswith(start) and lock not in line:
-            yield _entry(line)
+def parse_dump(spool: IO[bytes], prefix: str) -> Iterator[Entry]:
+    """`key=%3A1%3Amigo%3Aruc_20100038146 exp=1795366162 la=… cas=3 fetch=yes cls=11 size=786`, `exp=-1` never.
+
+    A million lines: whole blocks are matched by one pattern, made of the fields that the first line has. Raises
+    KeyError or ValueError.
+    """
+    block = spool.readline()
+    quoted = _plain(quote(prefix, safe="-_.~"))
+    start, pattern = f"\nkey={quoted}", _line_pattern(block.decode("ascii"), quoted)
+    while block:
+        block += spool.read(BLOCK_BYTES)
+        text = "\n" + _plain((block + spool.readline()).decode("ascii"))
+        found = pattern.findall(text) if pattern else []
+        if len(found) != text.count(start):
+            found = [_fields(line) for line in text.split("\n") if f"\n{line}".startswith(start)]
+        if LOCK_PREFIX in text:
+            found = [fields for fields in found if LOCK_PREFIX not in fields[0]]
+        for key, ends, read, size in found:
+            name = unquote(key) if "%" in key else key
+            yield Entry(name, int(size), None if ends.startswith("-") else float(ends), read == "yes")
+        block = spool.readline()
 
 
-def _entry(line: bytes) -> Entry:
-    """By name: later versions of memcached add fields."""
-    fields = dict(field.split(b"=", 1) for field in line.split())
-    expires = int(fields[b"exp"])
-    return Entry(
-        key=unquote(fields[b"key"].decode("ascii")),
-        size=int(fields[b"size"]),
-        expires_at=None if expires < 0 else float(expires),
-        read=fields[b"fetch"] == b"yes",
-    )
+def _plain(quoted: str) -> str:
+    """Nearly every key has colons and nothing else that is quoted; no other escape can look like theirs."""
+    return quoted.replace("%3A", ":")
+
+
+def _line_pattern(line: str, quoted: str) -> re.Pattern[str] | None:
+    """Of a line like `line` whose key begins with `quoted`: later versions of memcached add fields.
+
+    None where the ones we read come in another order.
+    """
+    names = [field.partition("=")[0] for field in line.split()]
+    if names[:1] != ["key"] or [name for name in names if name in FIELDS] != list(FIELDS):
+        return None
+    value = "[^ \n]*"
+    others = [f" {re.escape(name)}=" + (f"({value})" if name in FIELDS else value) for name in names[1:]]
+    return re.compile(f"\nkey=({re.escape(quoted)}{value})" + "".join(others))
+
+
+def _fields(line: str) -> tuple[str, str, str, str]:
+    """By name, whatever the line has beside them."""
+    fields = dict(field.split("=", 1) for field in line.split())
+    return fields["key"], fields["exp"], fields["fetch"], fields["size"]

@@ -1,16 +1,18 @@
+import base64
 import logging
 import socket
 import time
 from threading import Thread
+from typing import Any
 
 import pytest
 from django.core.cache import caches
 from pymemcache.client.base import Client
 
 from api_service.services import clear_nodes, health, inventory
-from api_service.services.backends import Deadline, InventoryError, adapter_for
+from api_service.services.backends import Deadline, InventoryError, adapter_for, memcached_dump
 from api_service.services.backends.base import Adapter
-from api_service.services.backends.memcached_dump import DUMP_LOCK, _raise_if_refused, parse_dump
+from api_service.services.backends.memcached_dump import DUMP_LOCK
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_plan import selection
 from tests.conftest import UseCacheUrl
@@ -82,21 +84,6 @@ def test_an_empty_node_lists_nothing(cache: APICacheService) -> None:
     assert scanned(cache.adapter) == set()
 
 
-def test_locks_and_probes_are_not_listed_whatever_their_prefix() -> None:
-    line = "key=%s exp=-1 la=1 cas=3 fetch=no cls=1 size=70\r\n"
-    keys = ("%3A1%3Amigo%3Aa", "cache-operations-lock.dump", "%3A1%3Acache-operations-lock.alias.5f")
-
-    assert [entry.key for entry in parse_dump([(line % key).encode() for key in keys], "")] == [":1:migo:a"]
-
-
-def test_a_key_that_reads_like_a_refusal_is_none() -> None:
-    _raise_if_refused("n", b"key=ERROR exp=-1")
-    with pytest.raises(InventoryError, match="start memcached with"):
-        _raise_if_refused("n", b"CLIENT_ERROR lru crawler disabled\r\n")
-    with pytest.raises(InventoryError, match="in a minute"):
-        _raise_if_refused("n", b"BUSY currently processing crawler request\r\n")
-
-
 def test_a_busy_dump_lock_is_waited_for_and_then_reported(cache: APICacheService, memcached: Memcached) -> None:
     put(memcached, DUMP_LOCK, b"somebody", expire=60)
     with pytest.raises(InventoryError, match="another process is listing this node's keys: try again"):
@@ -138,6 +125,67 @@ def test_a_server_without_crawler_says_what_to_do(use_cache_url: UseCacheUrl) ->
         server.close()
 
 
+def test_a_crawler_that_is_off_says_how_to_switch_it_on(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
+    use_cache_url(url_of(own_memcached))
+    put(own_memcached, "a")
+    assert own_memcached.ask("lru_crawler disable") == "OK\r\n"
+    with pytest.raises(InventoryError, match=r"crawler disabled.*switch the crawler on with `lru_crawler enable`"):
+        scanned(adapter_for())
+    assert own_memcached.ask("lru_crawler enable") == "OK\r\n"
+
+    assert scanned(adapter_for()) == {"a"}
+
+
+def test_a_node_whose_crawler_is_busy_is_asked_until_it_lists_all(
+    own_memcached: Memcached, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(url_of(own_memcached))
+    names = {f"a{number}" for number in range(40)}
+    for name in names:
+        put(own_memcached, name)
+    assert own_memcached.ask("lru_crawler sleep 20000") == "OK\r\n"
+    assert own_memcached.ask("lru_crawler crawl all") == "OK\r\n"
+
+    assert scanned(adapter_for(), seconds=20) == names
+
+
+def test_a_reader_that_stalls_elsewhere_is_named_and_our_connection_is_not_left_behind(
+    own_memcached: Memcached, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(url_of(own_memcached))
+    connections = own_memcached.stats()["curr_connections"]
+    with raw_connection(own_memcached) as stalled:
+        sets = (b"set %s%d 0 0 1 noreply\r\n1\r\n" % (b"x" * 200, number) for number in range(30_000))
+        stalled.sendall(b"".join(sets) + b"mn\r\n")
+        assert stalled.recv(10) == b"MN\r\n"
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        stalled.sendall(b"lru_crawler metadump hash\r\n")
+        assert stalled.recv(10)
+        started = time.monotonic()
+        with pytest.raises(InventoryError, match=r"timed out: .*asked for it and stopped reading"):
+            scanned(adapter_for(), seconds=1)
+        assert time.monotonic() - started < 4
+
+    wait_until(lambda: own_memcached.stats()["curr_connections"] == connections)
+    assert len(scanned(adapter_for())) == 30_000
+
+
+def raw_connection(node: Memcached) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", node.port), timeout=10)
+
+
+def test_keys_of_any_bytes_and_250_of_them_are_listed(cache: APICacheService, memcached: Memcached) -> None:
+    names = ["with space", "100%", "%3A", "tab\there", "ñandú", "line\nend"]
+    with raw_connection(memcached) as connection:
+        for name in names:
+            connection.sendall(b"ms %s 1 b\r\n1\r\n" % base64.b64encode(name.encode()))
+            assert connection.recv(10) == b"HD\r\n"
+    put(memcached, "x" * 250)
+
+    assert scanned(cache.adapter) == {*names, "x" * 250}
+    assert all(entry.expires_at is None for entry in cache.adapter.scan(memcached.address, "", Deadline.after(5)))
+
+
 def test_a_frozen_node_is_an_error_within_the_deadline(
     own_cluster_cache: APICacheService, own_cluster: list[Memcached]
 ) -> None:
@@ -152,11 +200,12 @@ def test_a_frozen_node_is_an_error_within_the_deadline(
 
 
 class MidwayServer(Thread):
-    """Speaks memcached until the dump, then does `last` in the midst of the list."""
+    """Speaks memcached until the dump, then does `last` in the midst of the list, or gives one of `replies`."""
 
-    def __init__(self, last: str) -> None:
+    def __init__(self, last: str, *replies: bytes) -> None:
         super().__init__(daemon=True)
         self.last = last
+        self.replies = list(replies)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.kept: list[socket.socket] = []
@@ -167,24 +216,28 @@ class MidwayServer(Thread):
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            self.kept.append(connection)
             Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection: socket.socket) -> None:
-        self.kept.append(connection)
         try:
             while request := connection.recv(65_536):
                 if not self.answer(connection, request):
                     return
+            connection.close()
         except OSError:
             return
 
     def answer(self, connection: socket.socket, request: bytes) -> bool:
-        if b"metadump" in request:
+        if b"metadump" in request and self.replies:
+            connection.sendall(self.replies.pop(0))
+        elif b"metadump" in request:
             connection.sendall(b"key=%3A1%3Aa exp=-1 la=1 cas=1 fetch=no cls=1 size=60\r\nkey=%3A1")
             if self.last == "close":
                 connection.close()
             return False
-        connection.sendall(b"STORED\r\n" if request.startswith(b"add") else b"END\r\n")
+        else:
+            connection.sendall(b"STORED\r\n" if request.startswith(b"add") else b"END\r\n")
         return True
 
     def stop(self) -> None:
@@ -210,6 +263,57 @@ def test_a_node_that_dies_amid_its_list_is_an_error_and_no_shorter_list(
     assert found == []
     assert time.monotonic() - started < 4
     server.stop()
+
+
+BUSY = b"BUSY currently processing crawler request\r\n"
+LINE = b"key=a exp=-1 la=1 cas=1 fetch=no cls=1 size=60\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (b"ERROR\r\n", "says 'ERROR': it is too old to list its keys, memcached 1.5.6 or later can"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "says 'HTTP/1.1 400 Bad Request': is that a memcached"),
+        (b"CLIENT_ERROR unauthenticated\r\n", "says 'CLIENT_ERROR unauthenticated'"),
+        (LINE + b"key=b exp=soon la=1 cas=1 fetch=no cls=1 size=60\nEND\r\n", "its list of keys cannot be read"),
+        (LINE + b"key=b exp=-1 la=1\nEND\r\n", "its list of keys cannot be read"),
+        (LINE + b"key=\xff exp=-1 la=1 cas=1 fetch=no cls=1 size=60\nEND\r\n", "its list of keys cannot be read"),
+    ],
+)
+def test_an_answer_that_is_no_list_is_told_with_what_to_do(
+    reply: bytes, reason: str, use_cache_url: UseCacheUrl
+) -> None:
+    server = MidwayServer("stall", reply)
+    server.start()
+    use_cache_url(f"memcached://{server.address}")
+    with pytest.raises(InventoryError, match=reason):
+        list(adapter_for().scan(server.address, "", Deadline.after(2)))
+    server.stop()
+
+
+def test_busy_is_tried_again_within_the_deadline_and_then_told(use_cache_url: UseCacheUrl) -> None:
+    server = MidwayServer("stall", BUSY, BUSY, LINE + b"END\r\n", *[BUSY] * 100)
+    server.start()
+    use_cache_url(f"memcached://{server.address}")
+    assert scanned(adapter_for()) == {"a"}
+    with pytest.raises(InventoryError, match=r"BUSY.*somebody else lists or crawls its keys, try again in a minute"):
+        scanned(adapter_for(), seconds=0.5)
+    server.stop()
+
+
+def test_a_node_killed_amid_its_list_is_an_error(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
+    use_cache_url(url_of(own_memcached))
+    put(own_memcached, "a")
+    received = memcached_dump._received
+
+    def kill_then_receive(*arguments: Any, **keywords: Any) -> bytes:
+        own_memcached.kill()
+        return received(*arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memcached_dump, "_received", kill_then_receive)
+        with pytest.raises(InventoryError, match=r"closed the connection amid|ConnectionResetError"):
+            scanned(adapter_for())
 
 
 def test_a_probe_tells_the_facts_of_the_node(cache: APICacheService, memcached: Memcached) -> None:
@@ -294,11 +398,3 @@ def test_clean_up_removes_what_outlived_its_end_and_touches_nobody_elses(
 
     assert inventory.cleanup(cache) == {"invalid_rucs": 1, "rucs": 1, "other": 2, "nodes_failed": 0}
     assert scanned(cache.adapter) == {":1:session.abc", ":1:migo:ruc_20131312955"}
-
-
-def test_fields_that_a_later_memcached_adds_are_passed_over() -> None:
-    line = b"key=%3A1%3Amigo%3Aruc_1 exp=-1 la=1 cas=3 fetch=yes cls=11 size=786 flags=74\n"
-
-    [entry] = parse_dump([line], ":1:migo:")
-
-    assert (entry.key, entry.size, entry.expires_at, entry.read) == (":1:migo:ruc_1", 786, None, True)
