@@ -137,4 +137,5 @@ def _state(state: str, error: str) -> str:
 def _progress(summary: CopySummary) -> str:
     done = sum(row["state"] == "copied" for row in summary["nodes"].values())
     counts = f"{summary['found']} keys found, {summary['copied']} copied, {summary['already_there']} there already"
-    return f"{counts}, {done} of {len(summary['nodes'])} nodes done"
+    proving = ", looking for them in the target" if done == len(summary["nodes"]) else ""
+    return f"{counts}, {done} of {len(summary['nodes'])} nodes done{proving}"
