@@ -98,13 +98,15 @@ def pages_at(size: int) -> Iterator[tuple[str, Time]]:
             cursor.execute(BARE)
             assert len(cursor.fetchall()) == 50
 
-    many.empty()
-    many.fill_others(size)
-    many.fill_history(min(size, 10_000) // 2)
+    with many.filling():
+        many.empty()
+        many.fill_others(size)
+        many.fill_history(min(size, 10_000) // 2)
     for common, rare in (("active", "unknown"), ("expired", "active")):
-        many.empty_keys()
-        many.fill_keys(size, common, rare)
-        many.analyze()
+        with many.filling():
+            many.empty_keys()
+            many.fill_keys(size, common, rare)
+            many.analyze()
         if common == "active":
             bare()
             yield "bare", Time(0.0, 1000 * median(seconds(bare) for _ in range(100)))
@@ -112,8 +114,9 @@ def pages_at(size: int) -> Iterator[tuple[str, Time]]:
                 yield name, time_of(url)
         for name, url in many.key_pages(common, rare, many.last_page(size)).items():
             yield f"keys ({common}): {name}", time_of(url)
-    many.lose_a_node()
-    many.analyze()
+    with many.filling():
+        many.lose_a_node()
+        many.analyze()
     for name, url in many.lost_node_pages().items():
         yield f"keys (a node down): {name}", time_of(url)
 

@@ -151,7 +151,7 @@ def test_searching_a_key_uses_the_index(rows: Rows, admin_client: Client) -> Non
             plans = [str(cursor.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in searches]
         assert all("SEARCH" in plan and "SCAN api_service" not in plan for plan in plans), plans
     else:
-        assert all('"key"::text LIKE' in sql for sql in searches)
+        assert all('"key" >= ' in sql for sql in searches)
 
 
 def test_a_huge_table_is_counted_to_a_bound_only(
