@@ -1,7 +1,8 @@
 """Each service's history: a row for every inventory, made of what its nodes found, and fewer rows the older they are.
 
 Flows (reads, created, removed, expired) are what happened since the row before: rows that are thinned out add theirs
-to the row that stays, so that sums over any time stay true.
+to the row that stays, so that sums over any time stay true. A worker that is killed amid its rows takes along what it
+counted on that node: the key table is mended by the next one, these flows are not.
 """
 
 from __future__ import annotations
