@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
 from typing import TypedDict
@@ -25,7 +25,7 @@ from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, re
 from api_service.services.locks import run_lock
 from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.redaction import redact
-from api_service.services.refill_plan import ends_at, enveloped, other_boot, ratio_between
+from api_service.services.refill_plan import LifeOf, Row, items, other_boot, ratio_between
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,8 @@ def _write_all(service: APICacheService, row: RefillRun, deadline: Deadline) -> 
             raise RefillFailed(
                 f"out of time after {done * SLICE} of {len(found)} answers: start it by hand for the rest"
             )
-        items = _items(service.wire_prefix, answers, time())
-        progress.add(service.adapter.write(row.node, items, replace=False))
+        written = service.adapter.write(row.node, _items(service.wire_prefix, answers, time()), replace=False)
+        progress.add(written)
     row.save()
 
 
@@ -168,7 +168,8 @@ def _numbers(service: APICacheService, node: str) -> array[int]:
     prefix, adapter = service.wire_prefix, service.adapter
 
     def belongs(service_name: str, kind: str, identifier: str) -> bool:
-        return adapter.node_for(_wire_key(prefix, service_name, kind, identifier)) == node
+        name = keys.normalize(f"{service_name}:{kind}_{identifier}", len(prefix))
+        return adapter.node_for(prefix + name) == node
 
     # Hashing costs as much as reading the number does
     only = len(adapter.nodes()) == 1
@@ -176,20 +177,15 @@ def _numbers(service: APICacheService, node: str) -> array[int]:
     return refill_rows.numbers(timezone.now(), first_day, None if only else belongs)
 
 
-def _items(prefix: str, answers: Iterable[refill_rows.Row], now: float) -> Iterator[Item]:
-    lives: dict[str, float] = {}
-    for _number, service, kind, identifier, data, born in answers:
-        if (life := lives.get(kind)) is None:
-            life = Subject(service, kind, identifier).life(born)
-            if kind != EXCHANGE_RATE:
-                lives[kind] = life
-        ends = ends_at(born, life, now, random.random())  # noqa: S311 - spreads expiry
-        if ends is not None:
-            yield Item(_wire_key(prefix, service, kind, identifier), enveloped(data, born, ends), ends)
+def _items(prefix: str, answers: Sequence[Row], now: float) -> Iterator[Item]:
+    lives: dict[str, float | LifeOf] = {
+        kind: Subject("", kind, "").longest_life for kind in {row[1] for row in answers}
+    }
+    return items(answers, prefix, lives | {EXCHANGE_RATE: _rate_life}, now, random.random)
 
 
-def _wire_key(prefix: str, service: str, kind: str, identifier: str) -> str:
-    return prefix + keys.normalize(f"{service}:{kind}_{identifier}", len(prefix))
+def _rate_life(name: str, born_at: float) -> float:
+    return Subject("", EXCHANGE_RATE, name.partition(f":{EXCHANGE_RATE}_")[2]).life(born_at)
 
 
 class _Progress:

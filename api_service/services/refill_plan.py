@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+from api_service.services import keys
+from api_service.services.backends.base import Item
 from api_service.services.envelope import VERSION
 from api_service.services.health_rules import NodeFacts, Since, hit_ratio, restarted
 
@@ -15,18 +20,38 @@ GETS_OF_A_HEALTH_RUN = 3
 _FORM = b'{"v":%d,"t":%%.3f,"e":%%.3f,"d":%%b}' % VERSION
 
 
-def ends_at(born_at: float, life: float, now: float, chance: float) -> float | None:
-    """When the copy ends (Unix seconds): at most with the answer, up to 10 % of what is left earlier.
+# (row number, kind, name of the key, JSON in UTF-8, birth in Unix seconds)
+Row: TypeAlias = tuple[int, str, str, bytes, float]
+# Seconds that an answer of that kind holds, by its key's name and its birth
+LifeOf: TypeAlias = Callable[[str, float], float]
 
-    None when too little is left. `chance` is from 0 to 1. An answer of a clock that runs ahead gets no longer life.
+
+def items(
+    rows: Iterable[Row], prefix: str, lives: Mapping[str, float | LifeOf], now: float, chance: Callable[[], float]
+) -> Iterator[Item]:
+    """What to write of these answers: under the wire key, with the true birth, for what is left of their life.
+
+    A copy ends with the answer at the latest, up to 10 % of what is left earlier as `chance` (0 to 1) has it; with too
+    little left there is none. An answer of a clock that runs ahead gets no longer life. The bytes are what
+    `envelope.wrap` and the serializer make of the data, without parsing its JSON.
+
+    All in one loop, as a hundred thousand pass: calls and named tuples made the usual way would take twice as long.
     """
-    left = min(life, born_at + life - now)
-    return None if left < LEAST_LEFT else now + left * (1 - JITTER * chance)
+    room, new = keys.MAX_KEY_BYTES - len(prefix), tuple.__new__
+    for _number, kind, name, data, born in rows:
+        life = lives[kind]
+        allowed = life(name, born) if callable(life) else life
+        left = born + allowed - now
+        if left < LEAST_LEFT:
+            continue
+        ends = now + (min(allowed, left)) * (1 - JITTER * chance())
+        key = name if len(name) <= room and _plain(name) else keys.normalize(name, len(prefix))
+        yield new(Item, (prefix + key, _FORM % (born, ends, data), ends))
 
 
-def enveloped(data: bytes, born_at: float, ends: float) -> bytes:
-    """What `envelope.wrap` and the serializer make of the data, without parsing its JSON."""
-    return _FORM % (born_at, ends, data)
+def _plain(name: str) -> bool:
+    """Whether `normalize` leaves it as it is; a name with a tilde is for that to decide."""
+    return name.isascii() and name.isprintable() and " " not in name and "~" not in name
 
 
 def other_boot(now: NodeFacts, pid: int | None, booted_at: float | None) -> bool:

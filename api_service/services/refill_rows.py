@@ -17,12 +17,10 @@ from django.db import connection, transaction
 
 from api_service.services import keys
 from api_service.services.lookup import EXCHANGE_RATE, Subject
-from api_service.services.refill_plan import LEAST_LEFT
+from api_service.services.refill_plan import LEAST_LEFT, Row
 
 FETCHED = 10_000
 _KINDS = tuple(kind for kind in keys.KINDS if kind != "invalid")
-# (row number, service, kind, identifier, JSON in UTF-8, birth in Unix seconds)
-Row: TypeAlias = tuple[int, str, str, str, bytes, float]
 Numbers: TypeAlias = Sequence[int]
 # Whether the answer of (service, kind, identifier) belongs to the node
 Belongs: TypeAlias = Callable[[str, str, str], bool]
@@ -48,11 +46,12 @@ _RATES = "SELECT id, service, identifier, born_at FROM api_service_storedanswer 
 _SORT_MEMORY = "SET LOCAL work_mem = '64MB'"
 # As bytes: decoding and encoding an answer costs more than all else that is done with it
 _OF_POSTGRES = """
-SELECT id, service, kind, identifier, convert_to(data, 'UTF8'), CAST(EXTRACT(EPOCH FROM born_at) AS double precision)
+SELECT id, kind, service || ':' || kind || '_' || identifier, convert_to(data, 'UTF8'),
+    CAST(EXTRACT(EPOCH FROM born_at) AS double precision)
 FROM api_service_storedanswer WHERE id = ANY(%s)
 """
 _OF_SQLITE = """
-SELECT id, service, kind, identifier, CAST(data AS BLOB), born_at
+SELECT id, kind, service || ':' || kind || '_' || identifier, CAST(data AS BLOB), born_at
 FROM api_service_storedanswer WHERE id IN (SELECT value FROM json_each(%s))
 """
 
@@ -152,7 +151,7 @@ def _binary(driver: Any, numbers: list[int]) -> list[Row]:
 def _selected(numbers: Numbers) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(_OF_SQLITE, [f"[{','.join(map(str, numbers))}]"])
-        return [(*row[:5], _unix(row[5])) for row in cursor.fetchall()]
+        return [(*row[:4], _unix(row[4])) for row in cursor.fetchall()]
 
 
 def _unix(born: datetime) -> float:

@@ -8,6 +8,7 @@ and records its progress; it may take twice the slower half.
 """
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import time
 
@@ -35,13 +36,10 @@ def _of_size(scene: Scene, size: int, nodes: int) -> list[Line]:
     from api_service.services import refill
 
     _stored(size)
-    records = _records()
-    node = scene.memcached[0]
-    name = node.address
+    node, records = scene.memcached[0], _records()
     read = min(seconds(lambda: _read_alone(scene)) for _ in range(REPEATS))
     write = min(_on_empty(scene, lambda: _write_alone(node, records)) for _ in range(REPEATS))
-    del records
-    done = min(_on_empty(scene, lambda: _refilled(refill.refill(name), size, nodes)) for _ in range(REPEATS))
+    done = min(_on_empty(scene, lambda: _refilled(refill.refill(node.address), size, nodes)) for _ in range(REPEATS))
     slower = max(read, write)
     return [
         _line(f"{size:,}: reading alone", read, size),
@@ -54,10 +52,9 @@ def _line(what: str, taken: float, size: int) -> Line:
     return Line(what, size / taken, "records/s")
 
 
-def _on_empty(scene: Scene, act: object) -> float:
+def _on_empty(scene: Scene, act: Callable[[], object]) -> float:
     for node in scene.memcached:
         node.restart()
-    assert callable(act)
     return seconds(act)
 
 
@@ -114,19 +111,19 @@ def _read_alone(scene: Scene) -> int:
         with connection.cursor() as cursor:
             return sum(1 for _row in cursor.execute(sql))
     with (
-        psycopg.connect(scene.database_url) as connection,
-        connection.cursor().copy(f"COPY ({sql}) TO STDOUT".encode()) as rows,
+        psycopg.connect(scene.database_url) as driver,
+        driver.cursor().copy(f"COPY ({sql}) TO STDOUT".encode()) as rows,
     ):
         return sum(1 for _row in rows)
 
 
 def _records() -> list[tuple[bytes, bytes]]:
     from api_service.models import StoredAnswer
-    from api_service.services.refill_plan import enveloped
+    from api_service.services.refill_plan import items
 
-    now = time()
     rows = StoredAnswer.objects.values_list("identifier", "data").iterator(chunk_size=10_000)
-    return [(f":1:migo:ruc_{name}".encode(), enveloped(data.encode(), now, now + 1800)) for name, data in rows]
+    answers = ((0, "ruc", f"migo:ruc_{name}", data.encode(), time()) for name, data in rows)
+    return [(item.key.encode(), item.data) for item in items(answers, ":1:", {"ruc": 1800.0}, time(), lambda: 0.0)]
 
 
 def _write_alone(node: Memcached, records: list[tuple[bytes, bytes]]) -> None:

@@ -2,10 +2,12 @@ import orjson
 import pytest
 
 from api_service.caches.serializer import dumps, loads
+from api_service.services.backends import Item
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.health_rules import NodeFacts
+from api_service.services.keys import normalize
 from api_service.services.outcomes import Outcome
-from api_service.services.refill_plan import ends_at, enveloped, other_boot, ratio_between
+from api_service.services.refill_plan import LifeOf, items, other_boot, ratio_between
 
 NOW = 1_795_362_562.125
 HOUR = 3600.0
@@ -15,25 +17,49 @@ def facts(pid: int = 7, booted: float = 1000.0, hits: int | None = 0, misses: in
     return NodeFacts("a:11211", reachable=True, pid=pid, booted_at=booted, hits=hits, misses=misses)
 
 
+def made(
+    data: object = None,
+    *,
+    born: float = NOW - 2400,
+    chance: float = 0.0,
+    life: float | LifeOf = HOUR,
+    name: str = "migo:ruc_20100038146",
+    prefix: str = ":1:",
+) -> Item | None:
+    """What is written of one answer."""
+    rows = [(1, "ruc", name, orjson.dumps(data), born)]
+    return next(items(rows, prefix, {"ruc": life}, NOW, lambda: chance), None)
+
+
+def end_of(item: Item | None) -> float | None:
+    return item.expires_at if item else None
+
+
 def test_an_answer_of_forty_minutes_gets_the_twenty_that_are_left() -> None:
-    assert ends_at(NOW - 2400, HOUR, NOW, chance=0.0) == NOW + 1200
+    assert end_of(made()) == NOW + 1200
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 0.5, 1.0])
 def test_jitter_takes_up_to_a_tenth_of_what_is_left_and_never_adds(chance: float) -> None:
-    ends = ends_at(NOW - 2400, HOUR, NOW, chance)
-
-    assert ends == pytest.approx(NOW + 1200 - 120 * chance)
+    assert end_of(made(chance=chance)) == pytest.approx(NOW + 1200 - 120 * chance)
 
 
 def test_what_would_end_at_once_is_left_out() -> None:
-    assert ends_at(NOW - HOUR + 4.9, HOUR, NOW, 0.0) is None
-    assert ends_at(NOW - HOUR + 5.0, HOUR, NOW, 0.0) == NOW + 5
-    assert ends_at(NOW - 2 * HOUR, HOUR, NOW, 0.0) is None
+    assert made(born=NOW - HOUR + 4.9) is None
+    assert end_of(made(born=NOW - HOUR + 5.0)) == NOW + 5
+    assert made(born=NOW - 2 * HOUR) is None
 
 
 def test_an_answer_of_a_clock_that_runs_ahead_lives_no_longer_than_allowed() -> None:
-    assert ends_at(NOW + 600, HOUR, NOW, 0.0) == NOW + HOUR
+    assert end_of(made(born=NOW + 600)) == NOW + HOUR
+
+
+def test_a_kind_may_have_a_life_for_each_answer() -> None:
+    def life(name: str, born: float) -> float:
+        assert (name, born) == ("migo:ruc_20100038146", NOW - 2400)
+        return 2500.0
+
+    assert end_of(made(life=life)) == NOW + 100
 
 
 @pytest.mark.parametrize(
@@ -45,18 +71,35 @@ def test_an_answer_of_a_clock_that_runs_ahead_lives_no_longer_than_allowed() -> 
     ],
 )
 def test_the_bytes_mean_what_wrap_and_the_serializer_make_of_the_answer(data: object) -> None:
-    born, ends = NOW - 2400, ends_at(NOW - 2400, HOUR, NOW, 0.3)
-    assert ends is not None
-    made = enveloped(orjson.dumps(data), born, ends)
+    item = made(data, chance=0.3)
+    assert item is not None
+    assert item.expires_at is not None
 
-    assert loads(made) == loads(dumps(wrap(data, NOW, ends - NOW, born_at=born), "key"))
-    read = unwrap(loads(made))
-    assert (read.outcome, read.value, read.born_at) == (Outcome.HIT, data, round(born, 3))
-    assert read.expires_at == round(ends, 3)
+    wrapped = wrap(data, NOW, item.expires_at - NOW, born_at=NOW - 2400)
+    assert loads(item.data) == loads(dumps(wrapped, "key"))
+    read = unwrap(loads(item.data))
+    assert (read.outcome, read.value, read.born_at) == (Outcome.HIT, data, round(NOW - 2400, 3))
+    assert read.expires_at == round(item.expires_at, 3)
 
 
-def test_a_stored_text_with_spaces_is_carried_as_it_is() -> None:
-    assert unwrap(loads(enveloped(b'{"a": [1, 2]}', NOW, NOW + 1))).value == {"a": [1, 2]}
+@pytest.mark.parametrize(
+    "name",
+    [
+        "migo:ruc_20100038146",
+        "migo:x_a b",
+        "migo:x_ñ",
+        f"migo:x_{'y' * 300}",
+        f"migo:x~{'0' * 32}",
+        "migo:x_a~b",
+        "m:x_\n",
+    ],
+)
+@pytest.mark.parametrize("prefix", [":1:", "team:7:"])
+def test_the_key_is_the_one_that_the_cache_looks_for(name: str, prefix: str) -> None:
+    item = made(name=name, prefix=prefix)
+    assert item is not None
+    assert item.key == prefix + normalize(name, len(prefix))
+    assert type(item) is Item
 
 
 def test_another_boot_is_told_by_process_or_by_time() -> None:
