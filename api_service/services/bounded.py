@@ -86,6 +86,14 @@ class DatabaseThread(OneAProcess):
             thread.join(seconds)
 
 
+def stop_threads(seconds: float) -> None:
+    """End all threads of this process with their connections; those that hang are left behind after so long."""
+    ends_at = monotonic() + seconds
+    for each in list(_everyone):
+        if isinstance(each, DatabaseThread):
+            each.stop(max(0.0, ends_at - monotonic()))
+
+
 def _work(jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -> None:
     while True:
         try:

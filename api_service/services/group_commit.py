@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 from django.db import DatabaseError, InterfaceError
 
-from api_service.services.bounded import Breaker, DatabaseThread, OneAProcess, with_reconnect
+from api_service.services.bounded import Breaker, DatabaseThread, OneAProcess, stop_threads, with_reconnect
 
 logger = logging.getLogger(__name__)
 
@@ -194,9 +194,11 @@ def flush_all(seconds: float = LAST_SECONDS) -> bool:
 
 
 def close_all(seconds: float = LAST_SECONDS) -> None:
+    """At the end of a process: write what it still holds, and end all threads that talk to the database."""
     ends_at = monotonic() + seconds
     for group in list(_groups):
         group.close(max(0.0, ends_at - monotonic()))
+    stop_threads(max(0.0, ends_at - monotonic()))
 
 
 atexit.register(close_all)

@@ -57,7 +57,7 @@ def main() -> None:
         os.environ.update(MIGO_BASE_URL=f"{url}/api/v1", MIGO_TOKEN=TOKEN, ANSWER_STORE_SECONDS="60")
         with stage(database=options.database, memcached=1) as scene:
             lines = [*handing_over(), *keeping(options.database, options.sizes), *looking_up(scene), *reading()]
-            close()
+            end_threads()
     show(lines, as_json=options.json)
 
 
@@ -89,11 +89,10 @@ def _wait_for(url: str) -> None:
     raise TimeoutError(url)
 
 
-def close() -> None:
-    from api_service.services import answers, group_commit
+def end_threads() -> None:
+    from api_service.services import group_commit
 
     group_commit.close_all(30)
-    answers._reader.thread.stop(30)
 
 
 # -- the hand-over alone

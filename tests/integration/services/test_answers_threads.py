@@ -42,7 +42,6 @@ def _threads(settings: Settings) -> Iterator[None]:
     settings.ANSWER_STORE_SECONDS = LIMIT
     yield
     group_commit.close_all(10)
-    answers._reader.thread.stop(10)
     for breaker in (bounded.answer_reads, bounded.answer_writes, bounded.ledger_writes):
         breaker.begin()
 
