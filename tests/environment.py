@@ -50,7 +50,7 @@ def make_environment() -> None:
         DATABASE_URL=inherited_database or _database_url(data),
         # Read counts are written when a test says so, not by a thread amid another test
         READ_FLUSH_SECONDS="0",
-        # Most tests run in a transaction, which the threads of the answer store cannot see; they have tests of their own
+        # Most tests run in a transaction, unseen by the threads of the answer store; these have tests of their own
         ANSWER_STORE_SECONDS="0",
         # One process runs hundreds of tests with a dead cache; the limit has tests of its own
         OUTAGE_MAX_PER_MINUTE="1000000",

@@ -143,7 +143,6 @@ def clean_up() -> Summary:
             "answers": answers.prune(now),
             "deliveries": outbox.prune(now),
             "clearings": clearing.prune(now),
-            "refills": refill.prune(now),
             **retention.prune(now),
         }
 

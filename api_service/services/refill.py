@@ -95,11 +95,6 @@ def candidates(node: str) -> RefillSummary:
     return {**_nothing_done(node, DRY_RUN), "candidates": len(_numbers(APICacheService(), node))}
 
 
-def prune(now: datetime, days: int = 90) -> int:
-    """Drop runs that started longer ago; the number dropped."""
-    return RefillRun.objects.filter(started_at__lt=now - timedelta(days=days)).delete()[0]
-
-
 def _by_hand(node: str, requested_by: str) -> RefillRun:
     by_hand = RefillRun.Reason.BY_HAND
     return RefillRun.objects.create(

@@ -9,7 +9,17 @@ from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
+from api_service.models import (
+    CopyRun,
+    DailyReads,
+    LookupHour,
+    RefillRun,
+    ServiceSnapshot,
+    SpendHour,
+    TrackedKey,
+    TrackRun,
+    WarmRun,
+)
 from api_service.services import key_history
 
 BATCH = 5000
@@ -37,7 +47,8 @@ def _runs(now: datetime) -> int:
     has_history = Exists(ServiceSnapshot.objects.filter(run=OuterRef("pk")))
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
     newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
-    return _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest)) + _drop(WarmRun.objects.filter(started_at__lt=old))
+    inventories = _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
+    return inventories + sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
 
 
 def _counts(now: datetime) -> int:

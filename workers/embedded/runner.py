@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
-from api_service.services import tracking
+from api_service.services import group_commit, tracking
 from api_service.services.redaction import redact
 from workers.embedded import account, banner, database, facts, preflight, sandbox
 from workers.embedded.part import Part
@@ -53,6 +53,7 @@ def run(*, say: Say, complain: Say, started: float) -> int:
         process = Process(parts, say, complain)
         code = process.run(lambda: say(banner.compose(facts.gather(addresses, admin, time.monotonic() - started))))
         tracking.flush_now()
+        group_commit.close_all()
     _leave(parts, code)
     return code
 

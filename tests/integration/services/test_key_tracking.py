@@ -8,7 +8,17 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
-from api_service.models import DailyReads, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
+from api_service.models import (
+    CopyRun,
+    DailyReads,
+    LookupHour,
+    RefillRun,
+    ServiceSnapshot,
+    SpendHour,
+    TrackedKey,
+    TrackRun,
+    WarmRun,
+)
 from api_service.services import retention, track_runs, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
@@ -254,11 +264,14 @@ def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
     for at in (old, now):
         TrackRun.objects.create(started_at=at)
         WarmRun.objects.create(started_at=at, limit=1, budget=1)
+        RefillRun.objects.create(started_at=at, node="n", booted_at=at)
+        CopyRun.objects.create(started_at=at, purpose="copy")
         SpendHour.objects.create(hour=at, service="migo", purpose="user", queries=1)
         LookupHour.objects.create(hour=at, service="migo", kind="ruc", outcome="hit", count=1)
         row = {"service": "migo", "kind": "ruc", "identifier": "1", "reads": 1, "last_read_at": at}
         DailyReads.objects.create(day=at.date(), **row)
 
-    assert retention.prune(now) == {"keys": 2, "runs": 2, "counts": 3, "history": 0}
+    assert retention.prune(now) == {"keys": 2, "runs": 4, "counts": 3, "history": 0}
     assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
-    assert [model.objects.count() for model in (TrackRun, WarmRun, LookupHour, SpendHour, DailyReads)] == [1] * 5
+    tables = (TrackRun, WarmRun, RefillRun, CopyRun, LookupHour, SpendHour, DailyReads)
+    assert [model.objects.count() for model in tables] == [1] * len(tables)

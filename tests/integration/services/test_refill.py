@@ -393,15 +393,3 @@ def test_a_dry_run_counts_and_leaves_no_trace(cache: APICacheService) -> None:
     assert (summary["state"], summary["candidates"], summary["run"]) == ("dry_run", 4, None)
     assert hits(cache, [f"migo:ruc_{ruc}" for ruc in rucs]) == set()
     assert not RefillRun.objects.exists()
-
-
-def test_runs_beyond_their_retention_are_pruned(cache: APICacheService) -> None:
-    filled(cache)
-    filled(cache)
-    now = timezone.now()
-    oldest = RefillRun.objects.order_by("pk").first()
-    assert oldest
-    RefillRun.objects.filter(pk=oldest.pk).update(started_at=now - timedelta(days=91))
-
-    assert refill.prune(now) == 1
-    assert RefillRun.objects.count() == 1
