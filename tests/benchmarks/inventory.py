@@ -49,7 +49,9 @@ CREATE UNLOGGED TABLE bare (
 """
 
 RUN = """
-import json, sys, time, django
+import json, os, sys, time, django
+# As the worker for long tasks is started (docker-compose.yml, deploy/systemd)
+os.nice(10)
 django.setup()
 from django.db import connection
 from django.utils import timezone

@@ -58,13 +58,25 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def _niceness(command: list[str]) -> tuple[str, list[str]]:
+    """What `nice` of a container is `Nice=` of a unit."""
+    return (command[2], command[3:]) if command[:2] == ["nice", "-n"] else ("0", command)
+
+
+def test_long_tasks_give_way_to_all_others() -> None:
+    niceness = {name: _niceness(command(name))[0] for name in LASTING if name != "web"}
+    assert {name for name, nice in niceness.items() if nice != "0"} == {"worker-bulk"}
+
+
 @pytest.mark.parametrize("name", LASTING)
 def test_it_runs_the_same_command_as_the_container(name: str) -> None:
     if name == "web":
         assert arguments(name) == ["--config", "deploy/gunicorn.conf.py", "myproject.wsgi"]
     else:
         where = {"--address=0.0.0.0": "--address=127.0.0.1"}
-        assert arguments(name) == [where.get(part, part) for part in command(name)[1:]]
+        nice, program = _niceness(command(name))
+        assert service(name)["Service"].get("Nice", "0") == nice
+        assert arguments(name) == [where.get(part, part) for part in program[1:]]
     assert service(name)["Service"]["ExecStart"].startswith(INSTALLED)
 
 
