@@ -70,7 +70,7 @@ SELECT row_number() OVER (ORDER BY id IS NULL, key) AS position, difference.* FR
             known.state <> 'active' OR known.size <> listed.size
             OR known.fetched IS DISTINCT FROM listed.fetched
             OR (known.expires_at IS NULL) <> (listed.ends IS NULL)
-            OR known.expires_at NOT BETWEEN to_timestamp(listed.ends - 1) AND to_timestamp(listed.ends + 1)
+            OR known.expires_at NOT BETWEEN to_timestamp(listed.ends - 0.5) AND to_timestamp(listed.ends + 0.5)
         )
 ) AS difference
 """

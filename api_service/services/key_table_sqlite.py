@@ -81,7 +81,7 @@ LEFT JOIN api_service_trackedkey AS known ON known.node = %(node)s AND known.key
 WHERE known.id IS NULL
     OR known.state <> 'active' OR known.size <> listed.size OR known.fetched IS NOT listed.fetched
     OR (known.expires_at IS NULL) <> (listed.ends IS NULL)
-    OR abs((julianday(known.expires_at) - 2440587.5) * 86400.0 - listed.ends) > 1
+    OR abs((julianday(known.expires_at) - 2440587.5) * 86400.0 - listed.ends) > 0.5
 ORDER BY known.id IS NULL, listed.key
 """
 FOUND = "SELECT count(id), count(*) - count(id) FROM temp.key_difference"

@@ -72,14 +72,14 @@ def versions() -> list[tuple[object, ...]]:
 
 def test_only_rows_that_changed_are_written() -> None:
     recorded(*[ruc(number) for number in range(100)])
-    changed = [ruc(1, size=101), ruc(2, left=602), ruc(3, read=True), ruc(4, left=None)]
-    entries = [*changed, *[ruc(number, left=600.9) for number in range(5, 100)]]
+    changed = [ruc(1, size=101), ruc(2, left=601), ruc(3, read=True), ruc(4, left=None)]
+    entries = [*changed, *[ruc(number, left=600.4) for number in range(5, 100)]]
     recorded(*entries, now=LATER)
 
     written = TrackedKey.objects.filter(seen_at=LATER).order_by("key").values_list("key", flat=True)
     assert list(written) == [f"migo:ruc_{number}" for number in range(5)]
     assert (row(1).size, row(3).fetched, row(4).expires_at) == (101, True, None)
-    assert row(2).expires_at == NOW + timedelta(seconds=602)
+    assert row(2).expires_at == NOW + timedelta(seconds=601)
     assert row(0).state == "expired"
 
 
