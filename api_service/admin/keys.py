@@ -24,8 +24,8 @@ from django.utils.translation import gettext_lazy as _
 from api_service.admin import display, words
 from api_service.admin.base import TableAdmin
 from api_service.admin.filters import (
-    ByInventoryNode,
     ByKindOfKeys,
+    ByNodeOfKeys,
     ByService,
     ByServiceOfKeys,
     chosen,
@@ -61,9 +61,11 @@ def with_listings(rows: Iterable[TrackedKey]) -> list[TrackedKey]:
 @admin.register(TrackedKey)
 class TrackedKeyAdmin(TableAdmin[TrackedKey]):
     list_display = ("key", "state_badge", "expires", "seen", "reads_text", "read", "size_text", "node")
-    list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByInventoryNode)
-    # What every index of the table ends in: no page needs a sort, and on SQLite none that is skipped is read
-    ordering = ("key", "id")
+    list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByNodeOfKeys)
+    # Each is the order of an index that holds every column of the filter: no page needs a sort, and none reads a row
+    # that it does not show
+    ordering = ("key", "node")
+    ordering_of_filter = (("node", ("state", "key", "id")), ("state__exact", ("key", "id")))
     search_fields = ("key__startswith",)
     search_help_text = _("A RUC or its beginning, or the beginning of a key: migo:invalid_20")
     fields = (

@@ -40,10 +40,10 @@ class TrackedKey(models.Model):
     class Meta:
         verbose_name = _("tracked key")
         verbose_name_plural = _("tracked keys")
-        constraints = [models.UniqueConstraint(fields=["node", "key"], name="one_row_per_key_node")]
+        constraints = [models.UniqueConstraint(fields=["key", "node"], name="one_row_per_key_node")]
         # Lists are in the order of the keys, which each of the three keeps. On PostgreSQL the column compares byte by
         # byte (migration 0002), whatever the database's language: a prefix is a range of an index
-        indexes = [models.Index(fields=["key"]), models.Index(fields=["state", "key"])]
+        indexes = [models.Index(fields=["state", "key"]), models.Index(fields=["node", "state", "key"])]
 
     def __str__(self) -> str:
         return self.key

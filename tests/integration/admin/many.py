@@ -40,6 +40,7 @@ KEY_PAGES = {
     "state without keys": "state__exact=removed",
     "node": f"node={NODES[0]}",
     "node with few keys": f"node={RARE_NODE}",
+    "node and rare state": f"node={NODES[0]}&state__exact={{rare}}",
     "node and common state": f"node={NODES[0]}&state__exact={{common}}",
     "service and common state": "service=migo&state__exact={common}",
     "service and rare state": "service=migo&state__exact={rare}",

@@ -20,8 +20,8 @@ from tests.integration.admin import many
 
 ROWS = 20_000
 LIMIT = 800
-# Of one query, on PostgreSQL: the rows of all pages, those that the count looks at, and some that did not fit
-MOST_TOUCHED = 2 * LIMIT
+# Of one query, on PostgreSQL: the rows of all pages, with those of the other two nodes between them
+MOST_TOUCHED = 4 * LIMIT
 # On SQLite: a row that is skipped takes about 10, one that is read 40
 MOST_INSTRUCTIONS = 20 * LIMIT
 LAST = LIMIT // 50
@@ -120,6 +120,16 @@ def test_no_page_of_the_keys_reads_or_sorts_the_table(common: str, rare: str, ad
     many.fill_history(1)
     many.analyze()
     wrong = wrong_in(admin_client, many.key_pages(common, rare, LAST))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_node_that_is_down_makes_no_page_read_the_table(admin_client: Client) -> None:
+    """A third of the keys is unknown and a third on each node: a page of both conditions may find nothing."""
+    many.fill_keys(ROWS)
+    many.fill_history(1)
+    many.lose_a_node()
+    many.analyze()
+    wrong = wrong_in(admin_client, many.lost_node_pages())
     assert not wrong, "\n".join(wrong)
 
 
