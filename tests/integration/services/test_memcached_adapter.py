@@ -209,6 +209,7 @@ class MidwayServer(Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.kept: list[socket.socket] = []
+        self.start()
 
     def run(self) -> None:
         while True:
@@ -253,7 +254,6 @@ def test_a_node_that_dies_amid_its_list_is_an_error_and_no_shorter_list(
     last: str, reason: str, use_cache_url: UseCacheUrl
 ) -> None:
     server = MidwayServer(last)
-    server.start()
     use_cache_url(f"memcached://{server.address}")
     found: list[str] = []
     started = time.monotonic()
@@ -284,7 +284,6 @@ def test_an_answer_that_is_no_list_is_told_with_what_to_do(
     reply: bytes, reason: str, use_cache_url: UseCacheUrl
 ) -> None:
     server = MidwayServer("stall", reply)
-    server.start()
     use_cache_url(f"memcached://{server.address}")
     with pytest.raises(InventoryError, match=reason):
         list(adapter_for().scan(server.address, "", Deadline.after(2)))
@@ -293,7 +292,6 @@ def test_an_answer_that_is_no_list_is_told_with_what_to_do(
 
 def test_busy_is_tried_again_within_the_deadline_and_then_told(use_cache_url: UseCacheUrl) -> None:
     server = MidwayServer("stall", BUSY, BUSY, LINE + b"END\r\n", *[BUSY] * 100)
-    server.start()
     use_cache_url(f"memcached://{server.address}")
     assert scanned(adapter_for()) == {"a"}
     with pytest.raises(InventoryError, match=r"BUSY.*somebody else lists or crawls its keys, try again in a minute"):
