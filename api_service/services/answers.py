@@ -49,8 +49,9 @@ class Pruned(TypedDict):
 
 
 def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at: float) -> None:
-    """Keep the answers by identifier, unless the store has newer ones."""
-    _keep({(service, kind, name): Kept(orjson.dumps(data).decode(), born_at) for name, data in answers.items()})
+    """Keep the answers by identifier, unless the store has newer ones. One that is no JSON is logged and left out."""
+    texts = {name: text for name, data in answers.items() if (text := _text(service, kind, data)) is not None}
+    _keep({(service, kind, name): Kept(text, born_at) for name, text in texts.items()})
 
 
 def forget(service: str, kind: str, identifiers: Iterable[str], at: float) -> None:
@@ -130,6 +131,15 @@ def _with_waiting(
         if kept.data is not None and kept.born_at > oldest:
             found[name] = Stored(orjson.loads(kept.data), kept.born_at)
     return found
+
+
+def _text(service: str, kind: str, data: dict[str, Any]) -> str | None:
+    """Half of a surrogate pair, or a number beyond 64 bits, passes the provider's JSON and not ours."""
+    try:
+        return orjson.dumps(data).decode()
+    except TypeError:
+        logger.exception("an answer of %s %s cannot be kept", service, kind)
+        return None
 
 
 def _moment(seconds: float) -> datetime:

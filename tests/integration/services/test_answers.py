@@ -145,3 +145,12 @@ def test_a_database_that_is_down_is_logged_and_the_look_up_goes_on(caplog: pytes
         answers.forget("migo", "ruc", [REAL[0]], NOW + 1)
 
     assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("odd", ["\ud83d", 2**64])
+def test_an_answer_that_is_no_json_costs_the_others_nothing(odd: object, caplog: pytest.LogCaptureFixture) -> None:
+    """Half of a surrogate pair, or a number beyond 64 bits: the provider's JSON may hold both."""
+    answers.save("migo", "ruc", {REAL[0]: {"a": odd}, REAL[1]: {"a": 1}}, NOW)
+
+    assert list(StoredAnswer.objects.values_list("identifier", "data")) == [(REAL[1], '{"a":1}')]
+    assert "cannot be kept" in caplog.text
