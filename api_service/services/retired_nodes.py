@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from api_service.models import NodeListing, TrackedKey, TrackRun
 
@@ -26,8 +27,12 @@ def retired(nodes: Collection[str]) -> list[str]:
 
 def _next_node(after: str) -> str | None:
     """DISTINCT would read the whole table."""
-    later = TrackedKey.objects.filter(node__gt=after).order_by("node", "key")
-    return later.values_list("node", flat=True).first()
+    return nodes_after(after).first()
+
+
+def nodes_after(node: str) -> QuerySet[TrackedKey, str]:
+    """In the order of the index by node, state and key, as all queries here are."""
+    return TrackedKey.objects.filter(node__gt=node).order_by("node").values_list("node", flat=True)
 
 
 def _is_closed(node: str) -> bool:
@@ -38,16 +43,21 @@ def _is_closed(node: str) -> bool:
 def close_rows(node: str, now: datetime) -> Counter[str]:
     """Service → rows that became "removed"; in batches, and once more over the same node does no harm."""
     services: Counter[str] = Counter()
-    last = ""
-    while batch := _close_batch(node, last, now):
-        services.update(service for _key, service in batch)
-        last = batch[-1][0]
+    for state in OPEN:
+        last = ""
+        while batch := _close_batch(node, state, last, now):
+            services.update(service for _key, service in batch)
+            last = batch[-1][0]
     return services
 
 
-def _close_batch(node: str, after: str, now: datetime) -> list[tuple[str, str]]:
+def open_rows(node: str, state: str, after: str) -> QuerySet[TrackedKey]:
+    return TrackedKey.objects.filter(node=node, state=state, key__gt=after).order_by("key")
+
+
+def _close_batch(node: str, state: str, after: str, now: datetime) -> list[tuple[str, str]]:
     """(key, service) of those closed. Locked in the order of their keys, as the read counter does."""
-    rows = TrackedKey.objects.filter(node=node, key__gt=after, state__in=OPEN).order_by("key")
+    rows = open_rows(node, state, after)
     with transaction.atomic():
         batch = list(rows.select_for_update(no_key=True).values_list("key", "service")[:BATCH])
         if batch:

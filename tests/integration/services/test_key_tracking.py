@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.cache import caches
+from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
@@ -19,7 +20,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import retention, track_runs, tracking
+from api_service.services import retention, retired_nodes, track_runs, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
 from api_service.services.outcomes import Outcome
@@ -275,3 +276,20 @@ def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
     assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
     tables = (TrackRun, WarmRun, RefillRun, CopyRun, LookupHour, SpendHour, DailyReads)
     assert [model.objects.count() for model in tables] == [1] * len(tables)
+
+
+def test_nodes_that_left_are_found_and_closed_along_an_index() -> None:
+    now = timezone.now()
+    rows = ({"key": f"migo:ruc_{n}", "node": f"n{n % 2}", "state": "active"} for n in range(2000))
+    TrackedKey.objects.bulk_create(TrackedKey(**row, created_at=now, seen_at=now) for row in rows)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE api_service_trackedkey")
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    queries = (retired_nodes.nodes_after("n0")[:1], retired_nodes.open_rows("n0", "active", "migo:ruc_1")[:10])
+    plans = [query.explain() for query in queries]
+
+    assert all("api_service_node" in plan for plan in plans), plans
+    assert not [plan for plan in plans if "Sort" in plan or "TEMP B-TREE" in plan]
+    assert retired_nodes.close_rows("n0", now) == {"": 1000}
+    assert TrackedKey.objects.filter(state="active").count() == 1000
