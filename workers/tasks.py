@@ -167,4 +167,4 @@ def _send_soon() -> None:
 def write_read_counts(**_kwargs: object) -> None:
     """Pool processes end without atexit: what they counted, and what still waits for the database, is written here."""
     group_commit.close_all()
-    tracking.flush_now()
+    tracking.flush_at_end()

@@ -43,6 +43,8 @@ MAX_OUTCOMES = 1_000
 OTHERS: Final = "(others)"
 # Of the tables: what is longer would keep its whole batch from being written
 LONGEST_NAME, LONGEST_IDENTIFIER = 50, 250
+# What a process that ends gives a database in trouble
+LAST_SECONDS: Final = 3.0
 # On a node, or on one that could not be listed: a key that expired or was removed was not what was read
 THERE = {"state": [TrackedKey.State.ACTIVE.value, TrackedKey.State.UNKNOWN.value]}
 
@@ -282,6 +284,27 @@ def flush_now() -> int:
     return _counter.flush()
 
 
+def flush_at_end(seconds: float = LAST_SECONDS) -> None:
+    """`flush_now` for a process that ends: a database that hangs must not keep it from that."""
+    flushing = Thread(target=_flush_and_close, name="last-reads", daemon=True)
+    try:
+        flushing.start()
+    except RuntimeError:
+        # Python 3.12 and later start no thread any more when the interpreter itself ends
+        flush_now()
+        return
+    flushing.join(seconds)
+    if flushing.is_alive():
+        logger.error("the process ends, its last read counts were not written within %g s", seconds)
+
+
+def _flush_and_close() -> None:
+    try:
+        flush_now()
+    finally:
+        connection.close()
+
+
 def _forget_in_child() -> None:
     """The parent's counts are the parent's to write, its thread and locks do not exist here."""
     global _counter  # noqa: PLW0603 - one counter a process
@@ -289,4 +312,4 @@ def _forget_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
-atexit.register(flush_now)
+atexit.register(flush_at_end)

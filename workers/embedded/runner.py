@@ -52,7 +52,7 @@ def run(*, say: Say, complain: Say, started: float) -> int:
         parts = _parts(app, listeners)
         process = Process(parts, say, complain)
         code = process.run(lambda: say(banner.compose(facts.gather(addresses, admin, time.monotonic() - started))))
-        tracking.flush_now()
+        tracking.flush_at_end()
         group_commit.close_all()
     _leave(parts, code)
     return code

@@ -173,3 +173,38 @@ def test_a_process_that_ends_while_the_database_is_frozen_ends_in_time(
         assert looker("look_up", REAL[1])[1] == "upstream"
         looker.end()
         assert looker.process.returncode is not None
+
+
+COUNTER = """
+import sys, django
+django.setup()
+from api_service.services import tracking
+from api_service.services.outcomes import Outcome
+tracking.count("migo", "ruc", "20100038146", Outcome.HIT)
+print("counted", tracking.flush_now(), flush=True)
+sys.stdin.readline()
+tracking.count("migo", "ruc", "20100038146", Outcome.HIT)
+"""
+
+
+def test_a_process_ends_although_its_last_read_counts_are_not_taken(server: Postgres, database: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": database, "CACHE_URL": "locmem://", "READ_FLUSH_SECONDS": "60"}
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTER],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "counted 1\n"
+            with frozen(server):
+                _, errors = process.communicate("\n", timeout=60)
+        finally:
+            process.kill()
+
+    assert process.returncode == 0
+    assert "last read counts were not written" in errors
