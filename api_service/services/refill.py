@@ -174,7 +174,7 @@ def _numbers(service: APICacheService, node: str) -> array[int]:
 
 def _items(prefix: str, answers: Sequence[Row], now: float) -> Iterator[Item]:
     lives: dict[str, float | LifeOf] = {
-        kind: Subject("", kind, "").longest_life for kind in {row[1] for row in answers}
+        kind: Subject("", kind, "").longest_life for kind in {row[0] for row in answers}
     }
     return items(answers, prefix, lives | {EXCHANGE_RATE: _rate_life}, now, random.random)
 

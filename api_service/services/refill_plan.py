@@ -20,8 +20,8 @@ GETS_OF_A_HEALTH_RUN = 3
 _FORM = b'{"v":%d,"t":%%.3f,"e":%%.3f,"d":%%b}' % VERSION
 
 
-# (row number, kind, name of the key, JSON in UTF-8, birth in Unix seconds)
-Row: TypeAlias = tuple[int, str, str, bytes, float]
+# (kind, name of the key, JSON in UTF-8, birth in Unix seconds)
+Row: TypeAlias = tuple[str, str, bytes, float]
 # Seconds that an answer of that kind holds, by its key's name and its birth
 LifeOf: TypeAlias = Callable[[str, float], float]
 
@@ -38,20 +38,17 @@ def items(
     All in one loop, as a hundred thousand pass: calls and named tuples made the usual way would take twice as long.
     """
     room, new = keys.MAX_KEY_BYTES - len(prefix), tuple.__new__
-    for _number, kind, name, data, born in rows:
+    for kind, name, data, born in rows:
         life = lives[kind]
         allowed = life(name, born) if callable(life) else life
         left = born + allowed - now
         if left < LEAST_LEFT:
             continue
-        ends = now + (min(allowed, left)) * (1 - JITTER * chance())
-        key = name if len(name) <= room and _plain(name) else keys.normalize(name, len(prefix))
+        ends = now + min(allowed, left) * (1 - JITTER * chance())
+        # What `normalize` leaves as it is; a name with a tilde is for that to decide
+        plain = name.isascii() and name.isprintable() and " " not in name and "~" not in name and len(name) <= room
+        key = name if plain else keys.normalize(name, len(prefix))
         yield new(Item, (prefix + key, _FORM % (born, ends, data), ends))
-
-
-def _plain(name: str) -> bool:
-    """Whether `normalize` leaves it as it is; a name with a tilde is for that to decide."""
-    return name.isascii() and name.isprintable() and " " not in name and "~" not in name
 
 
 def other_boot(now: NodeFacts, pid: int | None, booted_at: float | None) -> bool:

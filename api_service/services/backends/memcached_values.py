@@ -31,6 +31,8 @@ MAX_KEY_BYTES: Final = 250
 LONGEST_RELATIVE: Final = 30 * 86_400
 
 _FLAG: Final = b"f%d" % JSON_FLAG
+_STORED: Final = b"HD\r\n"
+_EXISTS: Final = b"NS\r\n"
 _UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -65,16 +67,12 @@ def write(node: Address, items: Iterable[Item], *, replace: bool) -> Written:
     written = Written()
 
     def take(replies: IO[bytes], asked: Sequence[str]) -> None:
-        for key in asked:
-            reply = replies.readline()
-            if reply == b"HD\r\n":
-                written.stored += 1
-            elif reply == b"NS\r\n":
-                written.existed += 1
-            elif reply.startswith(b"SERVER_ERROR"):
-                written.refused[key] = _text(reply)
-            else:
-                raise _unexpected(node.name, reply)
+        lines = _lines(replies, len(asked))
+        stored, existed = lines.count(_STORED), lines.count(_EXISTS)
+        written.stored += stored
+        written.existed += existed
+        if stored + existed < len(asked):
+            written.refused.update(_refusals(node.name, zip(asked, lines, strict=False)))
 
     _exchange(node, _stores(items, b"" if replace else b" ME", written), take)
     return written
@@ -212,6 +210,7 @@ def _stores(items: Iterable[Item], mode: bytes, written: Written) -> Iterator[Ba
     asked: list[str] = []
     lines: list[bytes] = []
     size, now = 0, time()
+    form = b"ms %%b %%d T%%d F%d%b\r\n%%b\r\n" % (JSON_FLAG, mode)
     for key, data, expires_at in items:
         if (seconds := expiry(expires_at, now)) is None:
             continue
@@ -222,10 +221,30 @@ def _stores(items: Iterable[Item], mode: bytes, written: Written) -> Iterator[Ba
             yield asked, b"".join(lines)
             asked, lines, size, now = [], [], 0, time()
         asked.append(key)
-        lines.append(b"ms %b %d T%d F%d%b\r\n%b\r\n" % (key.encode(), len(data), seconds, JSON_FLAG, mode, data))
+        lines.append(form % (key.encode(), len(data), seconds, data))
         size += len(data)
     if asked:
         yield asked, b"".join(lines)
+
+
+def _lines(replies: IO[bytes], count: int) -> list[bytes]:
+    """That many replies to writes, more where the node talks nonsense; b"" where it has closed the connection.
+
+    What is no error has four bytes and errors have more: so many bytes are there in any case and are read at once.
+    """
+    lines = replies.read(count * len(_STORED)).splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines[-1] += replies.readline()
+    return lines + [replies.readline() for _ in range(count - len(lines))]
+
+
+def _refusals(node: str, replies: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
+    for key, reply in replies:
+        if reply in (_STORED, _EXISTS):
+            continue
+        if not reply.startswith(b"SERVER_ERROR"):
+            raise _unexpected(node, reply)
+        yield key, _text(reply)
 
 
 def _take_value(node: str, replies: IO[bytes], key: str, found: Found) -> None:

@@ -70,7 +70,7 @@ def hits(cache: APICacheService, keys: Iterable[str]) -> set[str]:
 
 def in_order(belongs: refill_rows.Belongs | None = None) -> list[str]:
     numbers = refill_rows.numbers(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
-    return [row[2].removeprefix("migo:ruc_") for rows in refill_rows.slices(numbers, 2) for row in rows]
+    return [row[1].removeprefix("migo:ruc_") for rows in refill_rows.slices(numbers, 1) for row in rows]
 
 
 def test_stored_answers_are_cache_hits_again_and_nothing_is_paid(

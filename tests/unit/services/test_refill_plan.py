@@ -27,7 +27,7 @@ def made(
     prefix: str = ":1:",
 ) -> Item | None:
     """What is written of one answer."""
-    rows = [(1, "ruc", name, orjson.dumps(data), born)]
+    rows = [("ruc", name, orjson.dumps(data), born)]
     return next(items(rows, prefix, {"ruc": life}, NOW, lambda: chance), None)
 
 
