@@ -85,7 +85,7 @@ def warm_frequent_rucs(
 @checked
 def track_keys() -> Summary:
     """Record every active key of every node."""
-    return _exclusively("track_keys", 320, lambda: {"state": "done", **key_tracking.track_keys()})
+    return _exclusively("track_keys", 320, lambda: dict(key_tracking.track_keys()))
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -28,7 +28,11 @@ class NodeJSON(TypedDict):
 
 
 class TrackSummary(TypedDict):
+    """`state`: "done", or "failed" with `error`: a node was not listed to the end, or another run closed this one."""
+
     run: int
+    state: str
+    error: str
     services: dict[str, ServiceJSON]
     nodes: dict[str, NodeJSON]
     foreign: dict[str, int]
@@ -94,6 +98,8 @@ def summary(run_id: int) -> TrackSummary:
     run = TrackRun.objects.get(pk=run_id)
     return {
         "run": run.pk,
+        "state": run.state,
+        "error": run.error,
         "services": {row.service: key_history.as_json(row) for row in run.services.order_by("service")},
         "nodes": run.nodes,
         "foreign": run.foreign,

@@ -20,7 +20,7 @@ SERVICE_COLUMNS = ("SERVICE", "KEYS", "BYTES", "READS", "CREATED", "REMOVED", "E
 
 class Command(ServiceCommand):
     help = "List every node's keys and record those of our services; other applications' are only counted."
-    partly = "a node could not be listed to the end"
+    partly = "the inventory was interrupted, or a node not listed to the end"
 
     def act(self, options: Mapping[str, Any]) -> None:
         with run_lock(LOCK, LOCK_SECONDS) as held:
@@ -31,6 +31,8 @@ class Command(ServiceCommand):
         self.show(cast(Mapping[str, Any], summary), as_json=options["json"], text=lambda: _text(summary))
         if failed := [node for node, facts in summary["nodes"].items() if not facts["ok"]]:
             raise partly(f"not listed to the end: {', '.join(failed)}")
+        if summary["state"] != TrackRun.State.DONE:
+            raise partly(summary["error"] or f"run {summary['run']} is {summary['state']}")
 
 
 def _so_far() -> str:

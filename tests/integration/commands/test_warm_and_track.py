@@ -3,10 +3,12 @@
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api_service.models import TrackedKey, TrackRun, WarmRun
+from api_service.services import key_table, track_runs
 from api_service.services.backends.memcached_dump import DUMP_LOCK
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
@@ -16,6 +18,7 @@ from tests.integration.commands.conftest import Run
 from tests.migo_fixtures import IMPOSSIBLE, RUC, SUNAT, known_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached
+from workers import tasks
 
 pytestmark = pytest.mark.usefixtures("migo")
 
@@ -103,7 +106,7 @@ def test_keys_are_recorded_by_service_and_others_only_counted(
     memcached.ask("set session:abc 0 0 1\r\nx")
     ended = run("track_keys", "--json")
     assert ended.code == 0
-    assert ended.json.keys() == {"run", "services", "nodes", "foreign", "keys"}
+    assert ended.json.keys() == {"run", "state", "error", "services", "nodes", "foreign", "keys"}
     assert ended.json["nodes"] == {memcached.address: {"ok": True, "keys": 6, "error": ""}}
     found = ended.json["services"]["migo"]
     assert (found["keys"], found["created"], found["removed"], found["expired"]) == (6, 6, 0, 0)
@@ -143,3 +146,26 @@ def test_a_node_that_cannot_be_listed_ends_with_one(
     ended = run("track_keys", "--json")
     assert (ended.code, ended.json["nodes"][own_cluster[2].address]["ok"]) == (1, False)
     assert own_cluster[2].address in ended.err
+    assert ended.json["state"] == tasks.track_keys()["state"] == "failed"
+
+
+def closed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the node is listed, another run that holds the lock by now closes this one."""
+    whole = key_table.record
+
+    def slow(*args: Any) -> key_table.Recorded:
+        track_runs.close_left()
+        return whole(*args)
+
+    monkeypatch.setattr(key_table, "record", slow)
+
+
+def test_an_inventory_that_another_run_closed_is_none(
+    run: Run, migo: MigoAPIService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by_another(monkeypatch)
+    ended = run("track_keys", "--json")
+    assert (ended.code, ended.json["state"], ended.json["error"]) == (1, "failed", track_runs.INTERRUPTED)
+    assert track_runs.INTERRUPTED in ended.err
+    result = tasks.track_keys()
+    assert (result["state"], result["error"]) == ("failed", track_runs.INTERRUPTED)
