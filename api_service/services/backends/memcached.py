@@ -96,14 +96,16 @@ class MemcachedAdapter:
                 raise InventoryError(node, error_text(error)) from error
 
     def _listed(self, node: str) -> memcached_dump.Listed:
-        return memcached_dump.Listed(node, self._servers[node], partial(self._client, node), self._connect_timeout)
+        client = partial(self._client, node)
+        return memcached_dump.Listed(node, self._servers[node], client, self._connect_timeout, self._timeout)
 
     def _address(self, node: str) -> memcached_values.Address:
         timeout = max(self._timeout, STALL_SECONDS)
         return memcached_values.Address(node, self._servers[node], self._connect_timeout, timeout)
 
-    def _client(self, node: str) -> Client:
-        return Client(self._servers[node], connect_timeout=self._connect_timeout, timeout=self._timeout, no_delay=True)
+    def _client(self, node: str, timeout: float | None = None) -> Client:
+        timeout = timeout or self._timeout
+        return Client(self._servers[node], connect_timeout=self._connect_timeout, timeout=timeout, no_delay=True)
 
 
 def facts_of(node: str, latency_ms: float, stats: dict[str, Any]) -> NodeFacts:

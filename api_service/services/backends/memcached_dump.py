@@ -26,6 +26,8 @@ from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, Inv
 
 DUMP_LOCK = f"{LOCK_PREFIX}dump"
 DUMP_LOCK_SECONDS = 120
+# Of a lock that a node took unheard; longer than its owner asks whether it did
+UNCLAIMED_SECONDS = 10
 SPOOL_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 STALL_SECONDS = 5.0
@@ -57,12 +59,20 @@ class _Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The node to be listed: its name and address, and how to get a client of it for the lock."""
+    """The node to be listed: its name and address, and how to get a client of it for the lock, by its time-out.
+
+    `timeout` is the cache's own, the least that the lock's questions wait.
+    """
 
     name: str
     server: Server
-    client: Callable[[], Client]
+    client: Callable[[float], Client]
     connect_timeout: float
+    timeout: float
+
+    def patient(self, deadline: Deadline) -> Client:
+        """Each of two questions waits for half of STALL_SECONDS, and both for half of what is left: others follow."""
+        return self.client(max(self.timeout, min(STALL_SECONDS, deadline.left() / 2) / 2))
 
 
 def scan(node: Listed, prefix: str, deadline: Deadline) -> Iterator[Entry]:
@@ -83,19 +93,35 @@ def scan(node: Listed, prefix: str, deadline: Deadline) -> Iterator[Entry]:
 @contextmanager
 def _dump_lock(node: Listed, deadline: Deadline) -> Iterator[None]:
     token = uuid4().hex.encode()
-    with closing(node.client()) as client:
-        while not client.add(DUMP_LOCK, token, expire=DUMP_LOCK_SECONDS, noreply=False):
-            if not deadline.left():
-                raise InventoryError(node.name, "another process is listing this node's keys: try again in a minute")
-            sleep(0.02)
-        try:
-            yield
-        finally:
-            # A node that has died took the lock along, on any other it ends by itself
-            with suppress(*_ERRORS):
-                held, cas = client.gets(DUMP_LOCK)
-                if held == token:
-                    client.cas(DUMP_LOCK, token, cas, expire=ALREADY_EXPIRED, noreply=False)
+    while not _taken(node, token, deadline):
+        if not deadline.left():
+            raise InventoryError(node.name, "another process is listing this node's keys: try again in a minute")
+        sleep(0.02)
+    try:
+        with closing(node.patient(deadline)) as client:
+            client.touch(DUMP_LOCK, DUMP_LOCK_SECONDS, noreply=False)
+        yield
+    finally:
+        _release(node, token, deadline)
+
+
+def _taken(node: Listed, token: bytes, deadline: Deadline) -> bool:
+    """A time-out does not tell whether the node takes the lock, now or later: hence the question and the short life."""
+    with closing(node.patient(deadline)) as client:
+        with suppress(OSError):
+            if client.add(DUMP_LOCK, token, expire=UNCLAIMED_SECONDS, noreply=False):
+                return True
+        return bool(client.get(DUMP_LOCK) == token)
+
+
+def _release(node: Listed, token: bytes, deadline: Deadline) -> None:
+    for _attempt in range(2):
+        # A node that has died took the lock along, on any other it ends by itself
+        with suppress(*_ERRORS), closing(node.patient(deadline)) as client:
+            held, cas = client.gets(DUMP_LOCK)
+            if held == token:
+                client.cas(DUMP_LOCK, token, cas, expire=ALREADY_EXPIRED, noreply=False)
+            return
 
 
 def _dump(node: Listed, spool: IO[bytes], deadline: Deadline) -> None:
