@@ -11,6 +11,7 @@ import random
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from time import monotonic, time
 from typing import TypedDict
 
@@ -18,19 +19,22 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
-from api_service.services import keys, refill_rows
+from api_service.services import inventory, keys, providers, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Item, Written
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
-from api_service.services.locks import run_lock
+from api_service.services.leases import Lease, LeaseLost, lease
 from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.redaction import redact
 from api_service.services.refill_plan import LifeOf, Row, items, other_boot, ratio_between
 
 logger = logging.getLogger(__name__)
 
-LOCK_SECONDS = 320.0
+LEASE_SECONDS = 30.0
+# Longer than a lease: a task that comes again after its worker was killed waits for what the dead one still holds
+PATIENCE = LEASE_SECONDS + 5
 SECONDS = 240.0
+LISTING_SECONDS = 20.0
 SLICE = 10_000
 PROGRESS_SECONDS = 1.0
 LONGEST_LOCK_NAME = 100
@@ -69,8 +73,10 @@ def check_node(node: str) -> None:
         raise ValueError(f"no node {node[:255]!r}; CACHE_URL has: {', '.join(service.adapter.nodes())}")
 
 
-def refill(node: str, run: int | None = None, requested_by: str = "") -> RefillSummary:
+def refill(node: str, run: int | None = None, requested_by: str = "", *, patience: float = 0.0) -> RefillSummary:
     """Do the run that waits, or one by hand; the state is "already_running" while another fills that node.
+
+    `patience`: seconds to wait for the lease of another one, which may have died.
 
     A node that is down, or another process again, ends the run as failed: its next boot has a run of its own. Raises
     ValueError for a node or run that does not exist.
@@ -79,13 +85,13 @@ def refill(node: str, run: int | None = None, requested_by: str = "") -> RefillS
         check_node(node)
     elif not RefillRun.objects.filter(pk=run, node=node).exists():
         raise ValueError(f"run: no refill {run} of node {node[:255]!r}")
-    with run_lock(lock_of(node), LOCK_SECONDS) as held:
-        if not held:
+    with lease(lock_of(node), LEASE_SECONDS, patience) as held:
+        if held is None:
             return _nothing_done(node, ALREADY_RUNNING)
         row = _by_hand(node, requested_by) if run is None else _claimed(run)
         # Done, failed or superseded meanwhile: a message can arrive twice
         if row.state == State.RUNNING:
-            _do(row)
+            _do(row, held)
     return _summary(row)
 
 
@@ -108,10 +114,13 @@ def _claimed(run: int) -> RefillRun:
     return RefillRun.objects.get(pk=run)
 
 
-def _do(row: RefillRun) -> None:
+def _do(row: RefillRun, held: Lease) -> None:
     try:
         check_node(row.node)
-        _fill(APICacheService(), row)
+        _fill(APICacheService(), row, held)
+    except LeaseLost:
+        # The row may be another process's by now
+        raise
     except (ValueError, InventoryError, RefillFailed) as error:
         _end(row, State.FAILED, str(error))
         logger.warning("refill %s failed: %s", row.pk, row.error)
@@ -122,9 +131,9 @@ def _do(row: RefillRun) -> None:
         _end(row, State.DONE, row.error)
 
 
-def _fill(service: APICacheService, row: RefillRun) -> None:
+def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
     before = _probed(service.adapter, row)
-    _write_all(service, row, Deadline.after(SECONDS))
+    _write_all(service, row, held)
     after = service.adapter.probe(row.node)
     if not after.reachable or restarted(after, before):
         raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
@@ -145,31 +154,47 @@ def _probed(adapter: Adapter, row: RefillRun) -> NodeFacts:
     return facts
 
 
-def _write_all(service: APICacheService, row: RefillRun, deadline: Deadline) -> None:
-    found, progress = _numbers(service, row.node), _Progress(row)
+def _write_all(service: APICacheService, row: RefillRun, held: Lease) -> None:
+    deadline, began = Deadline.after(SECONDS), timezone.now()
+    found, invalid, progress = _numbers(service, row.node), _invalid(service), _Progress(row, held)
     row.candidates = len(found)
     row.save()
-    for done, answers in enumerate(refill_rows.slices(found, SLICE)):
+    for start, answers in zip(count(0, SLICE), refill_rows.slices(found, SLICE), strict=False):
         if not deadline.left():
-            raise RefillFailed(
-                f"out of time after {done * SLICE} of {len(found)} answers: start it by hand for the rest"
-            )
-        written = service.adapter.write(row.node, _items(service.wire_prefix, answers, time()), replace=False)
-        progress.add(written)
+            raise RefillFailed(f"out of time after {start} of {len(found)} answers: start it by hand for the rest")
+        wanted = [answer for answer in answers if answer[1] not in invalid] if invalid else answers
+        progress.add(service.adapter.write(row.node, _items(service.wire_prefix, wanted, time()), replace=False))
+        if refill_rows.were_forgotten(began):
+            gone = refill_rows.forgotten(found[start : start + SLICE], [name for _kind, name, _data, _born in answers])
+            service.adapter.remove(row.node, [service.wire_prefix + _normal(name, service) for name in gone])
     row.save()
+
+
+def _invalid(service: APICacheService) -> frozenset[str]:
+    """Names of the answers whose RUC is listed as invalid now: the key table knows only those of its last inventory."""
+    names: set[str] = set()
+    for provider in providers.TABLE:
+        start = keys.service_key(provider, "invalid_")
+        found = inventory.listing(service.adapter, service.wire_prefix + start, LISTING_SECONDS)
+        listed = (entry.key.removeprefix(service.wire_prefix + start) for entry in found.entries)
+        names.update(keys.service_key(provider, f"ruc_{identifier}") for identifier in listed)
+    return frozenset(names)
 
 
 def _numbers(service: APICacheService, node: str) -> array[int]:
     prefix, adapter = service.wire_prefix, service.adapter
 
     def belongs(service_name: str, kind: str, identifier: str) -> bool:
-        name = keys.normalize(f"{service_name}:{kind}_{identifier}", len(prefix))
-        return adapter.node_for(prefix + name) == node
+        return adapter.node_for(prefix + _normal(f"{service_name}:{kind}_{identifier}", service)) == node
 
     # Hashing costs as much as reading the number does
     only = len(adapter.nodes()) == 1
     first_day = timezone.localdate() - timedelta(days=settings.WARM_WINDOW_DAYS - 1)
     return refill_rows.numbers(timezone.now(), first_day, None if only else belongs)
+
+
+def _normal(name: str, service: APICacheService) -> str:
+    return keys.normalize(name, len(service.wire_prefix))
 
 
 def _items(prefix: str, answers: Sequence[Row], now: float) -> Iterator[Item]:
@@ -189,8 +214,10 @@ class _Progress:
     What the killed worker of the same run wrote is there now: it counts as written still, not as found there.
     """
 
-    def __init__(self, row: RefillRun) -> None:
+    def __init__(self, row: RefillRun, held: Lease) -> None:
+        held.renew()
         self._row = row
+        self._lease = held
         self._earlier = row.written
         self._stored = self._existed = 0
         self._saved_at = monotonic()
@@ -206,6 +233,7 @@ class _Progress:
         if written.refused and not row.error:
             row.error = "{}: {}".format(*next(iter(written.refused.items())))[:300]
         if monotonic() - self._saved_at > PROGRESS_SECONDS:
+            self._lease.renew()
             row.save()
             self._saved_at = monotonic()
 

@@ -14,7 +14,9 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 from django.db import connection, transaction
+from django.db.models import Q
 
+from api_service.models import ClearRun, StoredAnswer
 from api_service.services import keys
 from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.refill_plan import LEAST_LEFT, Row
@@ -68,6 +70,18 @@ def numbers(now: datetime, first_day: date, belongs: Belongs | None) -> array[in
         if row not in ended and belongs(service, kind, identifier):
             found.append(row)
     return found
+
+
+def were_forgotten(since: datetime) -> bool:
+    """Whether somebody clears stored answers, or has since then: what was read before may have been forgotten."""
+    clearings = ClearRun.objects.filter(with_answers=True, dry_run=False).exclude(state=ClearRun.State.WAITING)
+    return clearings.filter(Q(finished_at__isnull=True) | Q(finished_at__gte=since)).exists()
+
+
+def forgotten(numbers: Numbers, names: Iterable[str]) -> set[str]:
+    """Those of `names`, answers that had these row numbers, which the store does not have any more."""
+    kept = StoredAnswer.objects.filter(pk__in=list(numbers)).values_list("service", "kind", "identifier")
+    return set(names) - {f"{service}:{kind}_{identifier}" for service, kind, identifier in kept}
 
 
 def slices(numbers: Numbers, size: int) -> Iterator[list[Row]]:

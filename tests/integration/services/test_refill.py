@@ -8,10 +8,11 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
-from api_service.services import refill, refill_rows
+from api_service.services import clearing, refill, refill_rows
 from api_service.services.backends import Item, Written
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
+from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Outcome
@@ -393,3 +394,54 @@ def test_a_dry_run_counts_and_leaves_no_trace(cache: APICacheService) -> None:
     assert (summary["state"], summary["candidates"], summary["run"]) == ("dry_run", 4, None)
     assert hits(cache, [f"migo:ruc_{ruc}" for ruc in rucs]) == set()
     assert not RefillRun.objects.exists()
+
+
+# --- What was taken back meanwhile -----------------------------------------------------------------------------------
+
+
+def test_a_ruc_that_was_listed_as_invalid_since_the_last_inventory_stays_so(cache: APICacheService) -> None:
+    rucs = valid_rucs(3)
+    keep(rucs)
+    cache.add_invalid_ruc(rucs[0], "BAJA")
+    summary = filled(cache)
+
+    assert hits(cache, [f"migo:ruc_{ruc}" for ruc in rucs]) == {f"migo:ruc_{ruc}" for ruc in rucs[1:]}
+    assert (summary["candidates"], summary["written"]) == (3, 2)
+
+
+def test_answers_cleared_while_they_were_on_their_way_do_not_come_back(
+    cache: APICacheService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rucs = valid_rucs(3)
+    keep(rucs)
+    write = MemcachedAdapter.write
+
+    def late(adapter: MemcachedAdapter, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        read = list(items)
+        asked = clearing.request("migo", "ruc", rucs[0], via="command", with_answers=True)
+        assert clearing.clear(asked)["answers_removed"] == 1
+        return write(adapter, node, read, replace=replace)
+
+    monkeypatch.setattr(MemcachedAdapter, "write", late)
+    filled(cache)
+
+    assert hits(cache, [f"migo:ruc_{ruc}" for ruc in rucs]) == {f"migo:ruc_{ruc}" for ruc in rucs[1:]}
+
+
+def test_one_that_lost_its_lease_leaves_the_row_to_the_other(
+    cache: APICacheService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(valid_rucs(3))
+    monkeypatch.setattr(refill, "PROGRESS_SECONDS", 0.0)
+    write = MemcachedAdapter.write
+
+    def late(adapter: MemcachedAdapter, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+        RunLock.objects.update(token="another")
+        return write(adapter, node, items, replace=replace)
+
+    monkeypatch.setattr(MemcachedAdapter, "write", late)
+    with pytest.raises(LeaseLost):
+        filled(cache)
+
+    assert RefillRun.objects.get().state == "running"
+    assert RunLock.objects.get().token == "another"
