@@ -108,13 +108,15 @@ def clear_service_cache(
     """Remove one service's keys, or one kind of them, or those whose identifier matches the pattern (* and ?).
 
     `with_answers`: stored answers too, which would be served again for free; `dry_run`: only count;
-    `run`: the clearing of exactly this that is on record already: it begins, or goes on where it failed.
+    `run`: the clearing of exactly this that is on record already: it begins, or goes on where its worker was killed.
+    One that has failed is only told: who wants it resumed says so in the admin, by HTTP or with clear_cache --resume.
     """
     asked = clearing.request(service, kind, pattern, via="task", dry_run=dry_run, with_answers=with_answers)
     try:
         if run is None:
             return dict(clearing.clear(asked, patience=clearing.PATIENCE))
-        return dict(clearing.carry_out(clearing.of_request(run, asked), patience=clearing.PATIENCE))
+        recorded = clearing.of_request(run, asked)
+        return dict(clearing.carry_out(recorded, patience=clearing.PATIENCE, revive=False))
     except (clearing.ClearingUnderWay, LeaseLost) as error:
         return {**ALREADY_RUNNING, "error": str(error)}
 
@@ -126,7 +128,10 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
 
     `run`: the refill that a health run asked for; without it this is one by hand, for `requested_by`.
     """
-    return dict(refill.refill(node, run, requested_by))
+    try:
+        return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
+    except LeaseLost as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

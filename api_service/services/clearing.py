@@ -35,6 +35,7 @@ DRY_RUNS_KEPT = timedelta(days=30)
 RUNS_KEPT = timedelta(days=400)
 
 State: TypeAlias = ClearRun.State
+OPEN = (State.WAITING, State.RUNNING)
 Tell = Callable[["ClearSummary"], None]
 
 
@@ -119,6 +120,10 @@ def _send(run: ClearRun) -> None:
 
 def find(number: int) -> ClearRun:
     close_abandoned(timezone.now())
+    return _row(number)
+
+
+def _row(number: int) -> ClearRun:
     try:
         return ClearRun.objects.get(pk=number)
     except ClearRun.DoesNotExist:
@@ -126,8 +131,11 @@ def find(number: int) -> ClearRun:
 
 
 def of_request(number: int, asked: ClearRequest) -> ClearRun:
-    """The clearing of that number. Raises ValueError when it is of something else than `asked`: a number mistyped."""
-    run = find(number)
+    """The clearing of that number. Raises ValueError when it is of something else than `asked`: a number mistyped.
+
+    It is not closed when its process was killed: the message that comes again goes on with it.
+    """
+    run = _row(number)
     same = (run.dry_run, run.with_answers) == (asked.dry_run, asked.with_answers)
     if selection_of(run) != asked.wanted or not same:
         raise ValueError(f"clearing {number} is of {selection_of(run)}: name what it is of, or leave the number out")
@@ -138,8 +146,10 @@ def selection_of(run: ClearRun) -> Selection:
     return clear_plan.selection(run.service, run.kind, run.pattern)
 
 
-def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None) -> ClearSummary:
+def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None, revive: bool = True) -> ClearSummary:
     """Begin it, or go on with the nodes that are not done; one that is done is only told again.
+
+    So is one that failed unless `revive`: somebody was told that it is over, a message that comes late changes nothing.
 
     Raises ClearingUnderWay when another one of the service is still at it after `patience` seconds, and LeaseLost
     when this process was held up for so long that another one took over.
@@ -148,7 +158,7 @@ def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None)
         if held is None:
             raise ClearingUnderWay(_refuse(run))
         run.refresh_from_db()
-        if run.state != State.DONE:
+        if run.state in OPEN or (revive and run.state == State.FAILED):
             _Recorded(run, held, tell).carry_out()
     return as_json(run)
 
@@ -174,7 +184,7 @@ def as_json(run: ClearRun) -> ClearSummary:
 
 def close_abandoned(now: datetime) -> None:
     """Rows that nobody will bring to an end: their process was killed, or no worker took the task."""
-    open_rows = ClearRun.objects.filter(state__in=(State.RUNNING, State.WAITING))
+    open_rows = ClearRun.objects.filter(state__in=OPEN)
     for run in open_rows.only("pk", "service", "state", "queued_at"):
         if run.state == State.RUNNING and not _is_locked(run.service, now):
             _fail(run, State.RUNNING, INTERRUPTED, now)
@@ -211,8 +221,8 @@ class _Recorded:
         try:
             self._save()
             self._clear(cache)
-        except LeaseLost:
-            # The row may be another process's by now
+        except (LeaseLost, SystemExit):
+            # The row may be another process's by now; of a worker that is told to end, the message comes again
             raise
         except BaseException as error:
             self._end(State.FAILED, f"stopped: {type(error).__name__} {error}".strip())

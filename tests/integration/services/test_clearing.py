@@ -438,6 +438,42 @@ def test_a_call_that_is_not_understood_clears_nothing(cache: APICacheService, kw
     assert names(cache) == {*OURS, *OTHERS}
 
 
+@pytest.mark.parametrize("error", [clearing.NOT_TAKEN, clearing.INTERRUPTED, "another clearing of migo is under way"])
+def test_a_message_that_comes_after_its_clearing_was_told_as_failed_clears_nothing(
+    cache: APICacheService, error: str
+) -> None:
+    """Whoever read that it failed may have cleared again, and filled the cache since."""
+    run = clearing._record(asked())
+    clearing._fail(run, "waiting", error, timezone.now())
+    fill(cache)
+    result = tasks.clear_service_cache(service="migo", run=run.pk)
+    assert (result["state"], result["error"], result["removed"]) == ("failed", error, 0)
+    assert names(cache) == {*OURS, *OTHERS}
+    assert clearing.carry_out(run)["removed"] == len(OURS)
+
+
+def test_a_message_that_comes_again_goes_on_with_what_its_killed_worker_left(cache: APICacheService) -> None:
+    run = clearing._record(asked())
+    ClearRun.objects.update(state="running")
+    fill(cache)
+    result = tasks.clear_service_cache(service="migo", run=run.pk)
+    assert (result["run"], result["state"], result["removed"]) == (run.pk, "done", len(OURS))
+
+
+def test_a_message_that_comes_again_goes_on_where_a_worker_was_told_to_end(cache: APICacheService) -> None:
+    run = clearing._record(asked())
+    fill(cache)
+
+    def tell(_summary: ClearSummary) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        clearing.carry_out(run, tell=tell)
+    fill(cache)
+    assert tasks.clear_service_cache(service="migo", run=run.pk)["state"] == "done"
+    assert ClearRun.objects.get().error == ""
+
+
 def test_a_number_of_another_clearing_is_not_taken_for_this_one(cache: APICacheService) -> None:
     fill(cache)
     other = clearing.clear(asked("nubefact"))["run"]
