@@ -43,11 +43,15 @@ NO_ANSWER = (
     "the node does not begin its list of keys; another connection may have asked for it and stopped reading: "
     "find it with `stats conns`, end it, and try again"
 )
+# Older versions take `hash` for a slab class, the oldest have no such command
+TOO_OLD = "it is too old to list its keys by `metadump hash`, memcached 1.6.9 or later can"
 REFUSALS = {
     "CLIENT_ERROR lru crawler disabled": (
         "switch the crawler on with `lru_crawler enable`, or start memcached with -o lru_crawler"
     ),
-    "ERROR": "it is too old to list its keys, memcached 1.5.6 or later can",
+    "ERROR metadump not allowed": "start memcached without -X, which forbids every list of its keys",
+    "ERROR": TOO_OLD,
+    "BADCLASS": TOO_OLD,
 }
 
 _ERRORS = (OSError, MemcacheError)

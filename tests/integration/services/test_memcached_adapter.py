@@ -272,7 +272,7 @@ LINE = b"key=a exp=-1 la=1 cas=1 fetch=no cls=1 size=60\n"
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (b"ERROR\r\n", "says 'ERROR': it is too old to list its keys, memcached 1.5.6 or later can"),
+        (b"ERROR\r\n", "says 'ERROR': it is too old to list its keys by `metadump hash`, memcached 1.6.9 or later"),
         (b"HTTP/1.1 400 Bad Request\r\n", "says 'HTTP/1.1 400 Bad Request': is that a memcached"),
         (b"CLIENT_ERROR unauthenticated\r\n", "says 'CLIENT_ERROR unauthenticated'"),
         (LINE + b"key=b exp=soon la=1 cas=1 fetch=no cls=1 size=60\nEND\r\n", "its list of keys cannot be read"),

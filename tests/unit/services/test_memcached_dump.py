@@ -92,7 +92,10 @@ def test_a_key_that_reads_like_a_refusal_is_none() -> None:
 def test_a_refusal_says_what_to_do() -> None:
     with pytest.raises(InventoryError, match="switch the crawler on with `lru_crawler enable`"):
         _raise_if_refused("n", b"CLIENT_ERROR lru crawler disabled\r\n")
-    with pytest.raises(InventoryError, match=r"1\.5\.6 or later"):
-        _raise_if_refused("n", b"ERROR\r\n")
+    for old in (b"ERROR\r\n", b"BADCLASS invalid class id\r\n"):
+        with pytest.raises(InventoryError, match=r"too old .* memcached 1\.6\.9 or later"):
+            _raise_if_refused("n", old)
+    with pytest.raises(InventoryError, match="start memcached without -X"):
+        _raise_if_refused("n", b"ERROR metadump not allowed\r\n")
     with pytest.raises(_Busy):
         _raise_if_refused("n", b"BUSY currently processing crawler request\r\n")
