@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from time import time
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from api_service.services.backends.base import (
 from api_service.services.health_rules import NodeFacts
 
 SCAN_COUNT = 1000
+REMEMBERED = 50_000
 WRITE_BYTES = 1_000_000
 GONE = -2
 NEVER = -1
@@ -85,12 +86,10 @@ class RedisAdapter:
 
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         with closing(self._client(node)) as client:
-            keys = _unique(client.scan_iter(match=_escape(prefix) + "*", count=SCAN_COUNT))
+            keys = _unique(chain.from_iterable(_steps(client, node, prefix, deadline)))
             try:
                 tells_end = _tells_end(client)
                 while batch := list(islice(keys, SCAN_COUNT)):
-                    if not deadline.left():
-                        raise InventoryError(node, "listing the keys took longer than allowed")
                     yield from _entries(client, batch, tells_end=tells_end)
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
@@ -148,13 +147,32 @@ def _escape(prefix: str) -> str:
     return "".join(f"\\{character}" if character in "*?[]\\" else character for character in prefix)
 
 
+def _steps(client: Redis, node: str, prefix: str, deadline: Deadline) -> Iterator[list[bytes]]:
+    """What each SCAN names, often nothing: the server filters by prefix only after it has walked a thousand keys."""
+    cursor, pattern = -1, _escape(prefix) + "*"
+    while cursor:
+        if not deadline.left():
+            raise InventoryError(node, "listing the keys took longer than allowed")
+        reply = client.scan(max(cursor, 0), match=pattern, count=SCAN_COUNT)
+        cursor, keys = cast("tuple[int, list[bytes]]", reply)
+        yield keys
+
+
 def _unique(keys: Iterable[bytes]) -> Iterator[bytes]:
-    """SCAN names a key twice when the server resizes its table meanwhile; counts must be real."""
-    seen: set[int] = set()
+    """SCAN names a key twice when the server shrinks its table meanwhile, soon after the first time.
+
+    Hence only the last REMEMBERED keys and up to as many before them are compared, whatever the server holds. One
+    that comes again after more of them is listed twice: a clearing then counts it as found twice, and removed once.
+    """
+    recent: set[int] = set()
+    older: set[int] = set()
     for key in keys:
-        if (mark := hash(key)) not in seen:
-            seen.add(mark)
-            yield key
+        if (mark := hash(key)) in recent or mark in older:
+            continue
+        if len(recent) == REMEMBERED:
+            recent, older = set(), recent
+        recent.add(mark)
+        yield key
 
 
 def _tells_end(client: Redis) -> bool:

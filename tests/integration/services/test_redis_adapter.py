@@ -4,7 +4,7 @@ import pytest
 from redis import Redis as Client
 
 from api_service.services import clear_nodes, health, inventory
-from api_service.services.backends import Deadline, InventoryError, adapter_for
+from api_service.services.backends import Deadline, InventoryError, adapter_for, redis
 from api_service.services.backends.base import Adapter, Entry
 from api_service.services.backends.redis import _unique
 from api_service.services.cache_service import APICacheService
@@ -57,6 +57,30 @@ def test_a_prefix_with_characters_of_patterns_selects_literally(client: Client, 
 def test_a_key_that_scan_names_twice_is_counted_once() -> None:
     """As it may when the server resizes its table in between."""
     assert list(_unique([b"a", b"b", b"a", b"c", b"b"])) == [b"a", b"b", b"c"]
+
+
+def test_only_the_last_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with what the server holds."""
+    monkeypatch.setattr(redis, "REMEMBERED", 2)
+
+    assert list(_unique([b"a", b"b", b"c", b"a", b"d", b"e", b"d", b"a"])) == [b"a", b"b", b"c", b"d", b"e", b"a"]
+
+
+def test_a_prefix_that_no_key_has_ends_at_the_deadline(client: Client, adapter: Adapter) -> None:
+    """One step of SCAN walks a thousand keys and names none of them."""
+    client.mset({f"other:{number}": 1 for number in range(20_000)})
+    (node,) = adapter.nodes()
+    assert scanned(adapter, "mine:") == {}
+    with pytest.raises(InventoryError, match="took longer than allowed"):
+        list(adapter.scan(node, "mine:", EndsAfter(3)))
+
+
+class EndsAfter(Deadline):
+    """A deadline that is over when it has been asked that often."""
+
+    def left(self) -> float:
+        object.__setattr__(self, "at", self.at - 1)
+        return max(0.0, self.at)
 
 
 def test_every_key_is_listed_while_the_table_grows(client: Client, adapter: Adapter) -> None:
