@@ -10,8 +10,9 @@ from __future__ import annotations
 import atexit
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from threading import Condition, Event
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -32,17 +33,18 @@ LAST_SECONDS = 3.0
 
 
 class _Batch(Generic[K, V]):
-    """`fate` is done once the batch is written, or was tried to be."""
+    """`fate` is done once the batch is written, or was tried to be; its result are the keys that were given up."""
 
     def __init__(self) -> None:
         self.items: OrderedDict[K, V] = OrderedDict()
-        self.fate: Future[None] = Future()
+        self.fate: Future[frozenset[K]] = Future()
 
 
 class GroupCommit(OneAProcess, Generic[K, V]):
     """`write` stores a batch, all or nothing or so that it can be repeated; it runs on a thread of its own.
 
-    `merge` makes one of an older and a newer value of the same key. Beyond `most` items the oldest are dropped.
+    `merge` makes one of an older and a newer value of the same key. Beyond `most` items the oldest are dropped. An item
+    that `write` fails with, by no fault of the database, is given up: the others of its batch are written without it.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class GroupCommit(OneAProcess, Generic[K, V]):
         self._writing: Mapping[K, V] = {}
         self._busy = False
         self._dropped = 0
+        self._lost = 0
         self._limit = float("inf")
 
     def hand_over(self, items: Mapping[K, V], seconds: float) -> bool:
@@ -79,16 +82,15 @@ class GroupCommit(OneAProcess, Generic[K, V]):
         if self.breaker.is_open:
             return False
         try:
-            fate.result(seconds)
+            return fate.result(seconds).isdisjoint(items)
         except TimeoutError:
             self.breaker.trip(f"not written within {seconds:g} s")
             return False
         except (DatabaseError, InterfaceError):
             return False
-        return True
 
-    def put(self, items: Mapping[K, V]) -> Future[None]:
-        """Hand over without waiting. The future raises what the first attempt to write has raised."""
+    def put(self, items: Mapping[K, V]) -> Future[frozenset[K]]:
+        """Hand over without waiting. The future has the keys given up, or raises what the database did at first."""
         with self._changed:
             batch = self._open
             self._absorb(batch.items, items)
@@ -112,15 +114,16 @@ class GroupCommit(OneAProcess, Generic[K, V]):
 
     def flush(self, seconds: float) -> bool:
         """Whether all is written; waits for it at most so long, and tries at once."""
-        self._hurry.set()
         with self._changed:
-            return self._changed.wait_for(lambda: not self._busy, seconds)
+            before = self._lost
+            self._hurry.set()
+            return self._changed.wait_for(lambda: not self._busy, seconds) and self._lost == before
 
     def close(self, seconds: float) -> None:
         """Flush, and end the thread. What is handed over later starts another one."""
         ends_at = monotonic() + seconds
-        if not self.flush(seconds):
-            logger.error("%s: the process ends, %d were not written", self.breaker.what, len(self))
+        if not self.flush(seconds) and (left := len(self)):
+            logger.error("%s: the process ends, %d were not written", self.breaker.what, left)
         self._thread.stop(max(0.0, ends_at - monotonic()))
 
     def __len__(self) -> int:
@@ -151,36 +154,67 @@ class GroupCommit(OneAProcess, Generic[K, V]):
 
     def _write_one(self, batch: _Batch[K, V]) -> None:
         started = monotonic()
+        parts, lost = [batch.items], dict[K, Exception]()
         try:
-            with_reconnect(lambda: self._write(batch.items))
+            self._write_parts(parts, lost)
         except (DatabaseError, InterfaceError) as error:
-            self._take_back(batch)
+            self._take_back(parts)
             self.breaker.trip(error)
             batch.fate.set_exception(error)
+            self._give_up(lost)
             self._log_dropped()
             self._hurry.wait(RETRY_SECONDS)
             self._hurry.clear()
-        except Exception as error:
-            # The thread must outlive what nobody thought of, and would meet it again with each retry
-            logger.exception("%s: %d were lost", self.breaker.what, len(batch.items))
-            batch.fate.set_exception(DatabaseError(str(error)))
         else:
-            self.breaker.seen(monotonic() - started, self._limit)
-            batch.fate.set_result(None)
+            if len(lost) < len(batch.items):
+                self.breaker.seen(monotonic() - started, self._limit)
+            self._give_up(lost)
+            batch.fate.set_result(frozenset(lost))
             self._log_dropped()
 
-    def _take_back(self, batch: _Batch[K, V]) -> None:
-        """The items go before those that came meanwhile: the oldest are dropped first."""
+    def _write_parts(self, parts: list[OrderedDict[K, V]], lost: dict[K, Exception]) -> None:
+        """From the last on. One that is refused is halved, until what was at fault is alone and goes to `lost`."""
+        while parts:
+            try:
+                with_reconnect(partial(self._write, parts[-1]))
+            except (DatabaseError, InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - logged; the thread must outlive what nobody thought of
+                refused = parts.pop()
+                if len(refused) > 1:
+                    parts.extend(_halves(refused))
+                else:
+                    lost.update(dict.fromkeys(refused, error))
+            else:
+                parts.pop()
+
+    def _take_back(self, parts: Iterable[Mapping[K, V]]) -> None:
+        """What is not written goes before what came meanwhile: the oldest are dropped first."""
         with self._changed:
             self._writing = {}
-            newer, self._open.items = self._open.items, batch.items
-            self._absorb(self._open.items, newer)
+            newer, self._open.items = self._open.items, OrderedDict()
+            for part in (*reversed(list(parts)), newer):
+                self._absorb(self._open.items, part)
+
+    def _give_up(self, lost: Mapping[K, Exception]) -> None:
+        if lost:
+            with self._changed:
+                self._lost += len(lost)
+            # Without the keys, which may be a person's number
+            logger.error("%s: %d were lost", self.breaker.what, len(lost), exc_info=next(iter(lost.values())))
 
     def _log_dropped(self) -> None:
         with self._changed:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             logger.error("%s: %d were dropped, %d at most wait in memory", self.breaker.what, dropped, self._most)
+
+
+def _halves(items: Mapping[K, V]) -> Iterator[OrderedDict[K, V]]:
+    """The younger half first."""
+    pairs, middle = list(items.items()), len(items) // 2
+    yield OrderedDict(pairs[middle:])
+    yield OrderedDict(pairs[:middle])
 
 
 _groups: WeakSet[GroupCommit[Any, Any]] = WeakSet()

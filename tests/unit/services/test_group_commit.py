@@ -23,11 +23,14 @@ class Table:
         self.open = Event()
         self.open.set()
         self.down = False
+        self.impossible: set[str] = set()
 
     def write(self, items: Mapping[str, int]) -> None:
         assert self.open.wait(10)
         if self.down:
             raise OperationalError("could not connect to server")
+        if self.impossible & items.keys():
+            raise ValueError("surrogates not allowed")
         self.batches.append(dict(items))
 
     @property
@@ -147,6 +150,48 @@ def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest(caplog: pytest.
 
     assert written == ["a"]
     assert "1 were lost" in caplog.text
+
+
+def test_only_the_item_that_cannot_be_written_is_lost_of_its_batch(
+    table: Table, group: GroupCommit[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    table.impossible = {"07", "31"}
+    table.open.clear()
+    group.put({"first": 1})
+    wait_until(lambda: group._writing)
+    with ThreadPoolExecutor(51) as pool:
+        names = [f"{number:02}" for number in range(50)]
+        written = {name: pool.submit(group.hand_over, {name: 1}, 10) for name in names}
+        wait_until(lambda: len(group) == 51)
+        flushed = pool.submit(group.flush, 10)
+        wait_until(group._hurry.is_set)
+        table.open.set()
+        assert {name for name, fate in written.items() if not fate.result(10)} == table.impossible
+
+    assert table.total == dict.fromkeys({"first", *written} - table.impossible, 1)
+    assert flushed.result(10) is False, "two are not written"
+    assert group.flush(10) is True
+    assert [record.getMessage() for record in caplog.records] == ["numbers: 2 were lost"]
+
+
+def test_a_database_that_goes_down_amid_the_halves_gets_each_item_once(
+    table: Table, group: GroupCommit[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.impossible = {"00"}
+    write, calls = table.write, list[int]()
+
+    def goes_down(items: Mapping[str, int]) -> None:
+        calls.append(len(items))
+        if len(calls) == 6:
+            raise OperationalError("could not connect to server")
+        write(items)
+
+    monkeypatch.setattr(group, "_write", goes_down)
+    group.put({f"{number:02}": 1 for number in range(16)})
+    wait_until(lambda: not len(group))
+
+    assert table.total == {f"{number:02}": 1 for number in range(1, 16)}
+    assert len(calls) > 6
 
 
 def test_the_end_of_a_process_waits_for_a_dead_database_no_longer_than_it_may(
