@@ -17,6 +17,7 @@ from api_service.services.cache_service import APICacheService
 from api_service.services.clear_plan import selection
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
+from tests.integration.services.midway_server import MidwayServer
 from tests.servers import Memcached
 from tests.waiting import wait_until
 
@@ -199,54 +200,6 @@ def test_a_frozen_node_is_an_error_within_the_deadline(
     assert listing.entries
 
 
-class MidwayServer(Thread):
-    """Speaks memcached until the dump, then does `last` in the midst of the list, or gives one of `replies`."""
-
-    def __init__(self, last: str, *replies: bytes) -> None:
-        super().__init__(daemon=True)
-        self.last = last
-        self.replies = list(replies)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.kept: list[socket.socket] = []
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.kept.append(connection)
-            Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection: socket.socket) -> None:
-        try:
-            while request := connection.recv(65_536):
-                if not self.answer(connection, request):
-                    return
-            connection.close()
-        except OSError:
-            return
-
-    def answer(self, connection: socket.socket, request: bytes) -> bool:
-        if b"metadump" in request and self.replies:
-            connection.sendall(self.replies.pop(0))
-        elif b"metadump" in request:
-            connection.sendall(b"key=%3A1%3Aa exp=-1 la=1 cas=1 fetch=no cls=1 size=60\r\nkey=%3A1")
-            if self.last == "close":
-                connection.close()
-            return False
-        else:
-            connection.sendall(b"STORED\r\n" if request.startswith(b"add") else b"END\r\n")
-        return True
-
-    def stop(self) -> None:
-        self.listener.close()
-        for connection in self.kept:
-            connection.close()
-
-
 @pytest.mark.parametrize(
     ("last", "reason"), [("close", "closed the connection amid"), ("stall", "timed out|longer than")]
 )
@@ -297,6 +250,28 @@ def test_busy_is_tried_again_within_the_deadline_and_then_told(use_cache_url: Us
     with pytest.raises(InventoryError, match=r"BUSY.*somebody else lists or crawls its keys, try again in a minute"):
         scanned(adapter_for(), seconds=0.5)
     server.stop()
+
+
+@pytest.mark.parametrize(
+    ("items", "replies", "found"),
+    [(5, [b"END\r\n", b"END\r\n", LINE + b"END\r\n"], {"a"}), (5, [b"END\r\n"] * 3, set()), (1, [b"END\r\n"], set())],
+)
+def test_a_list_without_a_line_is_asked_for_again_where_the_node_counts_keys(
+    items: int, replies: list[bytes], found: set[str], use_cache_url: UseCacheUrl
+) -> None:
+    """The lock alone counts as one. What was flushed is counted until it is reclaimed: hence believed in the end."""
+    server = MidwayServer("close", *replies, items=items)
+    use_cache_url(f"memcached://{server.address}")
+    assert scanned(adapter_for()) == found
+    assert server.replies == []
+    server.stop()
+
+
+def test_a_node_flushed_just_now_lists_nothing(cache: APICacheService, memcached: Memcached) -> None:
+    cache.set_many({f"migo:ruc_{number}": 1 for number in range(500)})
+    memcached.flush()
+
+    assert scanned(cache.adapter) == set()
 
 
 def test_a_node_killed_amid_its_list_is_an_error(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
