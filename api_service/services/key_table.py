@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
-from django.db import connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from api_service.models import TrackedKey
 from api_service.services import keys
@@ -105,19 +106,31 @@ class Staging(Protocol):
 
 def record(node: str, entries: Iterable[Entry], wire_prefix: str, now: datetime) -> Recorded:
     """Bring the rows of `node` in line with its listing; a listing that raises InventoryError is a partial one."""
-    recorded, staging, listing = Recorded(), _staging(), _Listing(entries, wire_prefix)
-    started = monotonic()
-    staging.open()
-    for rows in listing.blocks():
-        staging.add(rows)
-    ended = now + timedelta(seconds=monotonic() - started) + CLOCK_TOLERANCE
-    recorded.foreign, recorded.error = listing.foreign, listing.error
-    _count_listed(recorded, staging, now)
-    comparison = Comparison(node, now, ended, complete=not listing.error)
-    _write(staging, comparison)
-    _count_differing(recorded, staging)
-    staging.close()
+    recorded, listing, started = Recorded(), _Listing(entries, wire_prefix), monotonic()
+    with _opened() as staging:
+        for rows in listing.blocks():
+            staging.add(rows)
+        ended = now + timedelta(seconds=monotonic() - started) + CLOCK_TOLERANCE
+        recorded.foreign, recorded.error = listing.foreign, listing.error
+        _count_listed(recorded, staging, now)
+        _write(staging, Comparison(node, now, ended, complete=not listing.error))
+        _count_differing(recorded, staging)
     return recorded
+
+
+@contextmanager
+def _opened() -> Iterator[Staging]:
+    """Closed whatever happens: the connection of a worker lives on, with the tables of a million keys."""
+    staging = _staging()
+    staging.open()
+    try:
+        yield staging
+    except BaseException:
+        # In a broken connection or transaction the tables end by themselves: what broke it is what counts
+        with suppress(DatabaseError, InterfaceError):
+            staging.close()
+        raise
+    staging.close()
 
 
 def _write(staging: Staging, comparison: Comparison) -> None:

@@ -14,13 +14,13 @@ from api_service.services.key_table import LIVES, MORE, NEVER, Comparison, Row
 # For the join and the sort of a million rows; with its own 4 MB the server would write them out and read them again
 MORE_MEMORY = "SET LOCAL work_mem = '64MB'"
 
-OPEN = """
-DROP TABLE IF EXISTS pg_temp.key_listing, pg_temp.key_difference;
+CLOSE = "DROP TABLE IF EXISTS pg_temp.key_listing, pg_temp.key_difference"
+OPEN = f"""
+{CLOSE};
 CREATE TEMPORARY TABLE key_listing (
     key text COLLATE "C", service_end smallint, kind_end smallint, size bigint, ends double precision, fetched boolean
 )
 """
-CLOSE = "DROP TABLE pg_temp.key_listing, pg_temp.key_difference"
 
 # A key has a colon: it cannot read like the None of a missing value
 COPY = "COPY pg_temp.key_listing FROM STDIN (NULL 'None')"

@@ -3,7 +3,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from api_service.models import TrackedKey
 from api_service.services import key_table, keys, tracking
@@ -50,6 +50,52 @@ def test_a_new_key_gets_a_row_with_all_that_its_listing_says() -> None:
     assert (one.size, one.state, one.fetched, one.reads, one.last_read_at) == (786, "active", True, 0, None)
     assert (one.expires_at, one.created_at, one.seen_at) == (NOW + timedelta(seconds=600), NOW, NOW)
     assert (two.expires_at, two.fetched) == (None, None)
+
+
+def left_in_the_connection() -> tuple[list[str], int]:
+    """Names of the temporary tables, and SQLite's pages in memory."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT relname FROM pg_class WHERE relpersistence = 't' AND relname LIKE 'key\\_%%'")
+            return sorted(name for (name,) in cursor.fetchall()), 0
+        cursor.execute("SELECT name FROM temp.sqlite_master")
+        tables = sorted(name for (name,) in cursor.fetchall())
+        cursor.execute("PRAGMA main.cache_size")
+        return tables, cursor.fetchone()[0]
+
+
+def told_to_end(*entries: Entry) -> Iterator[Entry]:
+    yield from entries
+    raise SystemExit
+
+
+def test_nothing_stays_in_the_connection_whatever_ends_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = left_in_the_connection()
+    recorded(ruc(1))
+    with pytest.raises(SystemExit):
+        record(NODE, told_to_end(ruc(1)), ":1:", NOW)
+    assert left_in_the_connection() == before == ([], before[1])
+
+    monkeypatch.setattr(key_table, "_count_differing", mistaken)
+    with pytest.raises(ZeroDivisionError):
+        recorded(ruc(1), ruc(2))
+    assert left_in_the_connection() == before
+
+
+def mistaken(*_args: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_an_error_of_the_database_is_the_one_that_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a transaction that it broke not even the temporary tables can be dropped."""
+
+    def breaks(*_args: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM no_such_table")
+
+    monkeypatch.setattr(key_table, "_write", breaks)
+    with pytest.raises(DatabaseError, match="no_such_table"), transaction.atomic():
+        recorded(ruc(1))
 
 
 def test_a_second_listing_that_says_the_same_writes_nothing() -> None:
