@@ -101,13 +101,13 @@ def clear_service_cache(
     service: str,
     kind: str = "",
     pattern: str = "",
-    dry_run: bool = False,
+    dry_run: bool = True,
     with_answers: bool = False,
     run: int | None = None,
 ) -> Summary:
     """Remove one service's keys, or one kind of them, or those whose identifier matches the pattern (* and ?).
 
-    `with_answers`: stored answers too, which would be served again for free; `dry_run`: only count;
+    Only counts unless `dry_run` is false. `with_answers`: stored answers too, which would be served again for free;
     `run`: the clearing of exactly this that is on record already: it begins, or goes on where its worker was killed.
     One that has failed is only told: who wants it resumed says so in the admin, by HTTP or with clear_cache --resume.
     """

@@ -83,8 +83,8 @@ class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
     )
     change_form_template = "api_service/admin/clear_run.html"
     list_display = (
-        *("started", "what", "state_badge", "dry_run", "found_text", "removed_text", "failed_text"),
-        *("requested_by", "via", "worked"),
+        *("started", "what", "removed_text", "requested_by", "state_badge", "dry_run", "found_text", "failed_text"),
+        *("via", "worked"),
     )
     list_filter = ("state", "dry_run", "via")
     ordering = ("-started_at",)

@@ -60,7 +60,7 @@ def with_listings(rows: Iterable[TrackedKey]) -> list[TrackedKey]:
 
 @admin.register(TrackedKey)
 class TrackedKeyAdmin(TableAdmin[TrackedKey]):
-    list_display = ("key", "state_badge", "expires", "seen", "reads_text", "read", "size_text", "node")
+    list_display = ("key", "state_badge", "node", "expires", "reads_text", "read", "size_text", "seen")
     list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByNodeOfKeys)
     # Each is the order of an index that holds every column of the filter: no page needs a sort, and none reads a row
     # that it does not show

@@ -18,6 +18,7 @@ from api_service.admin.display import Tone
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.admin.runs import RunColumns
 from api_service.models import CopyRun, RefillRun
+from api_service.services import refill
 from api_service.services.backends import adapter_for
 
 
@@ -42,6 +43,15 @@ class RefillForm(forms.Form):
         ),
     )
 
+    def clean_node(self) -> str:
+        """What the service refuses never reaches a worker."""
+        node = str(self.cleaned_data["node"])
+        try:
+            refill.check_node(node)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+        return node
+
 
 @admin.register(RefillRun)
 class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
@@ -54,7 +64,7 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
         ),
         form=RefillForm,
     )
-    list_display = (*("started", "node", "reason_text", "state_badge", "written_text", "refused_text", "hits_text"),)
+    list_display = (*("started", "node", "written_text", "hits_text", "state_badge", "reason_text", "refused_text"),)
     list_filter = ("state", "reason")
     ordering = ("-started_at",)
     fields = (
@@ -110,8 +120,8 @@ class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
     """Copies are begun and gone on with by the command, which has the target's URL and keeps it to itself."""
 
     list_display = (
-        *("started", "purpose", "state_badge", "copied_text", "there_text", "skipped_total", "missing_text"),
-        *("differing_text", "target", "took"),
+        *("started", "target", "state_badge", "copied_text", "missing_text", "differing_text", "skipped_total"),
+        *("there_text", "purpose", "took"),
     )
     list_filter = ("state",)
     ordering = ("-started_at",)

@@ -38,8 +38,8 @@ class Command(ServiceCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--service", metavar="NAME", help="such as migo; needed unless with --resume")
-        parser.add_argument("--kind", default="", help=f"only these: {', '.join(keys.KINDS)}, or another service's own")
-        parser.add_argument("--pattern", default="", help="only identifiers like this: * is any text, ? one character")
+        parser.add_argument("--kind", help=f"only these: {', '.join(keys.KINDS)}, or another service's own")
+        parser.add_argument("--pattern", help="only identifiers like this: * is any text, ? one character")
         parser.add_argument("--with-answers", action="store_true", help="forget the stored answers too")
         parser.add_argument("--dry-run", action="store_true", help="only count")
         parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked")
@@ -60,6 +60,10 @@ class Command(ServiceCommand):
     def _clear(self, options: Mapping[str, Any]) -> ClearSummary:
         if options["service"] is None:
             raise not_done("name the service: --service migo")
+        for name in ("kind", "pattern"):
+            # In a script a variable that is not set: it must not clear the whole service
+            if options[name] == "":
+                raise not_done(f"--{name} is empty: leave it out to clear every {name}")
         asked, counted_only = _request(options, dry_run=False), _request(options, dry_run=True)
         if options["dry_run"]:
             return self._run(counted_only)
@@ -102,8 +106,8 @@ class Command(ServiceCommand):
 def _request(options: Mapping[str, Any], *, dry_run: bool) -> ClearRequest:
     return clearing.request(
         options["service"],
-        options["kind"],
-        options["pattern"],
+        options["kind"] or "",
+        options["pattern"] or "",
         via=ClearRun.Via.COMMAND,
         requested_by=_user(),
         with_answers=options["with_answers"],

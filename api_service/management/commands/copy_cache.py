@@ -15,6 +15,9 @@ from api_service.services import copying
 from api_service.services.copy_checks import CannotCopy, Job, check
 from api_service.services.redaction import redact
 
+NEXT = """Next: once more right before the switch, as newer answers win; then set CACHE_URL to the other cache for every
+process, restart them together, and repeat what was cleared since the first copy."""
+
 
 class Command(CopyCommand):
     help = (
@@ -34,7 +37,7 @@ class Command(CopyCommand):
             self._count(job, as_json=options["json"])
             return
         summary = self.copy(job, options)
-        self.show(summary, as_json=options["json"], text=lambda: text_of(summary))
+        self.show(summary, as_json=options["json"], text=lambda: f"{text_of(summary)}\n{NEXT}")
         raise_if_partial(summary)
 
     def _count(self, job: Job, *, as_json: bool) -> None:

@@ -180,6 +180,15 @@ def test_a_node_of_another_cache_is_refused(admin_client: Client, sent: Sent) ->
     assert sent("warming") is None
 
 
+def test_memory_of_a_process_is_not_sent_to_be_refilled(
+    admin_client: Client, sent: Sent, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url("locmem://")
+    page = admin_client.post(f"{REFILL}run/", {"node": "this process"}, headers=EN)
+    assert "local memory has no node to refill" in page.text
+    assert sent("warming") is None
+
+
 BEAT = "/admin/django_celery_beat/periodictask/"
 
 

@@ -81,6 +81,15 @@ def test_a_name_that_cannot_be_a_service_clears_nothing(run: Run, filled: APICac
     assert filled.get_ruc(known_rucs(1)[0]) is not None
 
 
+@pytest.mark.parametrize("option", ["--kind", "--pattern"])
+def test_a_variable_that_is_not_set_does_not_clear_the_whole_service(
+    run: Run, filled: APICacheService, option: str
+) -> None:
+    ended = run("clear_cache", "--service", "migo", option, "", "--yes")
+    assert (ended.code, f"{option} is empty" in ended.err) == (2, True)
+    assert filled.get_ruc(known_rucs(1)[0]) is not None
+
+
 def test_a_dead_node_makes_the_clearing_partial(
     run: Run, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
 ) -> None:

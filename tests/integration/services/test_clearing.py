@@ -414,8 +414,8 @@ def test_answers_are_forgotten_before_the_keys_so_that_none_fills_the_cache_agai
 
 def test_the_task_clears_and_says_what_it_did_in_json(cache: APICacheService) -> None:
     fill(cache)
-    counted = tasks.clear_service_cache(service="migo", dry_run=True)
-    summary = tasks.clear_service_cache(service="migo", kind="ruc", pattern="2010000000*")
+    counted = tasks.clear_service_cache(service="migo")
+    summary = tasks.clear_service_cache(service="migo", kind="ruc", pattern="2010000000*", dry_run=False)
     assert (counted["found"], summary["removed"]) == (len(OURS), 10)
     assert json.loads(json.dumps(summary)) == summary
     assert list(ClearRun.objects.values_list("via", flat=True)) == ["task", "task"]
@@ -446,7 +446,7 @@ def test_a_message_that_comes_after_its_clearing_was_told_as_failed_clears_nothi
     run = clearing._record(asked())
     clearing._fail(run, "waiting", error, timezone.now())
     fill(cache)
-    result = tasks.clear_service_cache(service="migo", run=run.pk)
+    result = tasks.clear_service_cache(service="migo", run=run.pk, dry_run=False)
     assert (result["state"], result["error"], result["removed"]) == ("failed", error, 0)
     assert names(cache) == {*OURS, *OTHERS}
     assert clearing.carry_out(run)["removed"] == len(OURS)
@@ -456,7 +456,7 @@ def test_a_message_that_comes_again_goes_on_with_what_its_killed_worker_left(cac
     run = clearing._record(asked())
     ClearRun.objects.update(state="running")
     fill(cache)
-    result = tasks.clear_service_cache(service="migo", run=run.pk)
+    result = tasks.clear_service_cache(service="migo", run=run.pk, dry_run=False)
     assert (result["run"], result["state"], result["removed"]) == (run.pk, "done", len(OURS))
 
 
@@ -470,7 +470,7 @@ def test_a_message_that_comes_again_goes_on_where_a_worker_was_told_to_end(cache
     with pytest.raises(SystemExit):
         clearing.carry_out(run, tell=tell)
     fill(cache)
-    assert tasks.clear_service_cache(service="migo", run=run.pk)["state"] == "done"
+    assert tasks.clear_service_cache(service="migo", run=run.pk, dry_run=False)["state"] == "done"
     assert ClearRun.objects.get().error == ""
 
 
@@ -478,7 +478,7 @@ def test_a_number_of_another_clearing_is_not_taken_for_this_one(cache: APICacheS
     fill(cache)
     other = clearing.clear(asked("nubefact"))["run"]
     with pytest.raises(ValueError, match="is of nubefact"):
-        tasks.clear_service_cache(service="migo", run=other)
+        tasks.clear_service_cache(service="migo", run=other, dry_run=False)
     assert "migo:loose" in names(cache)
 
 
