@@ -289,7 +289,8 @@ def test_nodes_that_left_are_found_and_closed_along_an_index() -> None:
     queries = (retired_nodes.nodes_after("n0")[:1], retired_nodes.open_rows("n0", "active", "migo:ruc_1")[:10])
     plans = [query.explain() for query in queries]
 
-    assert all("api_service_node" in plan for plan in plans), plans
+    # Which one is PostgreSQL's choice; without one in this order it would have to sort the table
+    assert all("Index" in plan or "INDEX" in plan for plan in plans), plans
     assert not [plan for plan in plans if "Sort" in plan or "TEMP B-TREE" in plan]
     assert retired_nodes.close_rows("n0", now) == {"": 1000}
     assert TrackedKey.objects.filter(state="active").count() == 1000
