@@ -11,6 +11,7 @@ A visit is a read at least one life time after the last visit: reads that follow
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,6 +39,13 @@ FAST_HALF_LIFE: Final = 3 * 3_600.0
 SLOW_HALF_LIFE: Final = 7.0 * DAY
 # Who was here a moment ago comes back more often than the week says
 FAST_SHARE: Final = 0.2
+
+# Classes of keys whose expectations are set right together: by the visits that a key has left out since its last one,
+# going by its rate at that time, and by those that it can be expected to make at once
+ABSENCES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RATES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
+# Visits that have to be seen before a class is believed
+CALIBRATION_PRIOR: Final = 20.0
 
 # What a read counts that comes before the next run, before the one after it, and later than that
 URGENCY: Final = (1.0, 0.2, 0.05)
@@ -123,6 +131,11 @@ class Level:
 
     def of(self, fast: float, slow: float) -> float:
         return self.fast * fast + self.slow * slow
+
+
+def left_out(slow: float, absence: float) -> float:
+    """Visits that a key would have made in `absence` seconds, going by its slow sum at its last visit."""
+    return slow * log(2) / SLOW_HALF_LIFE * absence
 
 
 def level(age: float) -> Level:
@@ -216,15 +229,6 @@ class Weights:
         return value
 
 
-def reads_a_visit(reads: float, visits: float) -> float:
-    """Reads that a refreshed answer serves with its first one, from a key's decayed sums.
-
-    An absent key had no visit within a life time, and the next one comes half-way through the new answer's on the
-    average: half of its followers come too late. A key that was hardly ever seen is read once a visit.
-    """
-    return 1 + ((reads + 1) / (visits + 1) - 1) / 2
-
-
 def weights(first: int, start: float, now: float, period: float, life: float) -> Weights:
     """Of a run at `now` for a key that is uncovered from `start` on; `first` is the slot that its rates begin with."""
     end = now + life
@@ -248,3 +252,33 @@ def urgency_at_most(first: int, slots: int, period: float, life: float) -> list[
                 found[slot - first] += weight * share
         most = list(map(max, most, found))
     return most
+
+
+class Calibration:
+    """What keys did against what was expected of them, class by class: learned from past runs only.
+
+    Habits are slow to notice that a key has gone for good, or has just begun; its absence tells.
+    """
+
+    def __init__(self) -> None:
+        cells = (len(ABSENCES) + 1) * (len(RATES) + 1)
+        self._expected = [CALIBRATION_PRIOR] * cells
+        self._seen = [CALIBRATION_PRIOR] * cells
+
+    @staticmethod
+    def cell(absence: float, rate: float) -> int:
+        """A key's class: the visits it has left out, and those it can be expected to make."""
+        return bisect(ABSENCES, absence) * (len(RATES) + 1) + bisect(RATES, rate)
+
+    def learn(self, cell: int, expected: float, seen: float) -> None:
+        self._expected[cell] += expected
+        self._seen[cell] += seen
+
+    def fade(self) -> None:
+        """Once a day: what was learned long ago counts less."""
+        for sums in (self._expected, self._seen):
+            sums[:] = [CALIBRATION_PRIOR + (value - CALIBRATION_PRIOR) * DECAY_A_DAY for value in sums]
+
+    def factors(self) -> list[float]:
+        """For each class, what to multiply expectations by."""
+        return [seen / expected for seen, expected in zip(self._seen, self._expected, strict=True)]

@@ -69,6 +69,11 @@ class Cache:
         """Loaded answers that nobody read before they ended or were loaded again."""
         return self.warms - self.useful
 
+    def count_from_here(self) -> None:
+        """What was there before stays in the cache; what it cost is not counted."""
+        self.misses = self.warms = self.useful = 0
+        self._unread.clear()
+
     def look_up(self, key: int, at: float) -> None:
         if self.ends[key] <= at:
             self.misses += 1
@@ -88,25 +93,30 @@ class Cache:
 
 
 class RefreshOnAccess(Cache):
-    """What others do: a hit in the last fifth of its life loads the answer again, as the budget does not matter."""
+    """What others do instead of warming: a look-up in the last fifth of an answer's life loads it again."""
 
     def look_up(self, key: int, at: float) -> None:
         super().look_up(key, at)
-        if self.ends[key] - at < self.life / LAST_FIFTH:
+        if self.ends[key] - at <= self.life / LAST_FIFTH:
             self.ends[key] = at + self.life
             self._unread.add(key)
             self.warms += 1
 
 
 def play(log: AccessLog, plan: Plan, caches: Sequence[Cache], strategies: Sequence[Strategy]) -> Iterator[float]:
-    """Replays the log, into `caches`, and yields after each run the share of the log that is behind it."""
-    at = 0
-    for end in _run_times(log, plan):
-        at = _serve(log, at, end, caches, strategies)
+    """Replays the log, into `caches`, and yields after each run the share of the log that is behind it.
+
+    Before the first run everything only learns, and the caches fill without being counted.
+    """
+    at = _serve(log, 0, plan.start, caches, strategies)
+    for cache in caches:
+        cache.count_from_here()
+    for now in _run_times(log, plan):
+        at = _serve(log, at, now, caches, strategies)
         for strategy in strategies:
-            strategy.begin(end)
+            strategy.begin(now)
         for cache in caches:
-            cache.run(end)
+            cache.run(now)
         yield at / len(log)
     _serve(log, at, float("inf"), caches, strategies)
 
@@ -127,8 +137,3 @@ def _serve(log: AccessLog, at: int, end: float, caches: Sequence[Cache], strateg
             strategy.observe(keys[at], times[at])
         at += 1
     return at
-
-
-def due(ends: float, now: float, period: float) -> bool:
-    """The next run comes after its end."""
-    return ends <= now + period

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from api_service.services.access_log import AccessLog
-from api_service.services.warm_habits import Habits, Shortlist
+from api_service.services.warm_habits import NOBODY, Habits
 from api_service.services.warm_policy import DAY, Weights, slot_of, weights
 from api_service.services.warm_replay import Plan
 
@@ -23,7 +23,7 @@ class Policy:
     def __init__(self, log: AccessLog, plan: Plan) -> None:
         self._plan = plan
         self._habits = Habits(log.times[0], len(log.names), plan.life)
-        self._shortlist = Shortlist(-1, (), lambda _: (), ())
+        self._shortlist = NOBODY
         self._slot = -1
         self._places: list[int] = []
         self._weights: dict[float, Weights] = {}
@@ -66,12 +66,10 @@ class Policy:
             plan = self._plan
             self._weights[start] = weights(self._shortlist.first, start, now, plan.period, plan.life)
         found, rates = self._weights[start], self._shortlist.rates(place)
-        if self._plan.break_even and not self._pays(place, found.expected(rates)):
-            return 0.0
-        return found.worth(rates)
+        return found.worth(rates) if self._pays(place, found.expected(rates)) else 0.0
 
     def _pays(self, place: int, visits: float) -> bool:
-        return visits * self._habits.reads_a_visit(self._shortlist.keys[place]) >= self._plan.break_even
+        return visits * self._shortlist.correction(place) >= self._plan.break_even
 
     def _can_pay(self, place: int) -> bool:
         """At any run of the slot: no run covers more than all slots of the list."""
@@ -79,7 +77,7 @@ class Policy:
 
 
 class MostReadLately:
-    """The most read of the last 24 hours first, of those that end before the next run. Looked up anew each half hour."""
+    """The most read of the last 24 hours first, of those that end before the next run; ranked anew each half hour."""
 
     def __init__(self, plan: Plan) -> None:
         self._period = plan.period
