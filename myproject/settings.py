@@ -119,6 +119,12 @@ CACHE_TTL_DEFAULT: int = env.int("CACHE_TTL_DEFAULT", 900, validate=Range(min=1)
 CACHE_TTL_RUC: int = env.int("CACHE_TTL_RUC", 3600, validate=Range(min=1))
 CACHE_TTL_INVALID_RUC: int = env.int("CACHE_TTL_INVALID_RUC", 86_400, validate=Range(min=1))
 CACHE_TTL_RATE_LIMIT: int = env.int("CACHE_TTL_RATE_LIMIT", 60, validate=Range(min=1))
+# Past its life time an answer is still shown for so long, while a newer one is fetched behind it
+STALE_WHILE_REVALIDATE: int = env.int("STALE_WHILE_REVALIDATE", 900, validate=Range(min=0))
+# And for so long while none can be had: APIMIGO is down, a limit is reached
+STALE_IF_ERROR: int = env.int("STALE_IF_ERROR", 86_400, validate=Range(min=0))
+# Of all who miss the same key one asks APIMIGO. If it is killed the others take over after so long.
+FLIGHT_LOCK_SECONDS: int = env.int("FLIGHT_LOCK_SECONDS", 5, validate=Range(min=1))
 CACHES = {
     "default": {
         **cache_config(

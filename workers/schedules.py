@@ -34,6 +34,8 @@ UNSCHEDULED: dict[str, str] = {
     "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
     "workers.tasks.refill_node": "warming",
+    # Somebody was just shown an old answer: this waits behind no warm-up
+    "workers.tasks.refresh_answers": "default",
 }
 QUEUES = ("health", "warming", "tracking", "default")
 

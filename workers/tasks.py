@@ -20,6 +20,7 @@ from api_service.services import (
     clearing,
     group_commit,
     key_tracking,
+    lookup,
     monitoring,
     refill,
     retention,
@@ -119,6 +120,13 @@ def clear_service_cache(
         return dict(clearing.carry_out(recorded, patience=clearing.PATIENCE, revive=False))
     except (clearing.ClearingUnderWay, LeaseLost) as error:
         return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=100, time_limit=120)
+@checked
+def refresh_answers(service: str, kind: str, identifiers: list[str]) -> Summary:
+    """Fetch anew what somebody was just shown an old answer of; what is fresh meanwhile is left alone and not paid."""
+    return dict(lookup.refresh_many(service, kind, identifiers))
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -56,11 +56,7 @@ class LocalMemoryCache(LocMemCache):
                 return default
             data = self._cache[full_key]
             self._cache.move_to_end(full_key, last=False)
-        try:
-            return loads(data)
-        except Unreadable as error:
-            count_unreadable(str(error))
-            return default
+        return _decode(data, default)
 
     def set(
         self,
@@ -167,7 +163,7 @@ class LocalMemoryCache(LocMemCache):
             with self._lock:
                 if not self._has_expired(full_key):
                     stored[key] = self._cache[full_key]
-        return {key: (loads(data), data) for key, data in stored.items()}, []
+        return {key: (_decode(data, None), data) for key, data in stored.items()}, []
 
     def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
         replaced: dict[str, Version] = {}
@@ -214,3 +210,11 @@ class LocalMemoryCache(LocMemCache):
         for key, expires_at, size in sizes:
             if expires_at is None or expires_at > now:
                 yield Entry(key, expires_at, size)
+
+
+def _decode(data: bytes, default: Any) -> Any:
+    try:
+        return loads(data)
+    except Unreadable as error:
+        count_unreadable(str(error))
+        return default

@@ -188,10 +188,7 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
             except NodeUnavailable:
                 unreachable += names.values()
                 continue
-            for wire_key, (item, number) in stored.items():
-                value = _decode(item, _MISSING)
-                if value is not _MISSING:
-                    found[names[wire_key]] = value, number
+            found |= {names[wire_key]: (_decode(item, None), number) for wire_key, (item, number) in stored.items()}
         return found, unreachable
 
     def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:

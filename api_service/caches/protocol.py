@@ -55,10 +55,13 @@ class StrictCache(Protocol):
     def fetch_versions(
         self, keys: Iterable[str], version: int | None = None
     ) -> tuple[dict[str, tuple[Any, Version]], list[str]]:
-        """As `fetch_many`, with the version of each value."""
+        """As `fetch_many`, with the version of each value; None for one that cannot be read, to be replaced."""
 
     def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
         """Compare and set: the new version of each key that was of the version given, and so was replaced."""
+
+    def remove_many(self, keys: Iterable[str], version: int | None = None) -> list[str]:
+        """The keys whose node could not be asked."""
 
     def retry_now(self) -> None:
         """Ask the nodes that are left alone anew at the next call: for those who want the present, not the last try."""

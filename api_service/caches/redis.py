@@ -204,8 +204,7 @@ class RedisJSONCache(FailOpenCache, RedisCache):
         except NodeUnavailable:
             return {}, list(names.values())
         pairs = zip(names.values(), answers, strict=True)
-        found = {key: (_decode(data, _MISSING), data) for key, data in pairs if data is not None}
-        return {key: pair for key, pair in found.items() if pair[0] is not _MISSING}, []
+        return {key: (_decode(data, None), _bytes(data)) for key, data in pairs if data is not None}, []
 
     def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
         data = {key: dumps(item.value, key) for key, item in items.items()}
@@ -287,6 +286,10 @@ def _decode(data: bytes | str, default: Any) -> Any:
     except Unreadable as error:
         count_unreadable(str(error))
         return default
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
 
 
 def _is_outage(error: Exception) -> bool:

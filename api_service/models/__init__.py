@@ -12,6 +12,7 @@ from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
+from api_service.models.stale import StaleServed
 
 __all__ = [
     "ClearRun",
@@ -28,6 +29,7 @@ __all__ = [
     "RunLock",
     "ServiceSnapshot",
     "SpendHour",
+    "StaleServed",
     "Status",
     "StoredAnswer",
     "TrackRun",

@@ -73,6 +73,15 @@ def fresh(service: str, kind: str, identifiers: Iterable[str], life: float, now:
     return _with_waiting(found, service, kind, names, oldest)
 
 
+def may_have_been_forgotten(since: float) -> bool:
+    """Whether somebody clears stored answers, or has since then (Unix seconds); also when the database does not say."""
+    act = partial(answer_rows.were_cleared, _moment(since))
+    try:
+        return _reader.call(act, settings.ANSWER_STORE_SECONDS) if settings.ANSWER_STORE_SECONDS > 0 else act()
+    except (DatabaseError, InterfaceError):
+        return True
+
+
 def read(service: str, kind: str, identifiers: Iterable[str], life: float, now: float) -> dict[str, Stored]:
     """As `fresh`, for those who would rather not go on without the store: no limit of time, and errors are raised."""
     names, oldest = list(identifiers), now - life

@@ -59,7 +59,7 @@ class APICacheService:
     # --- Any key --------------------------------------------------------------------------------------
 
     def read(self, key: str) -> CacheRead:
-        """The value with its birth time and end of life, or MISS, or OUTAGE."""
+        """The value with its birth time and end of life, stale when that is over, or MISS, or OUTAGE."""
         return self._read(self._normalize_key(key))
 
     def get(self, key: str, default: Any = None, *, on_outage: Any = _UNSET) -> Any:
@@ -69,9 +69,14 @@ class APICacheService:
             return read.value
         return on_outage if read.outcome is Outcome.OUTAGE and on_outage is not _UNSET else default
 
-    def set(self, key: str, value: Any, ttl: float | None = None, *, born_at: float | None = None) -> bool:
-        """Store a JSON value for `ttl` seconds (the default life time without one); False, and a log line, if not."""
-        return self._store(self._normalize_key(key), value, self._ttl(ttl), born_at)
+    def set(
+        self, key: str, value: Any, ttl: float | None = None, *, born_at: float | None = None, stale: float = 0.0
+    ) -> bool:
+        """Store a JSON value for `ttl` seconds (the default life time without one); False, and a log line, if not.
+
+        `stale`: seconds past its end for which `read` still has it, as stale. `get` has what is inside its life only.
+        """
+        return self._store(self._normalize_key(key), value, self._ttl(ttl), born_at, stale)
 
     def delete(self, key: str) -> bool:
         """True when there was something to delete."""
@@ -96,9 +101,9 @@ class APICacheService:
         if not _verified:
             self._verify_once()
         found, unreachable = self.cache.fetch_many(names.values())
-        lost = set(unreachable)
+        lost, now = set(unreachable), time()
         return {
-            key: unwrap(found[name]) if name in found else OUTAGE if name in lost else MISS
+            key: unwrap(found[name], now) if name in found else OUTAGE if name in lost else MISS
             for key, name in names.items()
         }
 
@@ -131,13 +136,13 @@ class APICacheService:
             stored = self.cache.fetch(name, _ABSENT)
         except CacheOutage:
             return OUTAGE
-        return MISS if stored is _ABSENT else unwrap(stored)
+        return MISS if stored is _ABSENT else unwrap(stored, time())
 
-    def _store(self, name: str, value: Any, ttl: float, born_at: float | None = None) -> bool:
+    def _store(self, name: str, value: Any, ttl: float, born_at: float | None = None, stale: float = 0.0) -> bool:
         if not _verified:
             self._verify_once()
         try:
-            if stored := self.cache.store(name, wrap(value, time(), ttl, born_at), ttl):
+            if stored := self.cache.store(name, wrap(value, time(), ttl, born_at), ttl + stale):
                 return stored
             logger.warning("not stored: the server refused %s", name)
         except CacheOutage as error:

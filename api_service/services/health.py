@@ -88,12 +88,12 @@ class Report:
         }
 
 
-def check(service: APICacheService, since: dict[str, Since] | None = None) -> Report:
-    """Probe everything; `since` is what the previous run saw of each node."""
+def check(service: APICacheService, since: dict[str, Since] | None = None, also: Sequence[Finding] = ()) -> Report:
+    """Probe everything; `since` is what the previous run saw of each node, `also` what the database knows."""
     started, at = monotonic(), timezone.now()
     nodes = probe_nodes(service.adapter)
     alias_error = check_alias(service)
-    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service)]
+    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service), *also]
     return Report(
         at=at,
         status=health_rules.verdict(found),

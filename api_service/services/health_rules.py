@@ -96,6 +96,11 @@ def upstream_refused(service: str, said: str) -> Finding:
     return Finding("upstream_refused", Severity.WARNING, service, said)
 
 
+def stale_served(service: str, said: str) -> Finding:
+    """Callers were shown answers past their life, as no newer ones could be had; `said`: how many, how old, and why."""
+    return Finding("stale_served", Severity.WARNING, service, said)
+
+
 def _of_node(node: NodeFacts, since: Since | None, limits: Limits) -> Iterable[Finding]:
     if not node.reachable:
         yield Finding("node_down", Severity.UNHEALTHY, node.node, node.error)

@@ -9,9 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, refill_watch
+from api_service.services import health, refill_watch, stale_counts
 from api_service.services.cache_service import APICacheService
-from api_service.services.health_rules import NodeFacts, Since, restarted
+from api_service.services.durations import rough
+from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served
 
 # What the probe says and the table keeps, name by name
 STORED_FACTS = (
@@ -25,8 +26,17 @@ def run_health_check() -> HealthSample:
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
-    report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
+    now = datetime.now(UTC)
+    report = health.check(APICacheService(), since_of(previous, now), old_answers(now))
     return store(report)
+
+
+def old_answers(now: datetime) -> list[Finding]:
+    """Who was shown answers past their life because no newer ones could be had."""
+    return [
+        stale_served(each.service, f"{each.answers} × ≤ {rough(each.oldest)}: {', '.join(each.reasons)}")
+        for each in stale_counts.troubles(now)
+    ]
 
 
 def store(report: health.Report) -> HealthSample:

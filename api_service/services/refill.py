@@ -24,9 +24,9 @@ from api_service.services.backends import Adapter, Deadline, InventoryError, Ite
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.leases import Lease, LeaseLost, lease
-from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.redaction import redact
 from api_service.services.refill_plan import LifeOf, Row, items, other_boot, ratio_between
+from api_service.services.subjects import EXCHANGE_RATE, Subject
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from django.db.models import Q
 
 from api_service.models import ClearRun, StoredAnswer
 from api_service.services import keys
-from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.refill_plan import LEAST_LEFT, Row
+from api_service.services.subjects import EXCHANGE_RATE, Subject
 
 FETCHED = 10_000
 _KINDS = tuple(kind for kind in keys.KINDS if kind != "invalid")

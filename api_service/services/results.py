@@ -47,11 +47,17 @@ _MESSAGES: Final = {
 
 
 class CacheInfo(TypedDict):
-    """`outcome`: hit, stale, negative, miss or outage; `source`: cache, store, validation or upstream."""
+    """`outcome`: hit, stale, negative, miss or outage; `source`: cache, store, validation or upstream.
+
+    `age` is in seconds. `stale` is True for an answer past its life; `stale_because` says why no newer one came:
+    "refreshing" while that is under way, else the code of the failure. None for an answer that is not old.
+    """
 
     outcome: str
     source: str
     age: float
+    stale: bool
+    stale_because: str | None
 
 
 class Failure(TypedDict):
@@ -66,7 +72,13 @@ class Failure(TypedDict):
 
 def of_lookup(found: Lookup) -> Result:
     """The dict of an answer, positive or negative."""
-    cache = CacheInfo(outcome=found.cache.value, source=found.source.value, age=round(found.age, 3))
+    cache = CacheInfo(
+        outcome=found.cache.value,
+        source=found.source.value,
+        age=round(found.age, 3),
+        stale=found.is_stale,
+        stale_because=found.stale_because or None,
+    )
     if found.data is not None:
         return {**found.data, "success": True, "cache": cache}
     reason = found.reason or NO_EXISTE_SUNAT

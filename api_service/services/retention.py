@@ -16,11 +16,12 @@ from api_service.models import (
     RefillRun,
     ServiceSnapshot,
     SpendHour,
+    StaleServed,
     TrackedKey,
     TrackRun,
     WarmRun,
 )
-from api_service.services import key_history
+from api_service.services import key_history, stale_counts
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -54,7 +55,8 @@ def _runs(now: datetime) -> int:
 def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
     hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
-    return hours + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    stale = _drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
+    return hours + stale + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
 def _drop(rows: QuerySet[Row]) -> int:

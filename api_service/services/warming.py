@@ -23,11 +23,12 @@ from api_service.services import answers, refusals, tracking
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose, caps_in_force, left_for_warming
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
-from api_service.services.lookup import RUC, keep
+from api_service.services.filling import keep
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import Answer, NotFound, provider
 from api_service.services.redaction import redact
 from api_service.services.ruc import is_valid
+from api_service.services.subjects import RUC
 from api_service.services.warm_plan import Candidate, Plan, jittered, plan
 
 logger = logging.getLogger(__name__)

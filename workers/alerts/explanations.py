@@ -66,6 +66,11 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("What is in the cache is served. Every other look-up fails."),
         gettext_lazy("Check MIGO_TOKEN, and that the plan has queries left and is paid."),
     ),
+    "stale_served": Explanation(
+        gettext_lazy("Old answers of %(node)s are shown: %(value)s"),
+        gettext_lazy("Users see what was true some time ago: no newer answer can be had."),
+        gettext_lazy("See why: APIMIGO down, a limit reached, the token refused. The answers say that they are old."),
+    ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),
         gettext_lazy("Nothing is cached: every look-up is slow and a paid query to APIMIGO."),

@@ -11,7 +11,10 @@ from django.core.cache.backends.base import InvalidCacheKey
 
 from api_service.caches.fail_open import FailOpenCache
 from api_service.caches.local import LocalMemoryCache
+from api_service.caches.memcached import MemcachedCache
 from api_service.caches.protocol import Replacement, ReportsNodes, StrictCache, Version
+from api_service.caches.redis import RedisJSONCache
+from api_service.caches.wire import NodeClient
 from tests.integration.caches.building import memcached_cache, redis_cache
 from tests.waiting import wait_until
 
@@ -111,6 +114,28 @@ def test_versions_come_with_the_values_and_a_replacement_may_leave_nothing(cache
     assert unreachable == []
     assert set(cache.replace_many({"a": Replacement(0, found["a"][1], 0)})) == {"a"}
     assert cache.fetch("a", "nothing") == "nothing"
+
+
+def write_raw(cache: Backend, key: str, data: bytes) -> None:
+    """Bytes that no serializer of ours made."""
+    wire_key = cache.make_and_validate_key(key)
+    if isinstance(cache, MemcachedCache):
+        node, name = cache._locate(key, None)
+        node.call(NodeClient.set, name, data, 60)
+    elif isinstance(cache, RedisJSONCache):
+        cache._redis.set(wire_key, data)
+    else:
+        assert isinstance(cache, LocalMemoryCache)
+        cache._set(wire_key, data, 60)
+
+
+def test_what_cannot_be_read_has_a_version_all_the_same(cache: Backend) -> None:
+    write_raw(cache, "broken", b"{not json")
+    found, _unreachable = cache.fetch_versions(["broken"])
+    value, version = found["broken"]
+    assert value is None
+    assert set(cache.replace_many({"broken": Replacement("mended", version, 60)})) == {"broken"}
+    assert cache.fetch("broken") == "mended"
 
 
 def test_a_claim_ends_by_itself(cache: Backend) -> None:

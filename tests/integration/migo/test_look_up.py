@@ -9,9 +9,9 @@ from pytest_django import Settings
 from api_service.models import SpendHour, StoredAnswer
 from api_service.services import tracking
 from api_service.services.cache_service import APICacheService
-from api_service.services.lookup import LIMA
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.providers import provider
+from api_service.services.subjects import LIMA
 from tests.conftest import UseCacheUrl
 from tests.migo_fixtures import IMPOSSIBLE, RUC, unknown_rucs
 from tests.sandbox_fixture import RunningSandbox
@@ -23,7 +23,13 @@ def test_the_first_look_up_is_paid_and_the_second_comes_from_the_cache(
 ) -> None:
     first, second = migo.consultar_ruc(RUC), migo.consultar_ruc(RUC)
     assert (first["success"], first["ruc"], first["estado_del_contribuyente"]) == (True, RUC, "ACTIVO")
-    assert first["cache"] == {"outcome": "miss", "source": "upstream", "age": 0.0}
+    assert first["cache"] == {
+        "outcome": "miss",
+        "source": "upstream",
+        "age": 0.0,
+        "stale": False,
+        "stale_because": None,
+    }
     assert (second["cache"]["outcome"], second["cache"]["source"]) == ("hit", "cache")
     assert second["nombre_o_razon_social"] == first["nombre_o_razon_social"]
     assert sandbox.billed == 1

@@ -6,9 +6,10 @@ import pytest
 from pytest_django import Settings
 
 from api_service.models import StoredAnswer
-from api_service.services import lookup
+from api_service.services import filling
 from api_service.services.budget import BurstLimit
 from api_service.services.cache_service import APICacheService
+from api_service.services.flights import Flight
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.providers import Answer, provider
 from tests.conftest import UseCacheUrl
@@ -21,15 +22,17 @@ def test_what_was_paid_is_kept_when_the_caller_is_cut_off_in_a_later_chunk(
     migo: MigoAPIService, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks: list[int] = []
-    keep = lookup.keep
+    keep = filling.keep
 
-    def keep_then_die(cache: APICacheService, service: str, kind: str, answers: Mapping[str, Answer]) -> None:
+    def keep_then_die(
+        cache: APICacheService, service: str, kind: str, answers: Mapping[str, Answer], *, flight: Flight | None
+    ) -> None:
         if len(chunks) == 2:
             raise KeyboardInterrupt
         chunks.append(len(answers))
-        keep(cache, service, kind, answers)
+        keep(cache, service, kind, answers, flight=flight)
 
-    monkeypatch.setattr(lookup, "keep", keep_then_die)
+    monkeypatch.setattr(filling, "keep", keep_then_die)
     with pytest.raises(KeyboardInterrupt):
         migo.consultar_ruc_masivo(known_rucs(250))
     monkeypatch.undo()
@@ -67,7 +70,7 @@ def test_while_the_cache_is_down_paid_queries_are_held_to_a_burst(
     use_cache_url: UseCacheUrl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lookup, "_burst", BurstLimit(lambda: 3))
+    monkeypatch.setattr(filling, "_burst", BurstLimit(lambda: 3))
     use_cache_url(own_memcached.url)
     own_memcached.kill()
 

@@ -70,6 +70,27 @@ def look_up_many(rucs: list[str]) -> int:
     return int(MigoAPIService().consultar_ruc_masivo(rucs)["found"])
 
 
+def force(ruc: str) -> str:
+    from api_service.services.migo_service import MigoAPIService
+
+    found = MigoAPIService().consultar_ruc(ruc, force_refresh=True)
+    return str(found["cache"]["source"] if found["success"] else found["code"])
+
+
+def stored_births(rucs: list[str]) -> list[float]:
+    """Birth times (Unix seconds) of those that the answer store has."""
+    from api_service.models import StoredAnswer
+
+    born = StoredAnswer.objects.filter(identifier__in=rucs).values_list("born_at", flat=True)
+    return [moment.timestamp() for moment in born]
+
+
+def clear_with_answers() -> str:
+    from api_service.services import clearing
+
+    return clearing.clear(clearing.request("migo", via="command", with_answers=True))["state"]
+
+
 def set_cap(queries: int) -> None:
     from django.conf import settings
 
