@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, envelope, failures, flights, keys, refusals
+from api_service.services import answers, envelope, failures, flights, inventory, keys, refusals
 from api_service.services.backends import Deadline
 from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
@@ -25,6 +25,8 @@ from api_service.services.subjects import RUC, Subject
 
 # Longer than a call to the provider with all its attempts
 FLIGHT_SECONDS = 60.0
+# One multi-get, one query of the store, one flight
+AT_ONCE = 1000
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 SETTLED = frozenset({Outcome.HIT, Outcome.NEGATIVE})
 
@@ -40,10 +42,18 @@ def fill(cache: APICacheService, wanted: Mapping[Subject, Outcome], *, refresh: 
     """An answer or a failure for each; `wanted` says what the cache had said. Each is fetched by one flight anywhere.
 
     `refresh`: what the cache and the store have does not count, only what is answered from now on.
+
+    Some at a time: who wants one of many thousands does not wait until all of them are there.
     """
+    results: Results = {}
+    for part in inventory.batches(wanted, AT_ONCE):
+        results |= _fill({subject: wanted[subject] for subject in part}, cache, refresh=refresh)
+    return results
+
+
+def _fill(left: dict[Subject, Outcome], cache: APICacheService, *, refresh: bool) -> Results:
     asked_at, deadline, pause = time(), Deadline.after(FLIGHT_SECONDS), SHORTEST_PAUSE
     results: Results = {}
-    left = dict(wanted)
     while left:
         results |= _flown(cache, left, asked_at, refresh=refresh)
         if not (left := _without(left, results)):

@@ -83,6 +83,9 @@ def rows(db: None) -> Rows:
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
         models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
         models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
+        models.StaleServed.objects.create(
+            since=hour, service="migo", kind="ruc", reason="upstream_timeout", answers=31, oldest_seconds=9000.0
+        ),
         sample,
         node,
         track,
