@@ -201,7 +201,9 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
     results: Results = {}
     if mine:
         with departure.flight.under_way() as flight:
-            results |= _fetched(cache, mine, flight, refresh=refresh)
+            # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
+            results |= _since(asked_at if refresh else 0.0, _negatives(cache, list(mine)))
+            results |= _fetched(cache, _without(mine, results), flight, refresh=refresh)
     if lost:
         results |= _fetched(cache, lost, None, refresh=refresh)
     return results
@@ -210,12 +212,14 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
 def _fetched(
     cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None, *, refresh: bool
 ) -> Results:
-    results: Results = {}
-    if not refresh:
-        # Since the caller's miss another flight may have landed: a negative answer is in no store
-        results |= _negatives(cache, list(wanted)) if flight else {}
-        results |= _from_store(cache, _without(wanted, results), flight)
-    return results | _paid(cache, _without(wanted, results), flight)
+    stored = {} if refresh else _from_store(cache, wanted, flight)
+    return stored | _paid(cache, _without(wanted, stored), flight)
+
+
+def _since(moment: float, settled: Results) -> Results:
+    """Those of the answers that were made since then."""
+    now = time()
+    return {s: found for s, found in settled.items() if isinstance(found, Lookup) and now - found.age >= moment}
 
 
 def _from_store(cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None) -> Results:

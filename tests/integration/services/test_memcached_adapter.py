@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 from pymemcache.client.base import Client
+from pytest_django import Settings
 
 from api_service.services import clear_nodes, health, inventory
 from api_service.services.backends import Deadline, InventoryError, adapter_for, memcached_dump
@@ -359,10 +360,12 @@ def test_clearing_goes_on_past_a_dead_node_and_says_so(
 
 
 def test_clean_up_removes_what_outlived_its_end_and_touches_nobody_elses(
-    cache: APICacheService, memcached: Memcached
+    cache: APICacheService, memcached: Memcached, settings: Settings
 ) -> None:
     """As after a clock set back: the server keeps what its own record says is over."""
-    ended = {"v": 1, "t": time.time() - 9, "e": time.time() - 1, "d": {}}
+    # Beyond the time for which old answers are there to be shown
+    end = time.time() - settings.STALE_WHILE_REVALIDATE - 1
+    ended = {"v": 1, "t": end - 9, "e": end, "d": {}}
     long = "migo:" + "x" * 300
     for name in ("migo:ruc_20100038146", "migo:invalid_20999999999", "migo:other_x", cache._normalize_key(long)):
         cache.cache.store(name, ended, 600)
