@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from threading import Lock
 from time import time
 from typing import Any, Final, cast
@@ -20,7 +21,7 @@ from django.core.cache import caches
 from api_service.caches.errors import CacheOutage
 from api_service.caches.protocol import StrictCache
 from api_service.services import clear_nodes, clear_plan, health, inventory, keys
-from api_service.services.backends import Adapter, adapter_for
+from api_service.services.backends import Adapter, adapter_for, adapter_path
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.outcomes import MISS, OUTAGE, CacheRead, Outcome
 from api_service.services.ruc import is_eleven_digits, is_valid
@@ -50,11 +51,21 @@ class APICacheService:
 
     def __init__(self, alias: str = "default") -> None:
         self.alias = alias
-        self.adapter: Adapter = adapter_for(alias)
-        self.backend = self.adapter.name
+        adapter_path(alias)
+        backend = caches[alias]
         # Our backends may be shared by threads: asking Django for the thread's own costs a tenth of a read
-        self.cache = cast(StrictCache, caches[alias])
-        self.wire_prefix = caches[alias].make_key("")
+        self.cache = cast(StrictCache, backend)
+        self.wire_prefix = backend.make_key("")
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The way to each node by itself. Look-ups need none, and to build it costs a third of a read."""
+        return adapter_for(self.alias)
+
+    @property
+    def backend(self) -> str:
+        """`"memcached"`, `"redis"` or `"local_memory"`."""
+        return self.adapter.name
 
     # --- Any key --------------------------------------------------------------------------------------
 

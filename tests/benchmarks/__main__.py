@@ -16,8 +16,8 @@ from itertools import takewhile
 from pathlib import Path
 
 NO_BENCHMARKS = {"__main__", "stage"}
-# Measures single reads, whatever the number of keys
-WITHOUT_SIZES = {"cache"}
+# Measure single reads, whatever the number of keys
+WITHOUT_SIZES = {"cache", "lookups"}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,13 +22,18 @@ OF_ONE_PROCESS = "api_service.caches.local.LocalMemoryCache"
 
 def adapter_for(alias: str = "default") -> Adapter:
     """The adapter of a CACHES alias; ImproperlyConfigured for a backend that has none."""
+    return cast(Adapter, import_string(adapter_path(alias))(alias))
+
+
+def adapter_path(alias: str) -> str:
+    """Of the class that `adapter_for` builds; the same ImproperlyConfigured, and next to nothing to pay."""
     backend = settings.CACHES[alias]["BACKEND"]
     path = TABLE.get(backend)
     if path is None:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] uses {backend}, which cannot be watched. Use one of: {', '.join(TABLE)}."
         )
-    return cast(Adapter, import_string(path)(alias))
+    return path
 
 
 def adapter_for_url(url: str, name: str) -> Adapter:
@@ -58,4 +63,5 @@ __all__ = [
     "Written",
     "adapter_for",
     "adapter_for_url",
+    "adapter_path",
 ]

@@ -92,28 +92,6 @@ def test_who_accepts_it_is_shown_one_that_is_old_enough(migo: MigoAPIService, sa
     assert sandbox.log == []
 
 
-FAULTS = {
-    "500": "upstream_server_error",
-    "429": "upstream_rate_limited",
-    "broken_json": "upstream_bad_answer",
-    "401": "upstream_auth_refused",
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_while_no_newer_one_can_be_had_the_old_answer_of_the_store_is_shown(
-    migo: MigoAPIService, sandbox: RunningSandbox, fault: str
-) -> None:
-    store_old(RUC, LIFE + 7200)
-    sandbox.switch(script=[fault])
-    shown = migo.consultar_ruc(RUC)
-    assert (shown["success"], shown["nombre_o_razon_social"]) == (True, "LA DEL ALMACEN")
-    assert (shown["cache"]["outcome"], shown["cache"]["source"]) == ("miss", "store")
-    assert (shown["cache"]["stale"], shown["cache"]["stale_because"]) == (True, FAULTS[fault])
-    # Not kept as if it were new: the next look-up asks again
-    assert migo.consultar_ruc(RUC)["cache"]["source"] == "upstream"
-
-
 def test_an_answer_beyond_the_limit_is_an_error_and_a_caller_may_set_his_own(
     migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
 ) -> None:

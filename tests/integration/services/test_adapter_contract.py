@@ -15,6 +15,7 @@ from api_service.caches.serializer import dumps
 from api_service.services.backends import Deadline, Entry, InventoryError, Item, adapter_for, adapter_for_url
 from api_service.services.backends.base import Adapter
 from api_service.services.backends.memcached_values import expiry, why_unusable
+from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached, Redis
@@ -399,3 +400,10 @@ def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str, said:
         adapter_for_url(url, "--to")
     assert str(refused.value).startswith("--to")
     assert "hidden-word" not in str(refused.value)
+
+
+def test_a_backend_that_cannot_be_watched_is_refused_before_its_first_use(settings: Settings) -> None:
+    stock = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:1"}
+    settings.CACHES = {**settings.CACHES, "stock": stock}
+    with pytest.raises(ImproperlyConfigured, match=r"^CACHES\['stock'\] uses .* which cannot be watched"):
+        APICacheService("stock")
