@@ -140,6 +140,12 @@ MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05, validate=R
 MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0, validate=Range(min=0, min_inclusive=False))
 MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0, validate=Range(min=0, min_inclusive=False))
 MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3, validate=Range(min=1))
+# The circuit breaker over all processes: so many failures within so many seconds leave APIMIGO alone for so long, then
+# so many calls at once try it again; 0 failures never do
+MIGO_CIRCUIT_FAILURES: int = env.int("MIGO_CIRCUIT_FAILURES", 5, validate=Range(min=0))
+MIGO_CIRCUIT_WINDOW: float = env.float("MIGO_CIRCUIT_WINDOW", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_SECONDS: float = env.float("MIGO_CIRCUIT_SECONDS", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_PROBES: int = env.int("MIGO_CIRCUIT_PROBES", 2, validate=Range(min=1))
 # Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
 MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0, validate=Range(min=0))
 MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0, validate=Range(min=0))

@@ -15,6 +15,7 @@ FINDINGS: Mapping[str, Promise] = {
     "memory_high": _("memory nearly full"),
     "connections_high": _("connections nearly used up"),
     "upstream_refused": _("the token or the plan is refused"),
+    "upstream_circuit_open": _("the service fails and is left alone"),
     "cache_path_broken": _("the application cannot use the cache"),
 }
 CHECKS: Mapping[str, Promise] = {

@@ -1,6 +1,5 @@
 """APIMIGO as a provider: typed answers over its wire, versions 1 and 2."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from functools import partial
 from typing import Final, Self, TypeAlias, TypeGuard, TypeVar
 
 from api_service.services import migo_wire as wire
+from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
 from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend
@@ -41,19 +41,25 @@ class MigoConfig:
 
 
 class MigoClient:
-    """A provider. Cheap to build, safe to share between threads; nothing is sent before the first question."""
+    """A provider. Cheap to build, safe to share between threads; nothing is sent before the first question.
+
+    While `circuit` is open, UpstreamCircuitOpen is raised before `spend` is told, whoever asks.
+    """
 
     name = "migo"
 
-    def __init__(self, config: MigoConfig, use: Door | None = None) -> None:
+    def __init__(self, config: MigoConfig, use: Door | None = None, circuit: CircuitBreaker | None = None) -> None:
         register_secrets([config.token])
         self._door = use or door()
+        self._circuit = circuit or AlwaysClosed()
         self._patience = config.patience
         self._wire = wire.Wire(config.version, wire.api_root(config.base_url, config.version), config.token)
 
     @classmethod
     def from_settings(cls) -> Self:
         from django.conf import settings
+
+        from api_service.services import circuit
 
         return cls(
             MigoConfig(
@@ -64,7 +70,8 @@ class MigoClient:
                 read_timeout=settings.MIGO_READ_TIMEOUT,
                 deadline=settings.MIGO_DEADLINE,
                 attempts=settings.MIGO_ATTEMPTS,
-            )
+            ),
+            circuit=circuit.from_settings(cls.name),
         )
 
     def validate(self, kind: str, identifier: str) -> str | None:
@@ -114,7 +121,8 @@ class MigoClient:
 
     def account(self) -> Account:
         """Free of charge."""
-        return wire.account_of(self._ask(self._wire.account(), wire.read_record, _Bill(None)))
+        self._need_token()
+        return wire.account_of(self._door.call(self._wire.account(), self._patience, wire.read_record))
 
     def _collects(self, kind: str) -> bool:
         return kind == wire.RUC and self._wire.has_collections
@@ -153,17 +161,32 @@ class MigoClient:
 
         def round_of(number: int, ends_at: float) -> None:
             open_ones = [one for one in chunk if one not in got or _may_pass(got[one])]
-            bill.charge(len(open_ones), retry=number > 1)
-            got.update(self._ask_each(kind, open_ones, ends_at - time.monotonic()))
+            for group in self._groups(open_ones):
+                got.update(self._ask_each(kind, group, bill, number, ends_at))
             if failures := [answer for answer in got.values() if _may_pass(answer)]:
                 raise max(failures, key=lambda error: error.retry_after or 0.0)
 
-        # Each error stands in `got` under its own identifier already: here it only asked for another round.
-        with contextlib.suppress(UpstreamError):
+        try:
             with_retries(self._patience, round_of)
+        except UpstreamError as error:
+            # Who was asked for has an error of its own; the others were not, because of this one
+            got.update({one: error for one in chunk if one not in got})
 
-    def _ask_each(self, kind: str, identifiers: Sequence[str], left: float) -> Results:
-        once = replace(self._patience, attempts=1, deadline=left)
+    def _groups(self, identifiers: Sequence[str]) -> list[Sequence[str]]:
+        """To a service that is only tried again one goes ahead."""
+        if self._circuit.is_closed:
+            return [identifiers]
+        return [part for part in (identifiers[:1], identifiers[1:]) if part]
+
+    def _ask_each(self, kind: str, identifiers: Sequence[str], bill: "_Bill", number: int, ends_at: float) -> Results:
+        """Side by side, once each."""
+        permit = self._circuit.admit()
+        try:
+            bill.charge(len(identifiers), retry=number > 1)
+        except BaseException:
+            self._circuit.release(permit)
+            raise
+        once = self._once(ends_at)
 
         def ask(identifier: str) -> Answer | UpstreamError:
             question = Question(kind, identifier)
@@ -173,13 +196,22 @@ class MigoClient:
                 return error
 
         with ThreadPoolExecutor(WAVE, thread_name_prefix="migo") as pool:
-            return dict(zip(identifiers, pool.map(ask, identifiers), strict=True))
+            got = dict(zip(identifiers, pool.map(ask, identifiers), strict=True))
+        self._circuit.record(permit, *(a if isinstance(a, UpstreamError) else None for a in got.values()))
+        return got
 
     def _ask(self, request: Request, read: Callable[[Response], T], bill: "_Bill", *, queries: int = 1) -> T:
         self._need_token()
-        return self._door.call(
-            request, self._patience, read, before=lambda number: bill.charge(queries, retry=number > 1)
-        )
+
+        def once(number: int, ends_at: float) -> T:
+            with attempt(self._circuit):
+                bill.charge(queries, retry=number > 1)
+                return self._door.call(request, self._once(ends_at), read)
+
+        return with_retries(self._patience, once)
+
+    def _once(self, ends_at: float) -> Patience:
+        return replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
 
     def _need_token(self) -> None:
         if not self._wire.token:

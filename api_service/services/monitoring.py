@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, refill_watch
+from api_service.services import health, money_watch, refill_watch
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import NodeFacts, Since, restarted
 
@@ -25,8 +25,9 @@ def run_health_check() -> HealthSample:
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
-    report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
-    return store(report)
+    now = datetime.now(UTC)
+    report = health.check(APICacheService(), since_of(previous, now))
+    return store(report.with_findings(money_watch.findings(now)))
 
 
 def store(report: health.Report) -> HealthSample:

@@ -42,6 +42,7 @@ _MESSAGES: Final = {
     "upstream_malformed": gettext_lazy("APIMIGO does not accept the form of the query."),
     "upstream_refused": gettext_lazy("APIMIGO refused the query."),
     "upstream_not_offered": gettext_lazy("This version of APIMIGO has no such query."),
+    "upstream_circuit_open": gettext_lazy("APIMIGO has failed too often and is left alone for a moment."),
     "upstream_not_asked": gettext_lazy("The query was not made: a limit was reached before."),
 }
 

@@ -1,4 +1,5 @@
-"""What each finding means and what to do: one row per code of `api_service.services.health_rules`.
+"""What each finding means and what to do: one row per code of `health_rules` and `money_rules` in
+`api_service.services`.
 
 The runbook (`docs/runbook.md`) has a heading for every code.
 """
@@ -65,6 +66,11 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("%(node)s refuses the token or the plan: %(value)s"),
         gettext_lazy("What is in the cache is served. Every other look-up fails."),
         gettext_lazy("Check MIGO_TOKEN, and that the plan has queries left and is paid."),
+    ),
+    "upstream_circuit_open": Explanation(
+        gettext_lazy("%(node)s fails and is left alone: %(value)s"),
+        gettext_lazy("What is in the cache is served. Every other look-up fails at once, and nothing is paid."),
+        gettext_lazy("Look at the status page of the service and at the network. It is tried again by itself."),
     ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),

@@ -86,7 +86,7 @@ def test_a_ruc_that_was_registered_since_is_found_when_asked_for_anew(
 FAILURES = [
     ("503", "upstream_server_error", False),
     ("500:7", "upstream_server_error", False),
-    ("429:30", "upstream_rate_limited", False),
+    ("429:0", "upstream_rate_limited", False),
     ("401", "upstream_auth_refused", True),
     ("html", "upstream_server_error", False),
     ("broken_json", "upstream_bad_answer", False),

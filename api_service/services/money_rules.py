@@ -1,0 +1,17 @@
+"""From what is known of a paid service to findings: pure rules, no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from api_service.services.circuit_rules import Circuit, State
+from api_service.services.health_rules import Finding, Severity
+
+# Who was left alone and not asked since may be well again: nobody knows, and an alert would never close
+CIRCUIT_SHOWN_SECONDS = 900.0
+
+
+def of_circuit(service: str, circuit: Circuit, now: float) -> Iterable[Finding]:
+    """`now` in Unix seconds, as the circuit's times."""
+    if circuit.state is not State.CLOSED and now - circuit.open_until <= CIRCUIT_SHOWN_SECONDS:
+        yield Finding("upstream_circuit_open", Severity.WARNING, service, circuit.reason)

@@ -1,0 +1,19 @@
+"""What a health run says of paid services: whether they are asked at all, and what is left to spend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from api_service.services import circuit, money_rules
+from api_service.services.health_rules import Finding
+from api_service.services.providers import TABLE
+
+
+def findings(now: datetime) -> list[Finding]:
+    """Of all services. Reads the database, and raises what it raises."""
+    return [finding for service in TABLE for finding in _of_service(service, now)]
+
+
+def _of_service(service: str, now: datetime) -> Iterator[Finding]:
+    yield from money_rules.of_circuit(service, circuit.shared_state(service), now.timestamp())
