@@ -12,7 +12,7 @@ from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
-from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend
+from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, SpendLater
 from api_service.services.redaction import register_secrets
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
 
@@ -34,6 +34,8 @@ class MigoConfig:
     read_timeout: float = 10.0
     deadline: float = 25.0
     attempts: int = 3
+    largest_call: int = wire.LARGEST_COLLECTION
+    parallel: int = 4
 
     @property
     def patience(self) -> Patience:
@@ -52,6 +54,7 @@ class MigoClient:
         register_secrets([config.token])
         self._door = use or door()
         self._circuit = circuit or AlwaysClosed()
+        self._config = config
         self._patience = config.patience
         self._wire = wire.Wire(config.version, wire.api_root(config.base_url, config.version), config.token)
 
@@ -59,7 +62,8 @@ class MigoClient:
     def from_settings(cls) -> Self:
         from django.conf import settings
 
-        from api_service.services import circuit
+        from api_service.services import budget, circuit
+        from api_service.services.budget_rules import largest_call
 
         return cls(
             MigoConfig(
@@ -70,6 +74,8 @@ class MigoClient:
                 read_timeout=settings.MIGO_READ_TIMEOUT,
                 deadline=settings.MIGO_DEADLINE,
                 attempts=settings.MIGO_ATTEMPTS,
+                largest_call=largest_call(budget.caps_in_force()),
+                parallel=settings.MIGO_PARALLEL,
             ),
             circuit=circuit.from_settings(cls.name),
         )
@@ -128,7 +134,7 @@ class MigoClient:
         return kind == wire.RUC and self._wire.has_collections
 
     def _chunk_size(self, kind: str) -> int:
-        return wire.LARGEST_COLLECTION if self._collects(kind) else WAVE
+        return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
     def _try_chunk(self, kind: str, chunk: Sequence[str], bill: "_Bill") -> Results:
         """An entry for each of the chunk. Raises only what the caller's limit raised before anything was answered."""
@@ -229,11 +235,16 @@ class _Bill:
     def charge(self, queries: int, *, retry: bool) -> None:
         if self._spend is None:
             return
-        try:
-            self._spend(queries, retry=retry)
-        except Exception as forbidden:
-            self.forbidden = forbidden
-            raise
+        while True:
+            try:
+                self._spend(queries, retry=retry)
+            except SpendLater as later:
+                time.sleep(later.seconds)
+            except Exception as forbidden:
+                self.forbidden = forbidden
+                raise
+            else:
+                return
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -138,8 +138,10 @@ def _negative(reason: str) -> Failure:
 
 def _budget(trouble: BudgetExhausted) -> Failure:
     texts = {
+        "rate": _("The limit of %d paid queries a minute is reached."),
         "hour": _("The limit of %d paid queries an hour is reached."),
         "day": _("The limit of %d paid queries a day is reached."),
+        "month": _("The limit of %d paid queries a month is reached."),
         "minute": _("The cache is down, and until it is back %d paid queries a minute are the limit; it is reached."),
         "run": _("The budget of %d paid queries of this run is used up."),
     }
@@ -148,7 +150,7 @@ def _budget(trouble: BudgetExhausted) -> Failure:
         code=trouble.code,
         permanent=trouble.permanent,
         retry_after=trouble.retry_after,
-        next_step=_("Wait for the next period, or raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or OUTAGE_MAX_PER_MINUTE."),
+        next_step=_("Wait for the next period, or raise its limit (MIGO_MAX_PER_… or OUTAGE_MAX_PER_MINUTE)."),
     )
 
 

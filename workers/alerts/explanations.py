@@ -67,6 +67,18 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("What is in the cache is served. Every other look-up fails."),
         gettext_lazy("Check MIGO_TOKEN, and that the plan has queries left and is paid."),
     ),
+    "budget_low": Explanation(
+        gettext_lazy("%(node)s: %(value)s of at most %(limit)s paid queries are spent"),
+        gettext_lazy(
+            "Warming has stopped or soon will. At the limit every look-up that the cache cannot answer fails."
+        ),
+        gettext_lazy("See who spends them (paid queries by hour), and raise the limit or lower the warm-up."),
+    ),
+    "budget_exhausted": Explanation(
+        gettext_lazy("%(node)s: the limit of %(limit)s paid queries is reached (%(value)s)"),
+        gettext_lazy("What is in the cache is served. Every other look-up fails until the period is over."),
+        gettext_lazy("Raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or MIGO_MAX_PER_MONTH, or wait for the next period."),
+    ),
     "upstream_circuit_open": Explanation(
         gettext_lazy("%(node)s fails and is left alone: %(value)s"),
         gettext_lazy("What is in the cache is served. Every other look-up fails at once, and nothing is paid."),
