@@ -1,12 +1,12 @@
 """APIMIGO as a provider: typed answers over its wire, versions 1 and 2."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
-from typing import Final, Self, TypeAlias, TypeGuard, TypeVar
+from typing import Final, Self, TypeGuard, TypeVar
 
 from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
@@ -14,13 +14,11 @@ from api_service.services.errors import UpstreamAuthRefused, UpstreamError, Upst
 from api_service.services.migo_wire import Account, Question, Version
 from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, SpendLater
 from api_service.services.redaction import register_secrets
+from api_service.services.side_by_side import FAILURES_THAT_STOP, Results, SideBySide, not_asked
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
 
 # Single look-ups in flight at once where there is no collection: quick enough, and polite to the service.
 WAVE: Final = 8
-FAILURES_THAT_STOP: Final = 2
-
-Results: TypeAlias = Mapping[str, Answer | UpstreamError]
 
 T = TypeVar("T")
 
@@ -97,28 +95,17 @@ class MigoClient:
         spend: Spend | None = None,
         answered: Answered | None = None,
     ) -> Results:
-        """One HTTP call for 100 RUCs where there are collections, else single calls, eight at a time.
+        """One HTTP call for 100 RUCs where there are collections, several at once; else single calls, eight at a time.
 
         A chunk that failed does not stop the others; two in a row do, as does a refused token: the service is down,
         and every further call would only cost time. The rest then carry that error, without having been asked for.
         """
         wanted = list(dict.fromkeys(identifiers))
-        answers: dict[str, Answer | UpstreamError] = {
-            one: NotFound(reason) for one in wanted if (reason := self.validate(kind, one)) is not None
-        }
-        bill = _Bill(spend)
-        closed: UpstreamError | None = None
-        failures = 0
-        for chunk in _chunks([one for one in wanted if one not in answers], self._chunk_size(kind)):
-            if closed is not None:
-                answers.update(dict.fromkeys(chunk, closed))
-                continue
-            got = self._try_chunk(kind, chunk, bill)
-            answers.update(got)
-            if answered is not None:
-                answered({one: answer for one, answer in got.items() if not isinstance(answer, UpstreamError)})
-            failures = failures + 1 if _all_failed(got) else 0
-            closed = _what_closes_the_door(got, failures)
+        malformed = {one: NotFound(reason) for one in wanted if (reason := self.validate(kind, one)) is not None}
+        chunks = list(_chunks([one for one in wanted if one not in malformed], self._chunk_size(kind)))
+        collects = self._collects(kind) and self._wire.token
+        ask_all = self._side_by_side if collects else partial(self._in_waves, kind)
+        answers: dict[str, Answer | UpstreamError] = {**malformed, **ask_all(chunks, spend, answered)}
         return {one: answers[one] for one in wanted}
 
     def exchange_range(self, start: date, end: date, *, spend: Spend | None = None) -> JSONDict:
@@ -136,31 +123,50 @@ class MigoClient:
     def _chunk_size(self, kind: str) -> int:
         return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
-    def _try_chunk(self, kind: str, chunk: Sequence[str], bill: "_Bill") -> Results:
+    def _side_by_side(self, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
+        def ask(chunk: Sequence[str], ends_at: float) -> Results:
+            read = partial(wire.read_collection, rucs=chunk)
+            return self._door.call(self._wire.collection(chunk), self._once(ends_at), read)
+
+        charge = spend or _free_of_charge
+        batch = SideBySide(ask, charge, answered, self._circuit, self._patience)
+        return batch.run(chunks, min(self._config.parallel, max(1, len(chunks))))
+
+    def _in_waves(
+        self, kind: str, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None
+    ) -> Results:
+        bill = _Bill(spend)
+        answers: dict[str, Answer | UpstreamError] = {}
+        closed: UpstreamError | None = None
+        failures = 0
+        for chunk in chunks:
+            if closed is not None:
+                answers.update(dict.fromkeys(chunk, closed))
+                continue
+            got = self._try_wave(kind, chunk, bill)
+            answers.update(got)
+            if answered is not None:
+                answered({one: answer for one, answer in got.items() if not isinstance(answer, UpstreamError)})
+            failures = failures + 1 if _all_failed(got) else 0
+            closed = _what_closes_the_door(got, failures)
+        return answers
+
+    def _try_wave(self, kind: str, chunk: Sequence[str], bill: "_Bill") -> Results:
         """An entry for each of the chunk. Raises only what the caller's limit raised before anything was answered."""
         got: dict[str, Answer | UpstreamError] = {}
         try:
-            self._ask_chunk(kind, chunk, bill, got)
+            self._need_token()
+            self._ask_wave(kind, chunk, bill, got)
         except UpstreamError as failed:
             error = failed
         except Exception as forbidden:
             if forbidden is not bill.forbidden or not (bill.answered or got):
                 raise
-            error = _not_asked(forbidden)
+            error = not_asked(forbidden)
         else:
             bill.answered = True
             return got
         return {one: got.get(one, error) for one in chunk}
-
-    def _ask_chunk(
-        self, kind: str, chunk: Sequence[str], bill: "_Bill", got: dict[str, Answer | UpstreamError]
-    ) -> None:
-        self._need_token()
-        if self._collects(kind):
-            read = partial(wire.read_collection, rucs=chunk)
-            got.update(self._ask(self._wire.collection(chunk), read, bill, queries=len(chunk)))
-        else:
-            self._ask_wave(kind, chunk, bill, got)
 
     def _ask_wave(self, kind: str, chunk: Sequence[str], bill: "_Bill", got: dict[str, Answer | UpstreamError]) -> None:
         """Single calls side by side. Rounds of them, so that only the caller's own thread ever calls `spend`."""
@@ -265,7 +271,5 @@ def _what_closes_the_door(got: Results, failures: int) -> UpstreamError | None:
     return final or (errors[0] if failures >= FAILURES_THAT_STOP else None)
 
 
-def _not_asked(forbidden: Exception) -> UpstreamNotAsked:
-    error = UpstreamNotAsked("the caller's limit forbade the call")
-    error.__cause__ = forbidden
-    return error
+def _free_of_charge(queries: int, *, retry: bool) -> None:
+    """Nobody keeps count."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 NO_BENCHMARKS = {"__main__", "stage"}
 # Measures single reads, whatever the number of keys
-WITHOUT_SIZES = {"cache"}
+WITHOUT_SIZES = {"cache", "upstream"}
 
 
 def main(arguments: Sequence[str]) -> int:
