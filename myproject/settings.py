@@ -183,6 +183,8 @@ HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95, validate
 HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0, validate=Range(min=0))
 # Share of a cap from which the health check warns
 BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
+# Days that the account's queries should last at least
+ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------

@@ -112,10 +112,11 @@ class MigoClient:
         """The rates from `start` to `end`, both included, under `data`."""
         return self._ask(self._wire.exchange_range(start, end), wire.read_record, _Bill(spend))
 
-    def account(self) -> Account:
-        """Free of charge."""
+    def account(self, seconds: float | None = None) -> Account:
+        """Free of charge, and past the circuit breaker; with `seconds` there is one attempt, which takes no longer."""
         self._need_token()
-        return wire.account_of(self._door.call(self._wire.account(), self._patience, wire.read_record))
+        patience = self._patience if seconds is None else Patience(seconds, seconds, seconds, attempts=1)
+        return wire.account_of(self._door.call(self._wire.account(), patience, wire.read_record))
 
     def _collects(self, kind: str) -> bool:
         return kind == wire.RUC and self._wire.has_collections

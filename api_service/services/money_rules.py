@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from api_service.services.account_rules import Outlook
 from api_service.services.budget_rules import Period
 from api_service.services.circuit_rules import Circuit, State
 from api_service.services.health_rules import Finding, Severity
@@ -19,6 +20,12 @@ def of_cap(service: str, period: Period, spent: int, warn_share: float) -> Itera
         yield Finding("budget_exhausted", Severity.UNHEALTHY, name, str(spent), str(period.cap))
     elif spent >= period.cap * warn_share:
         yield Finding("budget_low", Severity.WARNING, name, str(spent), str(period.cap))
+
+
+def of_account(service: str, outlook: Outlook, warn_days: float) -> Iterable[Finding]:
+    if outlook.days < warn_days:
+        left = f"{outlook.left} ({outlook.pace:.0f})"
+        yield Finding("account_low", Severity.WARNING, service, left, warn_days)
 
 
 def of_circuit(service: str, circuit: Circuit, now: float) -> Iterable[Finding]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone
 
-from api_service.services import budget, circuit, money_rules
+from api_service.services import account, budget, circuit, money_rules
 from api_service.services.budget_rules import periods
 from api_service.services.health_rules import Finding
 from api_service.services.providers import TABLE
@@ -22,6 +22,8 @@ def findings(now: datetime) -> list[Finding]:
 def _of_service(service: str, now: datetime) -> Iterator[Finding]:
     yield from money_rules.of_circuit(service, circuit.shared_state(service), now.timestamp())
     yield from _of_caps(service, now)
+    if outlook := account.outlook(service, now):
+        yield from money_rules.of_account(service, outlook, settings.ACCOUNT_DAYS_WARNING)
 
 
 def _of_caps(service: str, now: datetime) -> Iterator[Finding]:

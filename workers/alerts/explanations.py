@@ -79,6 +79,14 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("What is in the cache is served. Every other look-up fails until the period is over."),
         gettext_lazy("Raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or MIGO_MAX_PER_MONTH, or wait for the next period."),
     ),
+    "account_low": Explanation(
+        gettext_lazy(
+            "%(node)s: queries left in the account (and spent a day): %(value)s; they last less than %(limit)s"
+        ),
+        gettext_lazy("When they are used up, every look-up that the cache cannot answer fails."),
+        gettext_lazy("Top up the plan, or spend less: a smaller warm-up, longer life times."),
+        " d",
+    ),
     "upstream_circuit_open": Explanation(
         gettext_lazy("%(node)s fails and is left alone: %(value)s"),
         gettext_lazy("What is in the cache is served. Every other look-up fails at once, and nothing is paid."),
