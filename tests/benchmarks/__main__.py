@@ -17,7 +17,7 @@ from pathlib import Path
 
 NO_BENCHMARKS = {"__main__", "stage"}
 # Measure single reads, whatever the number of keys
-WITHOUT_SIZES = {"cache", "lookups"}
+WITHOUT_SIZES = {"cache", "lookups", "upstream"}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -145,6 +145,18 @@ def rows(db: None) -> Rows:
             removed=40,
             nodes={NODE: {"state": "done", "found": 40, "removed": 40, "kinds": {"ruc": 40}, "error": ""}},
         ),
+        models.UpstreamCircuit.objects.create(
+            service="migo",
+            state="open",
+            open_until=now + timedelta(seconds=20),
+            reason="upstream_timeout: no answer in time",
+            changed_at=now,
+        ),
+        models.CircuitChange.objects.create(service="migo", at=now, state="open", reason="upstream_timeout"),
+        models.RateWindow.objects.create(service="migo", taken={"1795366162": 41}),
+        models.AccountReading.objects.create(
+            service="migo", taken_at=now, queries_left=4810, spent_in_hour=41, spent=120, divergence=-2
+        ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]
     return {type(row): row for row in created}

@@ -50,7 +50,7 @@ def test_each_distinct_ruc_is_asked_for_once_in_chunks_of_a_hundred_and_answered
     assert [result["ruc"] for result in many["results"]] == [ruc.strip() for ruc in asked]
     counts = {name: many[name] for name in ("success", "total", "distinct", "found", "negative", "failed")}
     assert counts == {"success": True, "total": 256, "distinct": 250, "found": 240, "negative": 10, "failed": 0}
-    assert [len(call["rucs"]) for call in sandbox.log] == [100, 100, 48]
+    assert sorted(len(call["rucs"]) for call in sandbox.log) == [48, 100, 100]
     assert many["results"][-1] == many["results"][asked.index(rucs[0])]
 
 
@@ -64,8 +64,9 @@ def test_the_second_time_is_free_also_for_the_unknown_ones(migo: MigoAPIService,
 
 
 def test_a_failed_chunk_in_the_middle_is_reported_ruc_by_ruc_and_costs_the_others_nothing(
-    migo: MigoAPIService, sandbox: RunningSandbox
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
 ) -> None:
+    settings.MIGO_PARALLEL = 1
     rucs = known_rucs(250)
     sandbox.switch(script=["ok", "503:9", "ok"])
     many = migo.consultar_ruc_masivo(rucs)

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api_service", "0002_every_key_known"),
+        ("api_service", "0003_money"),
     ]
 
     operations = [
