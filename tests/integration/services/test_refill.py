@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
-from api_service.services import clearing, refill, refill_rows
+from api_service.services import clearing, refill, refill_order, refill_rows
 from api_service.services.backends import Item, Written
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
@@ -69,9 +69,10 @@ def hits(cache: APICacheService, keys: Iterable[str]) -> set[str]:
     return {key for key, read in cache.read_many(keys).items() if read.outcome is Outcome.HIT}
 
 
-def in_order(belongs: refill_rows.Belongs | None = None) -> list[str]:
-    numbers = refill_rows.numbers(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
-    return [row[1].removeprefix("migo:ruc_") for rows in refill_rows.slices(numbers, 1) for row in rows]
+def in_order(belongs: refill_order.Belongs | None = None) -> list[str]:
+    found = refill_order.candidates(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
+    items = (item for _, pieces in refill_rows.slices(found, 1, "") for piece in pieces for item in piece)
+    return [item.key.removeprefix("migo:ruc_") for item in items]
 
 
 def test_stored_answers_are_cache_hits_again_and_nothing_is_paid(
