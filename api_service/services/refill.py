@@ -7,7 +7,6 @@ brought a newer answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -18,7 +17,7 @@ from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
 from api_service.services import inventory, keys, providers, refill_order, refill_rows
-from api_service.services.backends import Adapter, Deadline, InventoryError, Item, Written
+from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.leases import Lease, LeaseLost, lease
@@ -155,50 +154,29 @@ def _write_all(service: APICacheService, row: RefillRun, held: Lease) -> None:
     deadline, began = Deadline.after(SECONDS), timezone.now()
     progress = _Progress(row, held)
     with ThreadPoolExecutor(1, "refill-invalid") as beside:
-        listed = beside.submit(_invalid, service)
+        listing = beside.submit(_invalid, service)
         found = _candidates(service, row.node)
-        invalid = listed.result()
-    row.candidates = len(found)
+        invalid = listing.result()
+    row.candidates, done = len(found), 0
     row.save()
-    writing, done = _Writing(service, row.node, invalid, began), 0
-    for numbers, pieces in refill_rows.slices(found, SLICE, service.wire_prefix):
+    wanted = found.without({number for name, rucs in invalid.items() for number in refill_order.of_rucs(name, rucs)})
+    writing = refill_rows.Writing(service.adapter, row.node, service.wire_prefix, began)
+    for numbers, write in writing.steps(wanted, SLICE):
         if not deadline.left():
             raise RefillFailed(f"out of time after {done} of {len(found)} answers: start it by hand for the rest")
-        progress.add(writing.write(numbers, pieces))
+        progress.add(write())
         done += len(numbers)
     row.save()
 
 
-class _Writing:
-    """What of the answers is written: not what is listed as invalid, nor what was forgotten since `began`."""
-
-    def __init__(self, service: APICacheService, node: str, invalid: frozenset[str], began: datetime) -> None:
-        self._adapter, self._prefix = service.adapter, service.wire_prefix
-        self._node, self._invalid, self._began = node, invalid, began
-
-    def write(self, numbers: Sequence[int], pieces: Iterable[list[Item]]) -> Written:
-        read: list[list[Item]] = []
-        written = self._adapter.write(self._node, self._passing(pieces, read), replace=False)
-        if refill_rows.were_forgotten(self._began):
-            keys_read = (item.key for piece in read for item in piece)
-            self._adapter.remove(self._node, refill_rows.forgotten(numbers, keys_read, self._prefix))
-        return written
-
-    def _passing(self, pieces: Iterable[list[Item]], read: list[list[Item]]) -> Iterator[Item]:
-        for piece in pieces:
-            read.append(piece)
-            yield from (item for item in piece if item.key not in self._invalid) if self._invalid else piece
-
-
-def _invalid(service: APICacheService) -> frozenset[str]:
-    """Wire keys of answers whose RUC is listed as invalid now: the key table knows only those of its last inventory."""
-    found: set[str] = set()
+def _invalid(service: APICacheService) -> dict[str, list[str]]:
+    """The RUCs that are listed as invalid now, by service: the key table knows only those of its last inventory."""
+    found: dict[str, list[str]] = {}
     for provider in providers.TABLE:
         start = service.wire_prefix + keys.service_key(provider, "invalid_")
         listed = inventory.listing(service.adapter, start, LISTING_SECONDS)
-        names = (keys.service_key(provider, f"ruc_{entry.key.removeprefix(start)}") for entry in listed.entries)
-        found.update(refill_rows.wire_key(service.wire_prefix, name) for name in names)
-    return frozenset(found)
+        found[provider] = [entry.key.removeprefix(start) for entry in listed.entries]
+    return found
 
 
 def _candidates(service: APICacheService, node: str) -> refill_order.Candidates:

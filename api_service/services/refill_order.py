@@ -9,21 +9,24 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 from django.db import connection, transaction
 
+from api_service.models import StoredAnswer
 from api_service.services import keys
-from api_service.services.lookup import EXCHANGE_RATE, Subject
+from api_service.services.lookup import EXCHANGE_RATE, RUC, Subject
 from api_service.services.refill_plan import LEAST_LEFT
 
 # Of each node, in their order. To sort all, and to fetch a million rows in that order, would take longer than to write
 # them; a second later the others are there, too
 HOTTEST = 20_000
 FETCHED = 10_000
+AT_ONCE = 1000
 KINDS = tuple(kind for kind in keys.KINDS if kind not in {"invalid", EXCHANGE_RATE})
 # Whether the answer of (service, kind, identifier) belongs to the node
 Belongs: TypeAlias = Callable[[str, str, str], bool]
@@ -39,7 +42,7 @@ _FRESH = """
 # Cut before the join: so many rows of the store are looked for, and not each of them in a list of all reads
 _MOST_READ = """
 SELECT {columns} FROM (
-    SELECT service, kind, identifier, SUM(reads) AS reads
+    SELECT service, kind, identifier, CAST(SUM(reads) AS bigint) AS reads
     FROM api_service_dailyreads WHERE day >= %s GROUP BY service, kind, identifier ORDER BY 4 DESC LIMIT %s
 ) r JOIN api_service_storedanswer a ON r.service = a.service AND r.kind = a.kind AND r.identifier = a.identifier
 WHERE {fresh} ORDER BY r.reads DESC, a.born_at DESC
@@ -58,11 +61,14 @@ _FOR_POSTGRES = "SET LOCAL work_mem = '64MB'; SET LOCAL max_parallel_workers_per
 class Candidates:
     """Row numbers. Exchange rates are few, and each has a life of its own; the `others` come hottest first."""
 
-    rates: Sequence[int]
-    others: Sequence[int]
+    rates: array[int]
+    others: array[int]
 
     def __len__(self) -> int:
         return len(self.rates) + len(self.others)
+
+    def without(self, numbers: AbstractSet[int]) -> Candidates:
+        return replace(self, others=_without(self.others, numbers)) if numbers else self
 
 
 def candidates(now: datetime, first_day: date, belongs: Belongs | None, nodes: int = 1) -> Candidates:
@@ -74,6 +80,13 @@ def candidates(now: datetime, first_day: date, belongs: Belongs | None, nodes: i
     return Candidates(array("q", _rates(now, belongs)), _others(now, first_day, belongs, HOTTEST * nodes))
 
 
+def of_rucs(service: str, identifiers: Sequence[str]) -> set[int]:
+    """Row numbers of the service's answers about these RUCs."""
+    rucs = StoredAnswer.objects.filter(service=service, kind=RUC)
+    parts = (identifiers[start : start + AT_ONCE] for start in range(0, len(identifiers), AT_ONCE))
+    return {row for part in parts for row in rucs.filter(identifier__in=part).values_list("pk", flat=True)}
+
+
 def _others(now: datetime, first_day: date, belongs: Belongs | None, hottest: int) -> array[int]:
     fresh, day = _fresh_arguments(now), connection.ops.adapt_datefield_value(first_day)
     with _planned():
@@ -81,14 +94,13 @@ def _others(now: datetime, first_day: date, belongs: Belongs | None, hottest: in
         if count < hottest:
             # The most read may be the newest as well: a smaller number of these could hold nothing new
             count, newest = _found(_NEWEST, [*fresh, hottest], belongs)
-            found += _without(newest, found)
+            found += _without(newest, set(found))
         # Fewer than asked for are all there are
-        return found if count < hottest else found + _without(_found(_ALL, fresh, belongs)[1], found)
+        return found if count < hottest else found + _without(_found(_ALL, fresh, belongs)[1], set(found))
 
 
-def _without(numbers: array[int], known: array[int]) -> array[int]:
-    seen = set(known)
-    return array("q", (number for number in numbers if number not in seen))
+def _without(numbers: array[int], known: AbstractSet[int]) -> array[int]:
+    return array("q", (number for number in numbers if number not in known))
 
 
 def _found(form: str, arguments: Sequence[Any], belongs: Belongs | None) -> tuple[int, array[int]]:

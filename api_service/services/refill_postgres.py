@@ -1,96 +1,140 @@
-"""Answers as PostgreSQL itself forms them for the cache: on another core, while this process writes the ones before.
+"""Answers read from PostgreSQL for a refill: ahead of the caller, who writes the ones before meanwhile.
 
-`refill_plan.items` says the same in Python, for the databases that have only this process's time; the tests hold the
-two together.
+For memcached the database itself makes the whole of each write, on another core: what is left for this process is to
+send it on. `refill_plan.items` and `memcached_values.write` say the same in Python, for the other caches, for what is
+not plain, and for other databases; the tests hold the two together.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import time
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection
 
 from api_service.services import keys
-from api_service.services.backends import Item
+from api_service.services.backends import Formed, memcached_values
 from api_service.services.envelope import VERSION
-from api_service.services.refill_plan import JITTER, LEAST_LEFT
+from api_service.services.refill_plan import JITTER, LEAST_LEFT, Row
 
 AHEAD = 3
+FORMED_FOR = "memcached"
+# Longer answers are few, and the database makes no text beyond 1 GB
+LONGEST_BYTES = 20_000
 
-# The numbers come from a sub-select: the planner would weigh each constant of an array, which takes a fifth of the
-# time. The key is the only column that is no text: text stays bytes. Rounding to thousandths by `round` takes longer
-# than all the rest.
+# The numbers come from a sub-select: the planner would weigh each constant of an array, which takes a fifth of the time
+_NUMBERED = "api_service_storedanswer WHERE id = ANY(CAST((SELECT %(numbers)s) AS bigint[]))"
+_ROWS = (
+    """
+SELECT kind, CAST(service || ':' || kind || '_' || identifier AS varchar), data, date_part('epoch', born_at)
+FROM """
+    + _NUMBERED
+)
+# OFFSET 0: what is made there is made once, and used twice. A number becomes text as it is: `round` to thousandths of a
+# numeric, and `to_char`, take longer than all the rest.
 _FORMED = """
 SELECT
-    CAST(%(prefix)s || service || ':' || kind || '_' || identifier AS varchar),
-    '{{"v":{version},"t":' || born_ms / 1000 || '.' || right('00' || born_ms %% 1000, 3)
-        || ',"e":' || ends_ms / 1000 || '.' || right('00' || ends_ms %% 1000, 3) || ',"d":' || data || '}}',
-    ends
+    CAST(string_agg(key, ' ') FILTER (WHERE size <= {longest}) AS varchar),
+    string_agg('{add}', '') FILTER (WHERE size <= {longest}),
+    array_agg(id) FILTER (WHERE size > {longest})
 FROM (
-    SELECT service, kind, identifier, data, ends,
-        CAST(born * 1000 AS bigint) AS born_ms, CAST(ends * 1000 AS bigint) AS ends_ms
+    SELECT id, %(prefix)s || service || ':' || kind || '_' || identifier AS key,
+        CAST(floor(CASE WHEN ends < %(far)s THEN ends - %(now)s + 0.5 ELSE ends END) AS bigint) AS seconds,
+        '{{"v":{version},"t":' || born || ',"e":' || ends || ',"d":' AS head, data, octet_length(data) AS size
     FROM (
-        SELECT service, kind, identifier, data, born,
-            %(now)s + least(life, born + life - %(now)s) * (1 - {jitter} * random()) AS ends
+        SELECT id, service, kind, identifier, data, born,
+            round((%(now)s + least(life, born + life - %(now)s) * (1 - {jitter} * random())) * 1000) / 1000 AS ends
         FROM (
-            SELECT service, kind, identifier, data, date_part('epoch', born_at) AS born,
-                CASE kind {lives} ELSE %(usual)s END AS life
-            FROM api_service_storedanswer WHERE id = ANY(CAST((SELECT %(numbers)s) AS bigint[]))
+            SELECT id, service, kind, identifier, data,
+                round(date_part('epoch', born_at) * 1000) / 1000 AS born, CASE kind {lives} ELSE %(usual)s END AS life
+            FROM {numbered}
         ) answers
         WHERE born + life - %(now)s >= {least_left}
     ) ending
+    OFFSET 0
 ) formed
 """
 
+T = TypeVar("T")
 
-def read_ahead(pieces: Iterable[Sequence[int]], prefix: str, lives: Mapping[str, float]) -> Iterator[list[Item]]:
-    """What `refill_plan.items` makes of the answers with these row numbers, a piece before the next one.
 
-    `lives`: kind → seconds, "" for the kinds that have none of their own. A few pieces are read while the caller writes
-    the one before: the database's time costs nothing then.
-    """
+class Piece(NamedTuple):
+    """What was made of some answers; `others`: row numbers of those of which nothing was made."""
+
+    formed: Formed
+    others: list[int]
+
+
+def read_ahead(read: Callable[[Any, Sequence[int]], T], pieces: Iterable[Sequence[int]]) -> Iterator[T]:
+    """`read(driver, numbers)` of each piece in their order, some of them while the caller is busy with one before."""
     connection.ensure_connection()
     # The driver's own: its lock keeps this thread and the caller's progress apart
-    driver, ahead, form = connection.connection, deque[Future[list[Item]]](), _Form(prefix, lives)
+    driver, ahead = connection.connection, deque[Future[T]]()
     with ThreadPoolExecutor(1, "refill-reader") as reader, connection.wrap_database_errors:
         for piece in pieces:
-            ahead.append(reader.submit(form.read, driver, piece))
+            ahead.append(reader.submit(read, driver, piece))
             if len(ahead) > AHEAD:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-class _Form:
+def rows(driver: Any, numbers: Sequence[int]) -> list[Row]:
+    with _binary(driver) as cursor:
+        found: list[Row] = cursor.execute(_ROWS, {"numbers": _array(numbers)}, binary=True).fetchall()
+        return found
+
+
+class Form:
+    """How answers become writes: `prefix` of the wire keys; `lives` in seconds by kind, "" for all that have none."""
+
     def __init__(self, prefix: str, lives: Mapping[str, float]) -> None:
         kinds = [kind for kind in lives if kind]
-        self._prefix = prefix
+        add = memcached_values.add_form(
+            key="' || key || '",
+            size="' || octet_length(head) + size + 1 || '",
+            seconds="' || seconds || '",
+            data="' || head || data || '}",
+        )
+        lives_ = " ".join(f"WHEN %(kind{number})s THEN %(life{number})s" for number in range(len(kinds)))
         self._statement = _FORMED.format(
+            add=add,
             version=VERSION,
+            lives=lives_,
             jitter=JITTER,
             least_left=LEAST_LEFT,
-            lives=" ".join(f"WHEN %(kind{number})s THEN %(life{number})s" for number in range(len(kinds))),
+            longest=LONGEST_BYTES,
+            numbered=_NUMBERED,
         )
         self._arguments: dict[str, Any] = {"prefix": prefix, "usual": lives[""]}
         for number, kind in enumerate(kinds):
             self._arguments |= {f"kind{number}": kind, f"life{number}": lives[kind]}
 
-    def read(self, driver: Any, numbers: Sequence[int]) -> list[Item]:
-        from psycopg import Cursor  # with PostgreSQL only
-        from psycopg.types.string import ByteaBinaryLoader
+    def read(self, driver: Any, numbers: Sequence[int]) -> Piece:
+        now = time()
+        clock = {"now": now, "far": now + memcached_values.LONGEST_RELATIVE + 0.5}
+        with _binary(driver) as cursor:
+            cursor.execute(self._statement, self._arguments | clock | {"numbers": _array(numbers)}, binary=True)
+            text, request, long = cursor.fetchone()
+        names = text.split(" ") if text else []
+        if keys.are_plain(names):
+            return Piece(Formed(names, request or b""), long or [])
+        return Piece(Formed([], b""), list(numbers))
 
-        # As text: the driver takes longer to make an array of them than to read the rows
-        arguments = self._arguments | {"numbers": f"{{{','.join(map(str, numbers))}}}", "now": time()}
-        with Cursor(driver, row_factory=lambda _cursor: Item._make) as cursor:
-            # It would be decoded only to be encoded again
-            cursor.adapters.register_loader("text", ByteaBinaryLoader)
-            items: list[Item] = cursor.execute(self._statement, arguments, binary=True).fetchall()
-        return items if keys.are_plain([item[0] for item in items]) else [self._normal(item) for item in items]
 
-    def _normal(self, item: Item) -> Item:
-        start = len(self._prefix)
-        return item._replace(key=self._prefix + keys.normalize(item.key[start:], start))
+def _binary(driver: Any) -> Any:
+    """Columns of the type text are bytes: answers would be decoded only to be encoded again. Others are `varchar`."""
+    from psycopg import Cursor  # with PostgreSQL only
+    from psycopg.types.string import ByteaBinaryLoader
+
+    cursor = Cursor(driver)
+    cursor.adapters.register_loader("text", ByteaBinaryLoader)
+    return cursor
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """As text: the driver takes longer to make an array of them than to read the rows."""
+    return f"{{{','.join(map(str, numbers))}}}"

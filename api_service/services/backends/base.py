@@ -45,6 +45,13 @@ class Item(NamedTuple):
     expires_at: float | None  # Unix seconds, None for never
 
 
+class Formed(NamedTuple):
+    """Items that somebody has made ready for a node of one kind, as its protocol has them."""
+
+    keys: list[str]  # the wire keys, in their order
+    request: bytes
+
+
 @dataclass(slots=True)
 class Written:
     """What became of the items of a `write`. `refused`: wire key → what the node said."""
@@ -52,6 +59,9 @@ class Written:
     stored: int = 0
     existed: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.stored + other.stored, self.existed + other.existed, self.refused | other.refused)
 
 
 @dataclass(slots=True)

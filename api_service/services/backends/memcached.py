@@ -17,6 +17,7 @@ from api_service.services.backends.base import (
     STALL_SECONDS,
     Deadline,
     Entry,
+    Formed,
     Found,
     InventoryError,
     Item,
@@ -82,7 +83,7 @@ class MemcachedAdapter:
     def read(self, node: str, keys: Iterable[str]) -> Found:
         return memcached_values.read(self._address(node), keys)
 
-    def write(self, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+    def write(self, node: str, items: Iterable[Item | Formed], *, replace: bool) -> Written:
         return memcached_values.write(self._address(node), items, replace=replace)
 
     def drop_expired(self) -> Sequence[str]:

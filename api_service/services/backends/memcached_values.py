@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from itertools import islice
 from time import time
 from typing import IO, Final, TypeVar
 
 from api_service.caches.placement import Server
 from api_service.caches.serializer import JSON_FLAG
-from api_service.services.backends.base import Found, InventoryError, Item, Written, error_text
+from api_service.services.backends.base import Formed, Found, InventoryError, Item, Written, error_text
 
 BATCH: Final = 1000
 WRITE_BYTES: Final = 1_000_000
@@ -32,6 +31,9 @@ MAX_KEY_BYTES: Final = 250
 # Memcached reads more as a Unix time
 LONGEST_RELATIVE: Final = 30 * 86_400
 
+ADD: Final = " ME"
+_SET: Final = f"ms {{key}} {{size}} T{{seconds}} F{JSON_FLAG}{{mode}} q\r\n{{data}}\r\n"
+_ASK_END: Final = b"mn\r\n"
 _FLAG: Final = b"f%d" % JSON_FLAG
 _END: Final = b"MN\r\n"
 _EXISTS: Final = b"NS\r\n"
@@ -65,7 +67,8 @@ def read(node: Address, keys: Iterable[str]) -> Found:
     return found
 
 
-def write(node: Address, items: Iterable[Item], *, replace: bool) -> Written:
+def write(node: Address, items: Iterable[Item | Formed], *, replace: bool) -> Written:
+    """What is `Formed` has been made by `add_form`: it does not replace in any case."""
     written = Written()
 
     def take(replies: IO[bytes], asked: Sequence[str]) -> None:
@@ -76,8 +79,14 @@ def write(node: Address, items: Iterable[Item], *, replace: bool) -> Written:
         written.existed += existed + len(errors) - len(refused)
         written.refused.update(refused)
 
-    _exchange(node, _stores(items, b"" if replace else b" ME", written), take)
+    stores = _stores(items, "" if replace else ADD, written)
+    _exchange(node, ((asked, request + _ASK_END) for asked, request in stores), take)
     return written
+
+
+def add_form(*, key: str, size: str, seconds: str, data: str) -> str:
+    """A quiet write of a key that must not exist, of the texts of its parts: `data` has `size` bytes."""
+    return _SET.format(key=key, size=size, seconds=seconds, mode=ADD, data=data)
 
 
 def remove(node: Address, keys: Iterable[str]) -> int:
@@ -142,7 +151,7 @@ def _connection(node: Address) -> Iterator[tuple[socket.socket, IO[bytes]]]:
     with _connect(node) as connection:
         connection.settimeout(node.timeout)
         with BufferedReader(connection.makefile("rb", 0), _RECEIVE_BYTES) as replies:
-            connection.sendall(b"mn\r\n")
+            connection.sendall(_ASK_END)
             if (hello := replies.readline()) != _END:
                 raise _unexpected(node.name, hello)
             yield connection, replies
@@ -208,38 +217,36 @@ def _name(key: str) -> tuple[bytes, bytes] | None:
     return (coded, b" b") if 0 < len(coded) <= MAX_KEY_BYTES else None
 
 
-def _stores(items: Iterable[Item], mode: bytes, written: Written) -> Iterator[Batch[str]]:
-    form = b"ms %%b %%d T%%d F%d%b q\r\n%%b\r\n" % (JSON_FLAG, mode)
-    for batch in _sized(items):
+def _stores(items: Iterable[Item | Formed], mode: str, written: Written) -> Iterator[Batch[str]]:
+    form = _SET.format(key="%b", size="%d", seconds="%d", mode=mode, data="%b").encode()
+    for batch in _batches(items):
+        if isinstance(batch, Formed):
+            yield batch.keys, batch.request
+            continue
         now, asked, lines = time(), list[str](), list[bytes]()
         for key, data, expires_at in batch if _are_plain(batch) else _usable(batch, written):
             if (seconds := expiry(expires_at, now)) is not None:
                 asked.append(key)
                 lines.append(form % (key.encode(), len(data), seconds, data))
         if asked:
-            yield asked, b"".join([*lines, b"mn\r\n"])
+            yield asked, b"".join(lines)
 
 
-def _sized(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """So many at a time that a request stays small, in number and in bytes."""
-    rest = iter(items)
-    while batch := list(islice(rest, BATCH)):
-        if sum([len(data) for _key, data, _ends in batch]) <= WRITE_BYTES:
-            yield batch
-        else:
-            yield from _by_bytes(batch)
-
-
-def _by_bytes(items: Iterable[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
+def _batches(items: Iterable[Item | Formed]) -> Iterator[list[Item] | Formed]:
+    """So many items at a time that a request stays small, in number and in bytes."""
+    some: list[Item] = []
     size = 0
     for item in items:
-        if batch and size + len(item.data) > WRITE_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += len(item.data)
-    yield batch
+        if isinstance(item, Formed):
+            yield item
+            continue
+        if some and (len(some) == BATCH or size + len(item[1]) > WRITE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(item)
+        size += len(item[1])
+    if some:
+        yield some
 
 
 def _are_plain(items: Sequence[Item]) -> bool:

@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
-from api_service.services import clearing, refill, refill_order, refill_rows
+from api_service.services import clearing, refill, refill_order
 from api_service.services.backends import Item, Written
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
@@ -71,8 +71,8 @@ def hits(cache: APICacheService, keys: Iterable[str]) -> set[str]:
 
 def in_order(belongs: refill_order.Belongs | None = None) -> list[str]:
     found = refill_order.candidates(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
-    items = (item for _, pieces in refill_rows.slices(found, 1, "") for piece in pieces for item in piece)
-    return [item.key.removeprefix("migo:ruc_") for item in items]
+    identifiers = dict(StoredAnswer.objects.values_list("pk", "identifier"))
+    return [identifiers[number] for number in found.others]
 
 
 def test_stored_answers_are_cache_hits_again_and_nothing_is_paid(
