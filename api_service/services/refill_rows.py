@@ -47,10 +47,13 @@ class Writing:
         self._adapter, self._node, self._prefix, self._began = adapter, node, prefix, began
 
     def steps(self, found: Candidates, size: int) -> Iterator[Step]:
-        """`size` answers at a time, each to be written before the next; what has ended or was dropped is left out."""
+        """`size` answers at a time, each to be written before the next and in no order inside.
+
+        What has ended or was dropped is left out.
+        """
         for part in _parts(found.rates, size):
             yield part, partial(self._write_rows, part, [_rows(part)])
-        in_pieces = (piece for part in _parts(found.others, size) for piece in _parts(part, PIECE))
+        in_pieces = (piece for part in _parts(found.others, size) for piece in _parts(sorted(part), PIECE))
         write, pieces = self._way(in_pieces)
         for part in _parts(found.others, size):
             yield part, partial(write, part, islice(pieces, -(-len(part) // PIECE)))

@@ -128,7 +128,8 @@ def test_each_kind_has_its_own_life_and_each_service_its_own_keys(cache: APICach
     assert hits(cache, wanted | unwanted | {"nubefact:factura_F001-1"}) == wanted | {"nubefact:factura_F001-1"}
 
 
-def test_the_hottest_come_first_then_the_newest(cache: APICacheService) -> None:
+def test_the_hottest_come_first_then_the_newest(cache: APICacheService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill_order, "HOTTEST", 3)
     hot, warm, cold_and_new, cold, long_ago = valid_rucs(5)
     keep([cold, long_ago], age=30 * MINUTE)
     keep([cold_and_new], age=MINUTE)
