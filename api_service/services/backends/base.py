@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import NamedTuple, Protocol
@@ -104,6 +104,12 @@ class Adapter(Protocol):
 
     def scan(self, node: str, prefix: str, deadline: Deadline, /) -> Iterator[Entry]:
         """Every live key that starts with `prefix` (a wire prefix, "" for all). Raises InventoryError."""
+
+    def keys(self, node: str, prefix: str, deadline: Deadline, /) -> Generator[str]:
+        """The wire keys of a `scan` and nothing else, as the node lists them: the first come long before the last.
+
+        Raises InventoryError, maybe after some keys.
+        """
 
     def drop_expired(self) -> Sequence[str]:
         """Wire keys past their end that were still held and are dropped now; none where the server does it itself."""
