@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import islice
 from time import time
 from typing import IO, Final, TypeVar
 
@@ -37,6 +38,8 @@ _ASK_END: Final = b"mn\r\n"
 _FLAG: Final = b"f%d" % JSON_FLAG
 _END: Final = b"MN\r\n"
 _EXISTS: Final = b"NS\r\n"
+_REMOVED: Final = b"HD\r\n"
+_NOT_FOUND: Final = b"NF\r\n"
 _UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -94,12 +97,7 @@ def remove(node: Address, keys: Iterable[str]) -> int:
 
     def take(replies: IO[bytes], asked: Sequence[str]) -> None:
         nonlocal removed
-        for _key in asked:
-            reply = replies.readline()
-            if reply == b"HD\r\n":
-                removed += 1
-            elif reply != b"NF\r\n":
-                raise _unexpected(node.name, reply)
+        removed += _removed(node.name, replies, len(asked))
 
     _exchange(node, _questions(b"md %b%b\r\n", keys), take)
     return removed
@@ -189,21 +187,23 @@ def _text(reply: bytes) -> str:
 
 
 def _questions(form: bytes, keys: Iterable[str]) -> Iterator[Batch[str]]:
-    asked: list[str] = []
-    lines: list[bytes] = []
-    size = 0
-    for key in keys:
-        if (name := _name(key)) is None:
-            continue
-        line = form % name
-        if asked and (len(asked) == BATCH or size + len(line) > ASK_BYTES):
-            yield asked, b"".join(lines)
-            asked, lines, size = [], [], 0
-        asked.append(key)
-        lines.append(line)
-        size += len(line)
-    if asked:
-        yield asked, b"".join(lines)
+    """`form` has the place of a key and of the flag of its spelling."""
+    head, *others = form.split(b"%b")
+    tail = b"".join(others)
+    for some in _few(keys, len(form)):
+        if _are_plain(some):
+            yield some, head + (tail + head).join([key.encode() for key in some]) + tail
+        elif asked := [(key, name) for key in some if (name := _name(key))]:
+            yield [key for key, _ in asked], b"".join([form % name for _, name in asked])
+
+
+def _few(keys: Iterable[str], around: int) -> Iterator[list[str]]:
+    """So many that their questions, with `around` bytes about each key, have ASK_BYTES at most."""
+    rest = iter(keys)
+    while some := list(islice(rest, BATCH)):
+        longest = max(map(len, some)) + around
+        step = max(1, ASK_BYTES // longest)
+        yield from (some[start : start + step] for start in range(0, len(some), step))
 
 
 def _name(key: str) -> tuple[bytes, bytes] | None:
@@ -224,7 +224,7 @@ def _stores(items: Iterable[Item | Formed], mode: str, written: Written) -> Iter
             yield batch.keys, batch.request
             continue
         now, asked, lines = time(), list[str](), list[bytes]()
-        for key, data, expires_at in batch if _are_plain(batch) else _usable(batch, written):
+        for key, data, expires_at in batch if _are_plain([item[0] for item in batch]) else _usable(batch, written):
             if (seconds := expiry(expires_at, now)) is not None:
                 asked.append(key)
                 lines.append(form % (key.encode(), len(data), seconds, data))
@@ -249,12 +249,11 @@ def _batches(items: Iterable[Item | Formed]) -> Iterator[list[Item] | Formed]:
         yield some
 
 
-def _are_plain(items: Sequence[Item]) -> bool:
+def _are_plain(keys: Sequence[str]) -> bool:
     """None of the keys can be unusable; asked of all at once, as nearly always it is so."""
-    names = [key for key, _data, _ends in items]
-    text = "".join(names)
+    text = "".join(keys)
     printable = text.isascii() and text.isprintable() and " " not in text
-    return printable and "" not in names and max(map(len, names)) <= MAX_KEY_BYTES
+    return printable and "" not in keys and max(map(len, keys)) <= MAX_KEY_BYTES
 
 
 def _usable(items: Iterable[Item], written: Written) -> Iterator[Item]:
@@ -276,6 +275,17 @@ def _complaints(node: str, replies: IO[bytes]) -> tuple[int, list[str]]:
         else:
             raise _unexpected(node, reply)
     return existed, errors
+
+
+def _removed(node: str, replies: IO[bytes], count: int) -> int:
+    """How many of that many deletes found their key. What is no error has four bytes, and errors have more."""
+    said = replies.read(count * len(_REMOVED))
+    removed = said.count(_REMOVED)
+    if removed + said.count(_NOT_FOUND) < count:
+        lines = said.splitlines(keepends=True)
+        wrong = next((line for line in lines if line not in (_REMOVED, _NOT_FOUND)), b"")
+        raise _unexpected(node, wrong if wrong.endswith(b"\n") else wrong + replies.readline())
+    return removed
 
 
 def _refused(node: Address, asked: Sequence[str], errors: Sequence[str]) -> dict[str, str]:
