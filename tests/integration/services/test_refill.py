@@ -9,11 +9,12 @@ from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
 from api_service.services import clearing, refill, refill_order
-from api_service.services.backends import Item, Written
+from api_service.services.backends import Deadline, Item, Written
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
+from api_service.services.lookup import Subject
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Outcome
 from tests.conftest import UseCacheUrl
@@ -141,6 +142,41 @@ def test_the_hottest_come_first_then_the_newest(cache: APICacheService, monkeypa
 
     assert in_order()[:3] == [hot, warm, cold_and_new]
     assert set(in_order()[3:]) == {cold, long_ago}
+
+
+def test_what_is_not_among_the_hottest_follows(cache: APICacheService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill_order, "HOTTEST", 3)
+    rucs = valid_rucs(20)
+    keep(rucs)
+    for reads, ruc in enumerate(rucs[10:14], start=1):
+        asked(ruc, reads)
+
+    assert in_order() == [rucs[13], rucs[12], rucs[11], *rucs[:11], *rucs[14:]]
+    assert filled(cache)["written"] == 20
+
+
+def test_what_lies_in_the_cache_is_alike_whatever_made_it(cache: APICacheService, settings: Settings) -> None:
+    """On PostgreSQL the database makes the writes, but not of a long answer, of an odd name, or of a rate."""
+    settings.CACHE_TTL_RUC = 60 * 24 * 3600
+    (ruc,) = valid_rucs(1)
+    long = orjson.dumps({"x": "ñ" * 30_000}).decode()
+    keep([ruc], age=HOUR)
+    keep(["1' || '%s~"], age=HOUR, kind="odd")
+    keep(["a b\r\nflush_all", "é{0}"], age=HOUR, kind="odd", text='{"x":"\\\\ %s {y}"}')
+    keep(["12345678"], age=HOUR, kind="dni", text=long)
+    keep(["2026-01-28"], age=HOUR, kind="tipo_cambio", text='{"x":1.5}')
+    born = {f"migo:{row.kind}_{row.identifier}": row.born_at.timestamp() for row in StoredAnswer.objects.all()}
+    summary, now = filled(cache), time.time()
+
+    assert (summary["written"], summary["refused"], summary["error"]) == (6, 0, "")
+    ends = {e.key: e.expires_at or 0.0 for e in cache.adapter.scan(node_of(cache), "", Deadline.after(10))}
+    for row in StoredAnswer.objects.all():
+        name = f"migo:{row.kind}_{row.identifier}"
+        read, life = cache.read_many([name])[name], Subject("migo", row.kind, row.identifier).life(born[name])
+        assert (read.outcome, read.value) == (Outcome.HIT, orjson.loads(row.data))
+        assert read.born_at == round(born[name], 3)
+        assert 0.9 * (life - HOUR) - 5 < (read.expires_at or 0.0) - now <= life - HOUR + 1
+        assert ends[cache.wire_prefix + cache._normalize_key(name)] == pytest.approx(read.expires_at, abs=2)
 
 
 def test_a_newer_answer_is_never_replaced(cache: APICacheService) -> None:
