@@ -29,7 +29,7 @@ class UpstreamCircuitAdmin(TableAdmin[UpstreamCircuit]):
 
 @admin.register(CircuitChange)
 class CircuitChangeAdmin(TableAdmin[CircuitChange]):
-    list_display = ("at", "service", "state", "open_until", "reason")
+    list_display = ("state", "at", "reason", "open_until", "service")
     list_filter = ("state",)
     ordering = ("-at",)
     fields = ("at", "service", "state", "open_until", "reason")

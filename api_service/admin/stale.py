@@ -30,7 +30,7 @@ class StaleServedAdmin(TableAdmin[StaleServed]):
     def reason_text(self, row: StaleServed) -> str:
         return str(_("a newer one was being fetched")) if row.reason == REFRESHING else row.reason
 
-    @admin.display(description=_("answers"))
+    @admin.display(description=_("answers shown"))
     def answers_text(self, row: StaleServed) -> str:
         return display.number(row.answers)
 

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                 ("service", models.CharField(max_length=50, verbose_name="service")),
                 ("kind", models.CharField(max_length=50, verbose_name="kind")),
                 ("reason", models.CharField(max_length=50, verbose_name="reason")),
-                ("answers", models.PositiveBigIntegerField(verbose_name="answers")),
+                ("answers", models.PositiveBigIntegerField(verbose_name="answers shown")),
                 ("oldest_seconds", models.FloatField(verbose_name="age of the oldest, in seconds")),
             ],
             options={
