@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from time import time
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.db import connection
 
@@ -59,6 +60,9 @@ FROM (
 """
 
 T = TypeVar("T")
+# Makes Python's values of what the database has answered. That is left to the caller's thread: in the reader's the
+# database would wait for it
+Made: TypeAlias = Callable[[], T]
 
 
 class Piece(NamedTuple):
@@ -68,24 +72,23 @@ class Piece(NamedTuple):
     others: list[int]
 
 
-def read_ahead(read: Callable[[Any, Sequence[int]], T], pieces: Iterable[Sequence[int]]) -> Iterator[T]:
-    """`read(driver, numbers)` of each piece in their order, some of them while the caller is busy with one before."""
+def read_ahead(read: Callable[[Any, Sequence[int]], Made[T]], pieces: Iterable[Sequence[int]]) -> Iterator[T]:
+    """What is made of each piece, in their order; the database is at work on some while the caller makes one before."""
     connection.ensure_connection()
     # The driver's own: its lock keeps this thread and the caller's progress apart
-    driver, ahead = connection.connection, deque[Future[T]]()
+    driver, ahead = connection.connection, deque[Future[Made[T]]]()
     with ThreadPoolExecutor(1, "refill-reader") as reader, connection.wrap_database_errors:
         for piece in pieces:
             ahead.append(reader.submit(read, driver, piece))
             if len(ahead) > AHEAD:
-                yield ahead.popleft().result()
+                yield ahead.popleft().result()()
         while ahead:
-            yield ahead.popleft().result()
+            yield ahead.popleft().result()()
 
 
-def rows(driver: Any, numbers: Sequence[int]) -> list[Row]:
-    with _binary(driver) as cursor:
-        found: list[Row] = cursor.execute(_ROWS, {"numbers": _array(numbers)}, binary=True).fetchall()
-        return found
+def rows(driver: Any, numbers: Sequence[int]) -> Made[list[Row]]:
+    made: Made[list[Row]] = _asked(driver, _ROWS, {"numbers": _array(numbers)}).fetchall
+    return made
 
 
 class Form:
@@ -112,34 +115,35 @@ class Form:
         for number, kind in enumerate(kinds):
             self._arguments |= {f"kind{number}": kind, f"life{number}": lives[kind]}
 
-    def read(self, driver: Any, numbers: Sequence[int]) -> Piece:
-        wanted = set(numbers)
-        rows = [row for row in self._read(driver, numbers) if row[0] in wanted]
-        names, others = [key for _, key, add in rows if add is not None], [row for row, _, add in rows if add is None]
-        if keys.are_plain(names):
-            return Piece(Formed(names, b"".join([add for _, _, add in rows if add is not None])), others)
-        return Piece(Formed([], b""), list(numbers))
-
-    def _read(self, driver: Any, numbers: Sequence[int]) -> list[tuple[int, str, bytes | None]]:
+    def read(self, driver: Any, numbers: Sequence[int]) -> Made[Piece]:
         now, first, last = time(), min(numbers), max(numbers)
         clock = {"now": now, "far": now + memcached_values.LONGEST_RELATIVE + 0.5}
         dense = last - first < SPARSE * len(numbers)
         which = {"first": first, "last": last} if dense else {"numbers": _array(numbers)}
-        statement = self._by_range if dense else self._by_number
-        with _binary(driver) as cursor:
-            cursor.execute(statement, self._arguments | clock | which, binary=True)
-            found: list[tuple[int, str, bytes | None]] = cursor.fetchall()
-            return found
+        answered = _asked(driver, self._by_range if dense else self._by_number, self._arguments | clock | which)
+        return partial(_piece, answered, numbers)
 
 
-def _binary(driver: Any) -> Any:
-    """Columns of the type text are bytes: answers would be decoded only to be encoded again. Others are `varchar`."""
+def _piece(answered: Any, numbers: Sequence[int]) -> Piece:
+    wanted = set(numbers)
+    rows = [row for row in answered.fetchall() if row[0] in wanted]
+    names, others = [key for _, key, add in rows if add is not None], [row for row, _, add in rows if add is None]
+    if keys.are_plain(names):
+        return Piece(Formed(names, b"".join([add for _, _, add in rows if add is not None])), others)
+    return Piece(Formed([], b""), list(numbers))
+
+
+def _asked(driver: Any, statement: str, arguments: Mapping[str, Any]) -> Any:
+    """The cursor, with all that was answered as it came.
+
+    Columns of the type text are bytes: answers would be decoded only to be encoded again. Others are `varchar`.
+    """
     from psycopg import Cursor  # with PostgreSQL only
     from psycopg.types.string import ByteaBinaryLoader
 
     cursor = Cursor(driver)
     cursor.adapters.register_loader("text", ByteaBinaryLoader)
-    return cursor
+    return cursor.execute(statement, arguments, binary=True)
 
 
 def _array(numbers: Sequence[int]) -> str:

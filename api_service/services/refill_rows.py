@@ -116,7 +116,7 @@ def _rows(numbers: Numbers) -> list[Row]:
     if connection.vendor == "postgresql":
         connection.ensure_connection()
         with connection.wrap_database_errors:
-            return refill_postgres.rows(connection.connection, numbers)
+            return refill_postgres.rows(connection.connection, numbers)()
     with connection.cursor() as cursor:
         cursor.execute(_OF_SQLITE, [f"[{','.join(map(str, numbers))}]"])
         return [(kind, name, data, unix(born)) for kind, name, data, born in cursor.fetchall()]
