@@ -125,13 +125,14 @@ class MigoClient:
         return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
     def _side_by_side(self, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
-        def ask(chunk: Sequence[str], ends_at: float) -> Results:
-            read = partial(wire.read_collection, rucs=chunk)
-            return self._door.call(self._wire.collection(chunk), self._once(ends_at), read)
+        def send(chunk: Sequence[str], ends_at: float) -> Response:
+            return self._door.call(self._wire.collection(chunk), self._once(ends_at), lambda response: response)
 
-        charge = spend or _free_of_charge
-        batch = SideBySide(ask, charge, answered, self._circuit, self._patience)
-        return batch.run(chunks, min(self._config.parallel, max(1, len(chunks))))
+        def read(chunk: Sequence[str], response: Response) -> Results:
+            return wire.read_collection(response, chunk)
+
+        batch = SideBySide(send, read, spend or _free_of_charge, self._circuit, self._patience)
+        return batch.run(chunks, min(self._config.parallel, max(1, len(chunks))), answered)
 
     def _in_waves(
         self, kind: str, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None

@@ -25,12 +25,13 @@ def run_health_check() -> HealthSample:
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
-    now = datetime.now(UTC)
-    report = health.check(APICacheService(), since_of(previous, now))
-    return store(report.with_findings(money_watch.findings(now)))
+    report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
+    return store(report)
 
 
 def store(report: health.Report) -> HealthSample:
+    """The sample has what is known of paid services, too: one without it would end their incidents."""
+    report = report.with_findings(money_watch.findings(report.at))
     known = last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
         sample = HealthSample.objects.create(

@@ -288,6 +288,17 @@ def test_no_call_is_larger_than_the_places_of_a_minute(vendor: RunningSandbox, s
     assert [entry["billed"] for entry in vendor.log] == [30, 30]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_runs_own_budget_is_exact_with_calls_side_by_side(vendor: RunningSandbox, settings: Settings) -> None:
+    settings.MIGO_PARALLEL = 4
+    vendor.switch(latency=0.02)
+    ledger = Ledger("migo", Purpose.WARM, limit=350)
+    answers = provider("migo").fetch_many("ruc", valid_rucs(1000), spend=ledger)
+
+    assert (ledger.queries, vendor.billed, sum(rows().values())) == (300, 300, 300)
+    assert sum(isinstance(answer, Found) for answer in answers.values()) == 300
+
+
 # -- whose transaction, and who dies
 
 
