@@ -12,7 +12,7 @@ from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
-from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, SpendLater
+from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, wait_and_spend
 from api_service.services.redaction import register_secrets
 from api_service.services.side_by_side import FAILURES_THAT_STOP, Results, SideBySide, not_asked
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
@@ -126,7 +126,8 @@ class MigoClient:
 
     def _side_by_side(self, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
         def send(chunk: Sequence[str], ends_at: float) -> Response:
-            return self._door.call(self._wire.collection(chunk), self._once(ends_at), lambda response: response)
+            once = replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
+            return self._door.call(self._wire.collection(chunk), once, lambda response: response)
 
         def read(chunk: Sequence[str], response: Response) -> Results:
             return wire.read_collection(response, chunk)
@@ -200,7 +201,7 @@ class MigoClient:
         except BaseException:
             self._circuit.release(permit)
             raise
-        once = self._once(ends_at)
+        once = self._once(number, ends_at)
 
         def ask(identifier: str) -> Answer | UpstreamError:
             question = Question(kind, identifier)
@@ -220,12 +221,14 @@ class MigoClient:
         def once(number: int, ends_at: float) -> T:
             with attempt(self._circuit):
                 bill.charge(queries, retry=number > 1)
-                return self._door.call(request, self._once(ends_at), read)
+                return self._door.call(request, self._once(number, ends_at), read)
 
         return with_retries(self._patience, once)
 
-    def _once(self, ends_at: float) -> Patience:
-        return replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
+    def _once(self, number: int, ends_at: float) -> Patience:
+        """What is left for one attempt. The first has all of it, however long its place was waited for."""
+        left = self._patience.deadline if number == 1 else ends_at - time.monotonic()
+        return replace(self._patience, attempts=1, deadline=left)
 
     def _need_token(self) -> None:
         if not self._wire.token:
@@ -243,16 +246,11 @@ class _Bill:
     def charge(self, queries: int, *, retry: bool) -> None:
         if self._spend is None:
             return
-        while True:
-            try:
-                self._spend(queries, retry=retry)
-            except SpendLater as later:
-                time.sleep(later.seconds)
-            except Exception as forbidden:
-                self.forbidden = forbidden
-                raise
-            else:
-                return
+        try:
+            wait_and_spend(self._spend, queries, retry=retry)
+        except Exception as forbidden:
+            self.forbidden = forbidden
+            raise
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
