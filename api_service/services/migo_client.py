@@ -1,7 +1,7 @@
 """APIMIGO as a provider: typed answers over its wire, versions 1 and 2."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -101,12 +101,28 @@ class MigoClient:
         and every further call would only cost time. The rest then carry that error, without having been asked for.
         """
         wanted = list(dict.fromkeys(identifiers))
-        malformed = {one: NotFound(reason) for one in wanted if (reason := self.validate(kind, one)) is not None}
-        chunks = list(_chunks([one for one in wanted if one not in malformed], self._chunk_size(kind)))
+        malformed: dict[str, Answer | UpstreamError] = {}
+        chunks = self._chunks(kind, wanted, malformed)
         collects = self._collects(kind) and self._wire.token
         ask_all = self._side_by_side if collects else partial(self._in_waves, kind)
-        answers: dict[str, Answer | UpstreamError] = {**malformed, **ask_all(chunks, spend, answered)}
+        answers = {**ask_all(chunks, spend, answered), **malformed}
         return {one: answers[one] for one in wanted}
+
+    def _chunks(
+        self, kind: str, wanted: Iterable[str], malformed: dict[str, Answer | UpstreamError]
+    ) -> Iterator[Sequence[str]]:
+        """Cut while others are under way; what cannot exist goes to `malformed`, and nobody is asked for it."""
+        chunk: list[str] = []
+        for one in wanted:
+            if (reason := self.validate(kind, one)) is not None:
+                malformed[one] = NotFound(reason)
+                continue
+            chunk.append(one)
+            if len(chunk) == self._chunk_size(kind):
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
 
     def exchange_range(self, start: date, end: date, *, spend: Spend | None = None) -> JSONDict:
         """The rates from `start` to `end`, both included, under `data`."""
@@ -124,7 +140,7 @@ class MigoClient:
     def _chunk_size(self, kind: str) -> int:
         return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
-    def _side_by_side(self, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
+    def _side_by_side(self, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
         def send(chunk: Sequence[str], ends_at: float) -> Response:
             once = replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
             return self._door.call(self._wire.collection(chunk), once, lambda response: response)
@@ -133,10 +149,10 @@ class MigoClient:
             return wire.read_collection(response, chunk)
 
         batch = SideBySide(send, read, spend or _free_of_charge, self._circuit, self._patience)
-        return batch.run(chunks, min(self._config.parallel, max(1, len(chunks))), answered)
+        return batch.run(chunks, self._config.parallel, answered)
 
     def _in_waves(
-        self, kind: str, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None
+        self, kind: str, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None
     ) -> Results:
         bill = _Bill(spend)
         answers: dict[str, Answer | UpstreamError] = {}
@@ -251,10 +267,6 @@ class _Bill:
         except Exception as forbidden:
             self.forbidden = forbidden
             raise
-
-
-def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _may_pass(answer: Answer | UpstreamError) -> TypeGuard[UpstreamError]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import inf
 from time import monotonic, sleep
 from typing import Final, Protocol, TypeAlias
@@ -56,6 +57,8 @@ class SideBySide:
         self._patience = patience
         self._results: dict[str, Answer | UpstreamError] = {}
         self._parallel = 1
+        # Taken as they are needed: cutting the next chunk costs no call its turn
+        self._source: Iterator[Trial] = iter(())
         self._fresh: deque[Trial] = deque()
         self._again: list[Trial] = []
         self._flying: dict[Future[Response], tuple[Trial, Permit]] = {}
@@ -72,10 +75,10 @@ class SideBySide:
         """
         self._answered = answered
         self._parallel = parallel
-        self._fresh.extend(Trial(chunk) for chunk in chunks)
+        self._source = map(Trial, chunks)
         with ThreadPoolExecutor(parallel, thread_name_prefix="migo") as pool:
             try:
-                while self._fresh or self._again or self._flying:
+                while self._has_fresh() or self._again or self._flying:
                     self._start(pool)
                     self._land(self._next())
             except BaseException:
@@ -99,11 +102,17 @@ class SideBySide:
         if self._closed is not None:
             self._give_up(self._closed)
 
+    def _has_fresh(self) -> bool:
+        if not self._fresh:
+            self._fresh.extend(islice(self._source, 1))
+        return bool(self._fresh)
+
     def _due_at(self) -> float:
         """When the next may be sent, infinity where one that is under way has to end first."""
         if len(self._flying) >= self._room():
             return inf
-        due = 0.0 if self._fresh and self._under_way() < self._room() else self._again[0].due if self._again else inf
+        fits = self._under_way() < self._room() and self._has_fresh()
+        due = 0.0 if fits else self._again[0].due if self._again else inf
         return max(due, self._not_before)
 
     def _under_way(self) -> int:
@@ -120,7 +129,7 @@ class SideBySide:
     def _retry_is_due(self) -> bool:
         """It comes before what is new: its time runs."""
         full = self._under_way() >= self._room()
-        return bool(self._again) and (self._again[0].due <= monotonic() or full or not self._fresh)
+        return bool(self._again) and (self._again[0].due <= monotonic() or full or not self._has_fresh())
 
     def _fly(self, trial: Trial) -> Response:
         """In a thread of the pool, which is soon free for the next. The time of a first attempt begins here."""
@@ -214,7 +223,7 @@ class SideBySide:
 
     def _give_up(self, why: UpstreamError) -> None:
         """What is not under way is not asked for any more; what has failed keeps its own error."""
-        for trial in (*self._fresh, *self._again):
+        for trial in (*self._fresh, *self._source, *self._again):
             error = why if isinstance(why, UpstreamNotAsked) else trial.error or why
             self._results.update(dict.fromkeys(trial.chunk, error))
         self._fresh.clear()
