@@ -118,9 +118,7 @@ def keep(
     late = _late(cache, flight, {subjects[name]: data for name, data in found.items()}, born, lives or {})
     _store(service, kind, {name: data for name, data in found.items() if subjects[name] not in late}, born)
     _store_late(service, kind, {subject.identifier: found[subject.identifier] for subject in late}, flight)
-    for name in found:
-        if subjects[name] not in late:
-            cache.delete(subjects[name].negative_key)
+    _drop_negatives(cache, [subjects[name] for name in found if subjects[name] not in late])
     gone = _ours_to_remove(cache, flight, {name: subjects[name] for name in absent})
     answers.forget(service, kind, gone, born)
     for name in gone:
@@ -160,6 +158,11 @@ def _late(
         }
     )
     return {s for s, name in names.items() if name not in landed}
+
+
+def _drop_negatives(cache: APICacheService, subjects: Iterable[Subject]) -> None:
+    """One round trip per node; on one that is down they are as unreachable as the answers."""
+    cache.cache.remove_many(keys.normalize(s.negative_key, len(cache.wire_prefix)) for s in subjects)
 
 
 def _ours_to_remove(cache: APICacheService, flight: Flight | None, absent: Mapping[str, Subject]) -> set[str]:

@@ -1,7 +1,7 @@
 """APIMIGO as a provider: typed answers over its wire, versions 1 and 2."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -12,7 +12,7 @@ from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
-from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, SpendLater
+from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, wait_and_spend
 from api_service.services.redaction import register_secrets
 from api_service.services.side_by_side import FAILURES_THAT_STOP, Results, SideBySide, not_asked
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
@@ -101,12 +101,28 @@ class MigoClient:
         and every further call would only cost time. The rest then carry that error, without having been asked for.
         """
         wanted = list(dict.fromkeys(identifiers))
-        malformed = {one: NotFound(reason) for one in wanted if (reason := self.validate(kind, one)) is not None}
-        chunks = list(_chunks([one for one in wanted if one not in malformed], self._chunk_size(kind)))
+        malformed: dict[str, Answer | UpstreamError] = {}
+        chunks = self._chunks(kind, wanted, malformed)
         collects = self._collects(kind) and self._wire.token
         ask_all = self._side_by_side if collects else partial(self._in_waves, kind)
-        answers: dict[str, Answer | UpstreamError] = {**malformed, **ask_all(chunks, spend, answered)}
+        answers = {**ask_all(chunks, spend, answered), **malformed}
         return {one: answers[one] for one in wanted}
+
+    def _chunks(
+        self, kind: str, wanted: Iterable[str], malformed: dict[str, Answer | UpstreamError]
+    ) -> Iterator[Sequence[str]]:
+        """Cut while others are under way; what cannot exist goes to `malformed`, and nobody is asked for it."""
+        chunk: list[str] = []
+        for one in wanted:
+            if (reason := self.validate(kind, one)) is not None:
+                malformed[one] = NotFound(reason)
+                continue
+            chunk.append(one)
+            if len(chunk) == self._chunk_size(kind):
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
 
     def exchange_range(self, start: date, end: date, *, spend: Spend | None = None) -> JSONDict:
         """The rates from `start` to `end`, both included, under `data`."""
@@ -124,17 +140,19 @@ class MigoClient:
     def _chunk_size(self, kind: str) -> int:
         return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
-    def _side_by_side(self, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
-        def ask(chunk: Sequence[str], ends_at: float) -> Results:
-            read = partial(wire.read_collection, rucs=chunk)
-            return self._door.call(self._wire.collection(chunk), self._once(ends_at), read)
+    def _side_by_side(self, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
+        def send(chunk: Sequence[str], ends_at: float) -> Response:
+            once = replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
+            return self._door.call(self._wire.collection(chunk), once, lambda response: response)
 
-        charge = spend or _free_of_charge
-        batch = SideBySide(ask, charge, answered, self._circuit, self._patience)
-        return batch.run(chunks, min(self._config.parallel, max(1, len(chunks))))
+        def read(chunk: Sequence[str], response: Response) -> Results:
+            return wire.read_collection(response, chunk)
+
+        batch = SideBySide(send, read, spend or _free_of_charge, self._circuit, self._patience)
+        return batch.run(chunks, self._config.parallel, answered)
 
     def _in_waves(
-        self, kind: str, chunks: Sequence[Sequence[str]], spend: Spend | None, answered: Answered | None
+        self, kind: str, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None
     ) -> Results:
         bill = _Bill(spend)
         answers: dict[str, Answer | UpstreamError] = {}
@@ -199,7 +217,7 @@ class MigoClient:
         except BaseException:
             self._circuit.release(permit)
             raise
-        once = self._once(ends_at)
+        once = self._once(number, ends_at)
 
         def ask(identifier: str) -> Answer | UpstreamError:
             question = Question(kind, identifier)
@@ -219,12 +237,14 @@ class MigoClient:
         def once(number: int, ends_at: float) -> T:
             with attempt(self._circuit):
                 bill.charge(queries, retry=number > 1)
-                return self._door.call(request, self._once(ends_at), read)
+                return self._door.call(request, self._once(number, ends_at), read)
 
         return with_retries(self._patience, once)
 
-    def _once(self, ends_at: float) -> Patience:
-        return replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
+    def _once(self, number: int, ends_at: float) -> Patience:
+        """What is left for one attempt. The first has all of it, however long its place was waited for."""
+        left = self._patience.deadline if number == 1 else ends_at - time.monotonic()
+        return replace(self._patience, attempts=1, deadline=left)
 
     def _need_token(self) -> None:
         if not self._wire.token:
@@ -242,20 +262,11 @@ class _Bill:
     def charge(self, queries: int, *, retry: bool) -> None:
         if self._spend is None:
             return
-        while True:
-            try:
-                self._spend(queries, retry=retry)
-            except SpendLater as later:
-                time.sleep(later.seconds)
-            except Exception as forbidden:
-                self.forbidden = forbidden
-                raise
-            else:
-                return
-
-
-def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+        try:
+            wait_and_spend(self._spend, queries, retry=retry)
+        except Exception as forbidden:
+            self.forbidden = forbidden
+            raise
 
 
 def _may_pass(answer: Answer | UpstreamError) -> TypeGuard[UpstreamError]:

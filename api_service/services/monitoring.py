@@ -26,9 +26,8 @@ def run_health_check() -> HealthSample:
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
-    now = datetime.now(UTC)
-    report = health.check(APICacheService(), since_of(previous, now))
-    return store(report.with_findings([*old_answers(now), *money_watch.findings(now)]))
+    report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
+    return store(report)
 
 
 def old_answers(now: datetime) -> list[Finding]:
@@ -40,6 +39,8 @@ def old_answers(now: datetime) -> list[Finding]:
 
 
 def store(report: health.Report) -> HealthSample:
+    """The sample has what the database knows, too: one without it would end those incidents."""
+    report = report.with_findings([*old_answers(report.at), *money_watch.findings(report.at)])
     known = last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
         sample = HealthSample.objects.create(

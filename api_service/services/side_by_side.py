@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import inf
 from time import monotonic, sleep
 from typing import Final, Protocol, TypeAlias
@@ -19,13 +20,14 @@ from typing import Final, Protocol, TypeAlias
 from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
 from api_service.services.providers import Answer, Answered, SpendLater
-from api_service.services.upstream import Patience, delay_before_retry
+from api_service.services.upstream import Patience, Response, delay_before_retry
 
 FAILURES_THAT_STOP: Final = 2
 
 Results: TypeAlias = Mapping[str, Answer | UpstreamError]
-# Asks for a chunk once, by a monotonic end
-Ask: TypeAlias = Callable[[Sequence[str], float], Results]
+# Sends a chunk once, by a monotonic end; reads its response. Both raise UpstreamError
+Send: TypeAlias = Callable[[Sequence[str], float], Response]
+Read: TypeAlias = Callable[[Sequence[str], Response], Results]
 
 
 class Charge(Protocol):
@@ -44,34 +46,39 @@ class Trial:
 
 
 class SideBySide:
-    """One batch. `charge` is told before each attempt, as `providers.Spend`; `answered` as each call ends."""
+    """One batch. `charge` is told before each attempt, as `providers.Spend`."""
 
-    def __init__(
-        self, ask: Ask, charge: Charge, answered: Answered | None, circuit: CircuitBreaker, patience: Patience
-    ) -> None:
-        self._ask = ask
+    def __init__(self, send: Send, read: Read, charge: Charge, circuit: CircuitBreaker, patience: Patience) -> None:
+        self._send = send
+        self._read = read
         self._charge = charge
-        self._answered = answered
+        self._answered: Answered | None = None
         self._circuit = circuit
         self._patience = patience
         self._results: dict[str, Answer | UpstreamError] = {}
         self._parallel = 1
+        # Taken as they are needed: cutting the next chunk costs no call its turn
+        self._source: Iterator[Trial] = iter(())
         self._fresh: deque[Trial] = deque()
         self._again: list[Trial] = []
-        self._flying: dict[Future[Results], tuple[Trial, Permit]] = {}
+        self._flying: dict[Future[Response], tuple[Trial, Permit]] = {}
         self._closed: UpstreamError | None = None
         self._failures = 0
         self._not_before = 0.0
         self._refused_since: float | None = None
         self._any_answer = False
 
-    def run(self, chunks: Iterable[Sequence[str]], parallel: int) -> Results:
-        """An entry for each of the chunks. Raises what `charge` raised while nothing has been answered."""
+    def run(self, chunks: Iterable[Sequence[str]], parallel: int, answered: Answered | None = None) -> Results:
+        """An entry for each of the chunks. Raises what `charge` raised while nothing has been answered.
+
+        `answered` is given what each call brought, as it ends.
+        """
+        self._answered = answered
         self._parallel = parallel
-        self._fresh.extend(Trial(chunk) for chunk in chunks)
+        self._source = map(Trial, chunks)
         with ThreadPoolExecutor(parallel, thread_name_prefix="migo") as pool:
             try:
-                while self._fresh or self._again or self._flying:
+                while self._has_fresh() or self._again or self._flying:
                     self._start(pool)
                     self._land(self._next())
             except BaseException:
@@ -95,11 +102,17 @@ class SideBySide:
         if self._closed is not None:
             self._give_up(self._closed)
 
+    def _has_fresh(self) -> bool:
+        if not self._fresh:
+            self._fresh.extend(islice(self._source, 1))
+        return bool(self._fresh)
+
     def _due_at(self) -> float:
         """When the next may be sent, infinity where one that is under way has to end first."""
         if len(self._flying) >= self._room():
             return inf
-        due = 0.0 if self._fresh and self._under_way() < self._room() else self._again[0].due if self._again else inf
+        fits = self._under_way() < self._room() and self._has_fresh()
+        due = 0.0 if fits else self._again[0].due if self._again else inf
         return max(due, self._not_before)
 
     def _under_way(self) -> int:
@@ -116,12 +129,12 @@ class SideBySide:
     def _retry_is_due(self) -> bool:
         """It comes before what is new: its time runs."""
         full = self._under_way() >= self._room()
-        return bool(self._again) and (self._again[0].due <= monotonic() or full or not self._fresh)
+        return bool(self._again) and (self._again[0].due <= monotonic() or full or not self._has_fresh())
 
-    def _fly(self, trial: Trial) -> Results:
-        """In a thread of the pool. The time of a first attempt begins when it has one."""
+    def _fly(self, trial: Trial) -> Response:
+        """In a thread of the pool, which is soon free for the next. The time of a first attempt begins here."""
         ends_at = monotonic() + self._patience.deadline if trial.attempt == 1 else trial.ends_at
-        return self._ask(trial.chunk, ends_at)
+        return self._send(trial.chunk, ends_at)
 
     def _put_back(self, trial: Trial) -> None:
         if trial.attempt == 1:
@@ -158,7 +171,7 @@ class SideBySide:
         else:
             self._closed = error
 
-    def _next(self) -> Iterable[Future[Results]]:
+    def _next(self) -> Iterable[Future[Response]]:
         """The calls that have ended, waiting until one has or the next is due."""
         seconds = max(0.0, self._due_at() - monotonic())
         if self._flying:
@@ -167,11 +180,11 @@ class SideBySide:
             sleep(seconds)
         return ()
 
-    def _land(self, ended: Iterable[Future[Results]]) -> None:
+    def _land(self, ended: Iterable[Future[Response]]) -> None:
         for future in ended:
             trial, permit = self._flying.pop(future)
             try:
-                got = future.result()
+                got = self._read(trial.chunk, future.result())
             except UpstreamError as error:
                 self._circuit.record(permit, error)
                 self._failed(trial, error)
@@ -210,7 +223,7 @@ class SideBySide:
 
     def _give_up(self, why: UpstreamError) -> None:
         """What is not under way is not asked for any more; what has failed keeps its own error."""
-        for trial in (*self._fresh, *self._again):
+        for trial in (*self._fresh, *self._source, *self._again):
             error = why if isinstance(why, UpstreamNotAsked) else trial.error or why
             self._results.update(dict.fromkeys(trial.chunk, error))
         self._fresh.clear()

@@ -280,12 +280,41 @@ def test_a_look_up_that_waited_for_its_place_is_answered(vendor: RunningSandbox,
     assert sum(rows().values()) == vendor.billed == 1
 
 
+def test_the_time_that_a_batch_waited_for_its_place_is_not_taken_off_its_calls(
+    vendor: RunningSandbox, settings: Settings
+) -> None:
+    settings.MIGO_API_VERSION, settings.MIGO_BASE_URL = "v2", f"{vendor.url}/api/v2"
+    settings.MIGO_DEADLINE = 0.5
+    asked: list[int] = []
+
+    def spend(queries: int, *, retry: bool) -> None:
+        asked.append(queries)
+        if len(asked) == 1:
+            raise SpendLater(0.7)
+
+    answers = provider("migo").fetch_many("ruc", valid_rucs(3), spend=spend)
+
+    assert {type(answer) for answer in answers.values()} == {Found}
+    assert asked == [3, 3]
+
+
 def test_no_call_is_larger_than_the_places_of_a_minute(vendor: RunningSandbox, settings: Settings) -> None:
     settings.MIGO_MAX_PER_MINUTE, settings.WARM_SHARE = 60, 0.5
     answers = provider("migo").fetch_many("ruc", valid_rucs(60), spend=Ledger("migo", Purpose.USER))
 
     assert {type(answer) for answer in answers.values()} == {Found}
     assert [entry["billed"] for entry in vendor.log] == [30, 30]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_runs_own_budget_is_exact_with_calls_side_by_side(vendor: RunningSandbox, settings: Settings) -> None:
+    settings.MIGO_PARALLEL = 4
+    vendor.switch(latency=0.02)
+    ledger = Ledger("migo", Purpose.WARM, limit=350)
+    answers = provider("migo").fetch_many("ruc", valid_rucs(1000), spend=ledger)
+
+    assert (ledger.queries, vendor.billed, sum(rows().values())) == (300, 300, 300)
+    assert sum(isinstance(answer, Found) for answer in answers.values()) == 300
 
 
 # -- whose transaction, and who dies
