@@ -146,9 +146,21 @@ MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05, validate=R
 MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0, validate=Range(min=0, min_inclusive=False))
 MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0, validate=Range(min=0, min_inclusive=False))
 MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3, validate=Range(min=1))
+# Collection calls of one batch that are under way at once
+MIGO_PARALLEL: int = env.int("MIGO_PARALLEL", 4, validate=Range(1, 32))
+# The circuit breaker over all processes: so many failures within so many seconds leave APIMIGO alone for so long, then
+# so many calls at once try it again; 0 failures never do
+MIGO_CIRCUIT_FAILURES: int = env.int("MIGO_CIRCUIT_FAILURES", 5, validate=Range(min=0))
+MIGO_CIRCUIT_WINDOW: float = env.float("MIGO_CIRCUIT_WINDOW", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_SECONDS: float = env.float("MIGO_CIRCUIT_SECONDS", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_PROBES: int = env.int("MIGO_CIRCUIT_PROBES", 2, validate=Range(min=1))
 # Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
+MIGO_MAX_PER_MINUTE: int = env.int("MIGO_MAX_PER_MINUTE", 0, validate=Range(min=0))
 MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0, validate=Range(min=0))
 MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0, validate=Range(min=0))
+MIGO_MAX_PER_MONTH: int = env.int("MIGO_MAX_PER_MONTH", 0, validate=Range(min=0))
+# What a single look-up waits for its place in a full minute; batches and warming have MIGO_DEADLINE
+MIGO_RATE_WAIT: float = env.float("MIGO_RATE_WAIT", 1.0, validate=Range(min=0))
 # The same for a minute and process while the cache is down and remembers no answer
 OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range(min=1))
 
@@ -175,6 +187,10 @@ WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0, validate=Range(min=0))
 HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95, validate=Range(0, 1))
 HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0, validate=Range(min=0))
+# Share of a cap from which the health check warns
+BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
+# Days that the account's queries should last at least
+ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------

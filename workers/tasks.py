@@ -16,6 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from api_service.services import (
+    account,
     answers,
     clearing,
     group_commit,
@@ -140,6 +141,13 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
         return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
     except LeaseLost as error:
         return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=45, time_limit=60)
+@checked
+def read_account() -> Summary:
+    """Ask APIMIGO, for nothing and at most once an hour, how many queries the account has left."""
+    return account.read_and_tell(timezone.now())
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

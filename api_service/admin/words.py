@@ -15,6 +15,10 @@ FINDINGS: Mapping[str, Promise] = {
     "memory_high": _("memory nearly full"),
     "connections_high": _("connections nearly used up"),
     "upstream_refused": _("the token or the plan is refused"),
+    "budget_low": _("paid queries nearly spent"),
+    "budget_exhausted": _("limit of paid queries reached"),
+    "account_low": _("queries of the account nearly used up"),
+    "upstream_circuit_open": _("the service fails and is left alone"),
     "cache_path_broken": _("the application cannot use the cache"),
 }
 CHECKS: Mapping[str, Promise] = {

@@ -10,11 +10,15 @@ from api_service.models.copying import CopyRun
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
+from api_service.models.money import AccountReading, CircuitChange, CircuitState, RateWindow, UpstreamCircuit
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
 from api_service.models.stale import StaleServed
 
 __all__ = [
+    "AccountReading",
+    "CircuitChange",
+    "CircuitState",
     "ClearRun",
     "CopyRun",
     "DailyReads",
@@ -24,6 +28,7 @@ __all__ = [
     "LookupHour",
     "NodeListing",
     "NodeSample",
+    "RateWindow",
     "RefillRun",
     "Run",
     "RunLock",
@@ -34,5 +39,6 @@ __all__ = [
     "StoredAnswer",
     "TrackRun",
     "TrackedKey",
+    "UpstreamCircuit",
     "WarmRun",
 ]

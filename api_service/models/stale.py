@@ -17,7 +17,7 @@ class StaleServed(models.Model):
     service = models.CharField(_("service"), max_length=50)
     kind = models.CharField(_("kind"), max_length=50)
     reason = models.CharField(_("reason"), max_length=50)
-    answers = models.PositiveBigIntegerField(_("answers"))
+    answers = models.PositiveBigIntegerField(_("answers shown"))
     oldest_seconds = models.FloatField(_("age of the oldest, in seconds"))
 
     class Meta:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, envelope, failures, flights, keys, refusals
+from api_service.services import answers, envelope, failures, flights, inventory, keys, refusals
 from api_service.services.backends import Deadline
 from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
@@ -25,6 +25,8 @@ from api_service.services.subjects import RUC, Subject
 
 # Longer than a call to the provider with all its attempts
 FLIGHT_SECONDS = 60.0
+# One multi-get, one query of the store, one flight
+AT_ONCE = 1000
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 SETTLED = frozenset({Outcome.HIT, Outcome.NEGATIVE})
 
@@ -40,10 +42,18 @@ def fill(cache: APICacheService, wanted: Mapping[Subject, Outcome], *, refresh: 
     """An answer or a failure for each; `wanted` says what the cache had said. Each is fetched by one flight anywhere.
 
     `refresh`: what the cache and the store have does not count, only what is answered from now on.
+
+    Some at a time: who wants one of many thousands does not wait until all of them are there.
     """
+    results: Results = {}
+    for part in inventory.batches(wanted, AT_ONCE):
+        results |= _fill({subject: wanted[subject] for subject in part}, cache, refresh=refresh)
+    return results
+
+
+def _fill(left: dict[Subject, Outcome], cache: APICacheService, *, refresh: bool) -> Results:
     asked_at, deadline, pause = time(), Deadline.after(FLIGHT_SECONDS), SHORTEST_PAUSE
     results: Results = {}
-    left = dict(wanted)
     while left:
         results |= _flown(cache, left, asked_at, refresh=refresh)
         if not (left := _without(left, results)):
@@ -191,7 +201,9 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
     results: Results = {}
     if mine:
         with departure.flight.under_way() as flight:
-            results |= _fetched(cache, mine, flight, refresh=refresh)
+            # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
+            results |= _since(asked_at if refresh else 0.0, _negatives(cache, list(mine)))
+            results |= _fetched(cache, _without(mine, results), flight, refresh=refresh)
     if lost:
         results |= _fetched(cache, lost, None, refresh=refresh)
     return results
@@ -200,12 +212,14 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
 def _fetched(
     cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None, *, refresh: bool
 ) -> Results:
-    results: Results = {}
-    if not refresh:
-        # Since the caller's miss another flight may have landed: a negative answer is in no store
-        results |= _negatives(cache, list(wanted)) if flight else {}
-        results |= _from_store(cache, _without(wanted, results), flight)
-    return results | _paid(cache, _without(wanted, results), flight)
+    stored = {} if refresh else _from_store(cache, wanted, flight)
+    return stored | _paid(cache, _without(wanted, stored), flight)
+
+
+def _since(moment: float, settled: Results) -> Results:
+    """Those of the answers that were made since then."""
+    now = time()
+    return {s: found for s, found in settled.items() if isinstance(found, Lookup) and now - found.age >= moment}
 
 
 def _from_store(cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None) -> Results:

@@ -168,7 +168,9 @@ def _locked(
 def _may_be_replaced(value: Any, now: float, *, refresh: bool) -> bool:
     if isinstance(value, dict) and value.get("v") == envelope.NO_ANSWER:
         return False
-    return refresh or envelope.unwrap(value, now).outcome is not Outcome.HIT
+    read = envelope.unwrap(value, now)
+    # One that was born since landed while we were about to claim
+    return read.outcome is not Outcome.HIT or (refresh and read.born_at < now)
 
 
 def _failed(value: Any, before: float) -> bool:

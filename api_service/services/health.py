@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -76,6 +76,11 @@ class Report:
     findings: Sequence[Finding]
     duration_ms: float
 
+    def with_findings(self, more: Iterable[Finding]) -> Report:
+        """What is known from elsewhere joins the verdict."""
+        found = health_rules.worst_first([*self.findings, *more])
+        return replace(self, findings=found, status=health_rules.verdict(found))
+
     def as_json(self) -> HealthJSON:
         return {
             "timestamp": timezone.localtime(self.at).isoformat(),
@@ -88,12 +93,12 @@ class Report:
         }
 
 
-def check(service: APICacheService, since: dict[str, Since] | None = None, also: Sequence[Finding] = ()) -> Report:
-    """Probe everything; `since` is what the previous run saw of each node, `also` what the database knows."""
+def check(service: APICacheService, since: dict[str, Since] | None = None) -> Report:
+    """Probe everything; `since` is what the previous run saw of each node."""
     started, at = monotonic(), timezone.now()
     nodes = probe_nodes(service.adapter)
     alias_error = check_alias(service)
-    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service), *also]
+    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service)]
     return Report(
         at=at,
         status=health_rules.verdict(found),

@@ -88,6 +88,10 @@ def findings(facts: Sequence[NodeFacts], alias_error: str, since: dict[str, Sinc
     found = [finding for node in facts for finding in _of_node(node, since.get(node.node), limits)]
     if alias_error and not any(finding.code == "node_down" for finding in found):
         found.append(Finding("cache_path_broken", Severity.UNHEALTHY, value=alias_error))
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda finding: (-RANK[finding.severity], finding.code, finding.node))
 
 

@@ -84,12 +84,14 @@ def refresh_many(service: str, kind: str, identifiers: Sequence[str]) -> Refresh
     _reads, fresh = filling.read_all(cache, subjects)
     due = {s: Outcome.STALE for s in subjects if s not in fresh and not _impossible(cache, s)}
     results = filling.fill(cache, due, refresh=True)
-    refreshed = sum(isinstance(result, Lookup) for result in results.values())
+    renewed = [s for s, result in results.items() if isinstance(result, Lookup)]
+    # Of those that failed the marks stay for a while: a provider that is down is not asked with each look-up
+    refreshing.done(cache, [*fresh, *renewed])
     return {
         "asked": len(subjects),
         "already_fresh": len(fresh),
-        "refreshed": refreshed,
-        "failed": len(results) - refreshed,
+        "refreshed": len(renewed),
+        "failed": len(results) - len(renewed),
     }
 
 

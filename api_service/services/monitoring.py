@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, refill_watch, stale_counts
+from api_service.services import health, money_watch, refill_watch, stale_counts
 from api_service.services.cache_service import APICacheService
 from api_service.services.durations import rough
 from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served
@@ -27,8 +27,8 @@ def run_health_check() -> HealthSample:
     judged = HealthSample.objects.filter(judged_at__isnull=False)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     now = datetime.now(UTC)
-    report = health.check(APICacheService(), since_of(previous, now), old_answers(now))
-    return store(report)
+    report = health.check(APICacheService(), since_of(previous, now))
+    return store(report.with_findings([*old_answers(now), *money_watch.findings(now)]))
 
 
 def old_answers(now: datetime) -> list[Finding]:

@@ -32,8 +32,16 @@ class NotFound:
 Answer: TypeAlias = Found | NotFound
 
 
+class SpendLater(Exception):
+    """There is no place for the call yet: `spend` is to be asked again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no place for the call before {seconds:.1f} s")
+        self.seconds = seconds
+
+
 class Spend(Protocol):
-    """Told before every HTTP attempt that may cost money. Whatever it raises forbids the call."""
+    """Told before every HTTP attempt that may cost money. SpendLater puts it off; else what it raises forbids it."""
 
     def __call__(self, queries: int, *, retry: bool) -> None: ...
 

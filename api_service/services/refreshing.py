@@ -94,6 +94,11 @@ class Refreshes(OneAProcess):
             cache.cache.remove_many(_mark(cache, Subject(service, kind, name)) for name in names)
 
 
+def done(cache: APICacheService, subjects: Iterable[Subject]) -> None:
+    """These are fresh: once they are old again, they are asked for again at once."""
+    cache.cache.remove_many(_mark(cache, subject) for subject in subjects)
+
+
 def _mark(cache: APICacheService, subject: Subject) -> str:
     return keys.normalize(f"{LOCK_PREFIX}refresh.{subject.key}", len(cache.wire_prefix))
 

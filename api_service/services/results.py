@@ -42,6 +42,7 @@ _MESSAGES: Final = {
     "upstream_malformed": gettext_lazy("APIMIGO does not accept the form of the query."),
     "upstream_refused": gettext_lazy("APIMIGO refused the query."),
     "upstream_not_offered": gettext_lazy("This version of APIMIGO has no such query."),
+    "upstream_circuit_open": gettext_lazy("APIMIGO has failed too often and is left alone for a moment."),
     "upstream_not_asked": gettext_lazy("The query was not made: a limit was reached before."),
 }
 
@@ -149,8 +150,10 @@ def _negative(reason: str) -> Failure:
 
 def _budget(trouble: BudgetExhausted) -> Failure:
     texts = {
+        "rate": _("The limit of %d paid queries a minute is reached."),
         "hour": _("The limit of %d paid queries an hour is reached."),
         "day": _("The limit of %d paid queries a day is reached."),
+        "month": _("The limit of %d paid queries a month is reached."),
         "minute": _("The cache is down, and until it is back %d paid queries a minute are the limit; it is reached."),
         "run": _("The budget of %d paid queries of this run is used up."),
     }
@@ -159,7 +162,7 @@ def _budget(trouble: BudgetExhausted) -> Failure:
         code=trouble.code,
         permanent=trouble.permanent,
         retry_after=trouble.retry_after,
-        next_step=_("Wait for the next period, or raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or OUTAGE_MAX_PER_MINUTE."),
+        next_step=_("Wait for the next period, or raise its limit (MIGO_MAX_PER_… or OUTAGE_MAX_PER_MINUTE)."),
     )
 
 

@@ -10,6 +10,8 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from api_service.models import (
+    AccountReading,
+    CircuitChange,
     CopyRun,
     DailyReads,
     LookupHour,
@@ -49,7 +51,9 @@ def _runs(now: datetime) -> int:
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
     newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
     inventories = _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
-    return inventories + sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    money = _drop(CircuitChange.objects.filter(at__lt=old)) + _drop(AccountReading.objects.filter(taken_at__lt=old))
+    runs = sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    return inventories + runs + money
 
 
 def _counts(now: datetime) -> int:

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from api_service.caches.urls import cache_config
-from api_service.services.backends.base import Adapter, Deadline, Entry, Found, InventoryError, Item, Written
+from api_service.services.backends.base import Adapter, Deadline, Entry, Formed, Found, InventoryError, Item, Written
 
 # Django cache backend -> adapter
 TABLE: dict[str, str] = {
@@ -57,6 +57,7 @@ __all__ = [
     "Adapter",
     "Deadline",
     "Entry",
+    "Formed",
     "Found",
     "InventoryError",
     "Item",

@@ -83,6 +83,9 @@ def rows(db: None) -> Rows:
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
         models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
         models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
+        models.StaleServed.objects.create(
+            since=hour, service="migo", kind="ruc", reason="upstream_timeout", answers=31, oldest_seconds=9000.0
+        ),
         sample,
         node,
         track,
@@ -141,6 +144,18 @@ def rows(db: None) -> Rows:
             found=40,
             removed=40,
             nodes={NODE: {"state": "done", "found": 40, "removed": 40, "kinds": {"ruc": 40}, "error": ""}},
+        ),
+        models.UpstreamCircuit.objects.create(
+            service="migo",
+            state="open",
+            open_until=now + timedelta(seconds=20),
+            reason="upstream_timeout: no answer in time",
+            changed_at=now,
+        ),
+        models.CircuitChange.objects.create(service="migo", at=now, state="open", reason="upstream_timeout"),
+        models.RateWindow.objects.create(service="migo", taken={"1795366162": 41}),
+        models.AccountReading.objects.create(
+            service="migo", taken_at=now, queries_left=4810, spent_in_hour=41, spent=120, divergence=-2
         ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]

@@ -69,6 +69,7 @@ def test_the_refresh_behind_it_pays_once_and_what_is_fresh_is_left_alone(
     again = lookup.refresh_many("migo", "ruc", [RUC, SUNAT])
     assert first == {"asked": 3, "already_fresh": 0, "refreshed": 2, "failed": 0}
     assert again == {"asked": 2, "already_fresh": 2, "refreshed": 0, "failed": 0}
+    assert lookup.refresh_many("migo", "ruc", []) == {"asked": 0, "already_fresh": 0, "refreshed": 0, "failed": 0}
     assert sandbox.billed == 2
     fresh = migo.consultar_ruc(RUC)
     assert (fresh["cache"]["outcome"], fresh["cache"]["stale"]) == ("hit", False)

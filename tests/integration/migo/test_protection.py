@@ -19,8 +19,9 @@ from tests.servers import Memcached
 
 
 def test_what_was_paid_is_kept_when_the_caller_is_cut_off_in_a_later_chunk(
-    migo: MigoAPIService, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings.MIGO_PARALLEL = 1
     chunks: list[int] = []
     keep = filling.keep
 
@@ -96,7 +97,10 @@ def test_the_burst_has_room_again_after_a_minute() -> None:
     burst.check(0, now=160.0)
 
 
-def test_each_answered_call_is_handed_over_before_the_next(migo: MigoAPIService, sandbox: RunningSandbox) -> None:
+def test_each_answered_call_is_handed_over_before_the_next(
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
+) -> None:
+    settings.MIGO_PARALLEL = 1
     handed: list[tuple[int, int]] = []
     client = provider("migo")
 

@@ -59,6 +59,19 @@ def look_up(ruc: str) -> str:
     return str(found["cache"]["source"] if found["success"] else found["code"])
 
 
+def probe_and_hang(ruc: str) -> str:
+    """A call whose own patience is longer than the deadline of its probe."""
+    from dataclasses import replace
+
+    from api_service.services.migo_client import MigoClient
+    from api_service.services.providers import provider
+
+    client = provider("migo")
+    assert isinstance(client, MigoClient)
+    client._patience = replace(client._patience, read=60.0, deadline=60.0)
+    return look_up(ruc)
+
+
 def look_up_at_once(rucs: list[str]) -> list[str]:
     with ThreadPoolExecutor(len(rucs)) as pool:
         return list(pool.map(look_up, rucs))

@@ -159,6 +159,17 @@ def test_a_forced_look_up_of_four_processes_at_once_is_one_call(
     assert sandbox.billed == before + 1
 
 
+def test_a_forced_look_up_of_an_unknown_one_is_one_call_as_well(
+    start: Start, sandbox: RunningSandbox, aside: ThreadPoolExecutor
+) -> None:
+    lookers = [start() for _ in range(4)]
+    all_of(lookers, aside, "force", REAL[1])
+    before, unknown = sandbox.billed, valid_rucs(1, start=79_000)[0]
+    sandbox.switch(latency=1.0, unknown_share=1.0)
+    assert all_of(lookers, aside, "force", unknown) == ["not_found"] * 4
+    assert sandbox.billed == before + 1
+
+
 def in_flight(sandbox: RunningSandbox, calls: int = 1) -> None:
     wait_until(lambda: len(sandbox.log) == calls, message="the call to APIMIGO")
 

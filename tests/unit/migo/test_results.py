@@ -65,7 +65,13 @@ def test_a_number_that_cannot_be_differs_from_one_that_has_no_record() -> None:
     impossible = results.of_lookup(Lookup(Outcome.NEGATIVE, Source.VALIDATION, reason="FORMATO_INVALIDO"))
     unknown = results.of_lookup(Lookup(Outcome.NEGATIVE, Source.CACHE, reason="FORMATO_INVALIDO", age=3.25))
     assert (impossible["code"], unknown["code"]) == ("malformed", "not_found")
-    assert unknown["cache"] == {"outcome": "negative", "source": "cache", "age": 3.25}
+    assert unknown["cache"] == {
+        "outcome": "negative",
+        "source": "cache",
+        "age": 3.25,
+        "stale": False,
+        "stale_because": None,
+    }
 
 
 def test_the_record_stays_whole_and_success_is_ours() -> None:

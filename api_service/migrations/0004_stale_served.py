@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api_service", "0002_every_key_known"),
+        ("api_service", "0003_money"),
     ]
 
     operations = [
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                 ("service", models.CharField(max_length=50, verbose_name="service")),
                 ("kind", models.CharField(max_length=50, verbose_name="kind")),
                 ("reason", models.CharField(max_length=50, verbose_name="reason")),
-                ("answers", models.PositiveBigIntegerField(verbose_name="answers")),
+                ("answers", models.PositiveBigIntegerField(verbose_name="answers shown")),
                 ("oldest_seconds", models.FloatField(verbose_name="age of the oldest, in seconds")),
             ],
             options={
