@@ -40,9 +40,12 @@ INTERRUPTED = "interrupted: its worker stopped before the end"
 LOCK = "warm_frequent_rucs"
 # A killed run blocks the next one for so long at most; longer than a call with all its attempts and waits
 LEASE_SECONDS = 90.0
+RENEWED_EVERY = 10.0
 SECONDS = 240.0
+# What the answer store gets at the end of a run to write what it was handed
+FLUSH_SECONDS = 10.0
 # Claimed together: whoever misses one of them meanwhile waits for all, and between waves a batch runs dry
-WAVE = 2000
+WAVE = 4000
 CHUNK = 100
 RELOADED_AT_ONCE = 1000
 # Statistics are looked at closer than the limit says: some of the best will be fresh
@@ -206,9 +209,19 @@ class _Refresh:
         self._stop_at = monotonic() + asked.seconds
         self._ledger = Ledger(MIGO, Purpose.WARM, asked.budget, wait_until=self._stop_at)
         self._chances: dict[str, float | None] = {}
+        self._rechecked: set[str] = set()
+        self._warmed: list[Warmed] = []
+        self._renewed_at = monotonic()
 
     def all_of(self, due: Sequence[Due]) -> None:
         self._chances = {one.ruc: one.chance for one in due}
+        self._rechecked = {one.ruc for one in due if one.recheck}
+        try:
+            self._all_of(due)
+        finally:
+            answers.flush(FLUSH_SECONDS)
+
+    def _all_of(self, due: Sequence[Due]) -> None:
         # What was known not to exist is in no store
         stored = self._from_store([one.ruc for one in due if not one.recheck])
         affordable = self._at_most(self._asked.budget, [one.ruc for one in due if one.ruc not in stored], "over_budget")
@@ -238,8 +251,13 @@ class _Refresh:
 
     def _wait_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0:
+            self._keep_lease()
+            sleep(min(left, RENEWED_EVERY))
+
+    def _keep_lease(self) -> None:
+        if monotonic() - self._renewed_at >= RENEWED_EVERY:
             self._renew()
-            sleep(min(left, LEASE_SECONDS / 3))
+            self._renewed_at = monotonic()
 
     def _at_most(self, number: int | None, rucs: Sequence[str], reason: str) -> Sequence[str]:
         kept = rucs[:number]
@@ -252,7 +270,7 @@ class _Refresh:
         # Not `fresh`: a store that cannot be read would have all of them paid
         stored = answers.read(MIGO, RUC, due, life - lead(), now)
         for names in batches(stored, RELOADED_AT_ONCE):
-            self._renew()
+            self._keep_lease()
             self._reload({name: stored[name] for name in names}, life, now)
         # What the store has is not paid for, even when the cache did not take it
         self._skip("cache_down", len(stored) - self._row.from_store)
@@ -275,11 +293,12 @@ class _Refresh:
         loaded = [ruc for ruc in stored if names[ruc] in landed]
         self._row.from_store += len(loaded)
         self._row.save()
-        self._record({ruc: ends[ruc] for ruc in loaded}, now)
+        self._note({ruc: ends[ruc] for ruc in loaded}, now)
+        self._record()
 
     def _pay(self, rucs: Sequence[str]) -> bool:
         """Ask for one wave and keep it; False when the run should stop."""
-        self._renew()
+        self._keep_lease()
         names = {wire_name(self._cache, Subject(MIGO, RUC, ruc)): ruc for ruc in rucs}
         departure = flights.depart(self._cache, list(names), settings.FLIGHT_LOCK_SECONDS, time(), refresh=True)
         # Somebody is asking for it at this moment
@@ -288,8 +307,12 @@ class _Refresh:
         mine = [names[name] for name in names if name in departure.mine]
         if not mine:
             return True
-        with departure.flight.under_way() as flight:
-            return self._asked_for(mine, flight)
+        try:
+            with departure.flight.under_way() as flight:
+                flight.over_negatives = not self._rechecked.isdisjoint(mine)
+                return self._asked_for(mine, flight)
+        finally:
+            self._record()
 
     def _asked_for(self, rucs: Sequence[str], flight: Flight) -> bool:
         row, ledger = self._row, self._ledger
@@ -308,11 +331,12 @@ class _Refresh:
         return self._count(fetched)
 
     def _keep(self, flight: Flight, answered: Mapping[str, Answer]) -> None:
-        self._renew()
+        self._keep_lease()
         now = time()
         lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answered}  # noqa: S311 - spreads expiry
-        keep(self._cache, MIGO, RUC, answered, lives, flight=flight)
-        self._record({ruc: now + lives[ruc] for ruc, answer in answered.items() if isinstance(answer, Found)}, now)
+        # Nobody is shown these now: the store takes them while the next are under way
+        keep(self._cache, MIGO, RUC, answered, lives, flight=flight, wait=False)
+        self._note({ruc: now + lives[ruc] for ruc, answer in answered.items() if isinstance(answer, Found)}, now)
 
     def _count(self, fetched: Mapping[str, Answer | UpstreamError]) -> bool:
         row = self._row
@@ -328,9 +352,12 @@ class _Refresh:
         # Who has not answered one of a wave is down: the next would cost as much and bring as little
         return bool(answered) and not any(error.permanent for error in errors)
 
-    def _record(self, ends: Mapping[str, float], at: float) -> None:
-        warmed = [Warmed(ruc, self._chances.get(ruc), end) for ruc, end in ends.items()]
-        warm_results.record(self._row, MIGO, RUC, warmed, at)
+    def _note(self, ends: Mapping[str, float], at: float) -> None:
+        self._warmed += [Warmed(ruc, self._chances.get(ruc), at, end) for ruc, end in ends.items()]
+
+    def _record(self) -> None:
+        warmed, self._warmed = self._warmed, []
+        warm_results.record(self._row, MIGO, RUC, warmed)
 
     def _skip(self, reason: str, number: int) -> None:
         if number:
