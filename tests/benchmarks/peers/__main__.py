@@ -18,6 +18,7 @@ median), in the others to the candidate's own hit. Compare within a run.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -39,14 +40,15 @@ LATENCY = 0.2
 # A stampede must not wait for the sandbox
 UPSTREAM_THREADS = 256
 BASE = "get_ruc"
+LOCK = ROOT / "requirements-peers.lock"
 PEERS = ("cashews", "django-cacheback", "dogpile-cache", "requests-cache")
 ROUNDS, HITS = 40, 100
 
 
 def main() -> int:
     asked = _arguments()
-    if not (VENV / "installed-peers").exists():
-        print("The libraries to compare with are not installed: make peers", file=sys.stderr)
+    if not _installed():
+        print("The libraries to compare with are not installed, or not those of the lock: make peers", file=sys.stderr)
         return 1
     names = asked.only.split(",") if asked.only else list(TABLE)
     if unknown := set(names) - set(TABLE):
@@ -68,6 +70,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--only", default="", help=f"some of {', '.join(TABLE)}, separated by commas")
     return parser.parse_args()
+
+
+def _installed() -> bool:
+    """As `scripts/install.py` leaves it."""
+    stamp = VENV / "installed-peers"
+    return stamp.exists() and stamp.read_text() == hashlib.sha256(LOCK.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -126,7 +134,7 @@ def _show(names: Sequence[str], rows: Sequence[Row], hits: dict[str, float], ups
 
 
 def _versions() -> list[str]:
-    lock = (ROOT / "requirements-peers.lock").read_text(encoding="utf-8")
+    lock = LOCK.read_text(encoding="utf-8")
     return [" ".join(found) for found in re.findall(rf"^({'|'.join(PEERS)})==(\S+)", lock, re.MULTILINE)]
 
 
