@@ -12,7 +12,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
 from myproject.env import Environment, database_config, http_url, local_secret, secret_parts, sentry_dsn
-from workers.schedules import beat_schedule, task_routes
+from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -179,7 +179,16 @@ TRACK_HISTORY_DAYS: int = env.int("TRACK_HISTORY_DAYS", 400, validate=Range(min=
 # --- Warming -----------------------------------------------------------------------------------------
 WARM_LIMIT: int = env.int("WARM_LIMIT", 500, validate=Range(min=0))
 WARM_BUDGET: int = env.int("WARM_BUDGET", 200, validate=Range(min=0))
-WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3, validate=Range(min=1))
+# Reads expected within one life time below which a refresh is not worth its query: at 0.25 a fast answer is worth
+# three queries, as a refresh that is read in time has only been paid for earlier
+WARM_BREAK_EVEN: float = env.float("WARM_BREAK_EVEN", 0.25, validate=Range(min=0))
+# Seconds before its end from which an answer is refreshed: two runs, so that one of them may fail
+WARM_LEAD: int = env.int("WARM_LEAD", 600, validate=Range(min=1))
+# A scheduled run spreads its paid calls over so many seconds
+WARM_SPREAD: int = env.int("WARM_SPREAD", 120, validate=Range(min=0))
+# Of the RUCs of a run, the share that may be such as were known not to exist
+WARM_RECHECK_SHARE: float = env.float("WARM_RECHECK_SHARE", 0.1, validate=Range(0, 1))
+# Days of reads by which a refill knows the hottest answers
 WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7, validate=Range(min=1))
 WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 
@@ -232,6 +241,8 @@ CELERY_BEAT_SYNC_EVERY = 1
 # standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
 # auto: fast when `run_all` plays the sandbox, else standard
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
+# Seconds between two warm runs
+WARM_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()

@@ -42,7 +42,10 @@ PURPOSES: Mapping[str, Promise] = {
 SKIPPED: Mapping[str, Promise] = {
     "fresh": _("still fresh"),
     "known_invalid": _("known not to exist"),
+    "below_break_even": _("too few reads expected"),
     "over_limit": _("beyond the limit"),
+    "over_recheck": _("beyond the share of unknown RUCs"),
+    "in_flight": _("being asked for by somebody else"),
     "over_budget": _("beyond the budget"),
     "over_cap": _("cap of paid queries reached"),
     "out_of_time": _("out of time"),

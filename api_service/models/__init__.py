@@ -7,6 +7,7 @@ from api_service.models.alerts import Delivery, Incident
 from api_service.models.answers import SpendHour, StoredAnswer
 from api_service.models.clearing import ClearRun
 from api_service.models.copying import CopyRun
+from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
@@ -29,6 +30,8 @@ __all__ = [
     "NodeListing",
     "NodeSample",
     "RateWindow",
+    "ReadHabit",
+    "ReadHabitBin",
     "RefillRun",
     "Run",
     "RunLock",
@@ -41,4 +44,5 @@ __all__ = [
     "TrackedKey",
     "UpstreamCircuit",
     "WarmRun",
+    "WarmedAnswer",
 ]

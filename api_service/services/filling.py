@@ -98,7 +98,7 @@ def negative_from_cache(read: CacheRead, now: float) -> Lookup:
     return Lookup(Outcome.NEGATIVE, Source.CACHE, reason=read.value["reason"], age=age)
 
 
-def keep(
+def keep(  # noqa: PLR0913 - what was asked, what came, and how it is kept
     cache: APICacheService,
     service: str,
     kind: str,
@@ -106,28 +106,27 @@ def keep(
     lives: Mapping[str, float] | None = None,
     *,
     flight: Flight | None = None,
+    wait: bool = True,
 ) -> None:
     """Put a provider's answers into cache and store. `lives`: seconds by identifier, where the usual is not meant.
 
-    Under a `flight` what came or went meanwhile stays as it is: a late answer is written over nothing.
+    Under a `flight` what came or went meanwhile stays as it is: a late answer is written over nothing. `wait` for the
+    store, as who shows an answer must.
     """
     born = time()
     subjects = {name: Subject(service, kind, name) for name in fetched}
     found = {name: answer.data for name, answer in fetched.items() if not isinstance(answer, NotFound)}
     absent = {name: answer.reason for name, answer in fetched.items() if isinstance(answer, NotFound)}
     late = _late(cache, flight, {subjects[name]: data for name, data in found.items()}, born, lives or {})
-    _store(service, kind, {name: data for name, data in found.items() if subjects[name] not in late}, born)
+    on_time = {name: data for name, data in found.items() if subjects[name] not in late}
+    answers.save(service, kind, on_time, born, wait=wait)
     _store_late(service, kind, {subject.identifier: found[subject.identifier] for subject in late}, flight)
-    _drop_negatives(cache, [subjects[name] for name in found if subjects[name] not in late])
+    if flight is None or flight.over_negatives:
+        _drop_negatives(cache, [subjects[name] for name in on_time])
     gone = _ours_to_remove(cache, flight, {name: subjects[name] for name in absent})
     answers.forget(service, kind, gone, born)
     for name in gone:
         _keep_negative(cache, subjects[name], absent[name], born)
-
-
-def _store(service: str, kind: str, found: Mapping[str, dict[str, Any]], born: float) -> None:
-    if found:
-        answers.save(service, kind, found, born)
 
 
 def _store_late(service: str, kind: str, found: Mapping[str, dict[str, Any]], flight: Flight | None) -> None:
@@ -206,6 +205,7 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
         with departure.flight.under_way() as flight:
             # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
             results |= _since(asked_at if refresh else 0.0, _negatives(cache, list(mine)))
+            flight.over_negatives = refresh
             results |= _fetched(cache, _without(mine, results), flight, refresh=refresh)
     if lost:
         results |= _fetched(cache, lost, None, refresh=refresh)

@@ -52,6 +52,8 @@ class Flight:
     ) -> None:
         """`claims` hold our claim under keys and locks; `found` are the versions of the values to replace."""
         self.departed_at = time()
+        # Whether a negative answer may lie beside a key of it; its owner knows better once he has looked
+        self.over_negatives = True
         self._cache = cache
         self._claims = dict(claims)
         self._found = dict(found)

@@ -23,7 +23,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import key_history, stale_counts
+from api_service.services import key_history, stale_counts, warm_results, warm_statistics
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -33,9 +33,10 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history"}`; active keys never."""
+    """Rows dropped: `{"keys", "runs", "counts", "history", "habits"}`; active keys never."""
     history = key_history.thin(now)
-    return {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
+    habits = warm_statistics.prune(now) + warm_results.prune(now)
+    return {"habits": habits, "keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
 
 
 def _gone_keys(now: datetime) -> int:

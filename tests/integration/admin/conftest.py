@@ -72,6 +72,10 @@ def rows(db: None) -> Rows:
     incident = models.Incident.objects.create(
         code="cache_health", severity="unhealthy", opened_at=now, findings=[{**finding, "current": True}]
     )
+    habit = models.ReadHabit.objects.create(**identity, fast=1.0, fast_era=19, slow=1e34, visited_at=now.timestamp())
+    warm = models.WarmRun.objects.create(
+        started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
+    )
     created = [
         models.TrackedKey.objects.create(
             **{**identity, "key": "migo:ruc_20100038146", "node": NODE, "size": 1536, "state": "active"},
@@ -102,7 +106,12 @@ def rows(db: None) -> Rows:
             expired_unread=2,
             lives={"never": 1, "1h": 9},
         ),
-        models.WarmRun.objects.create(started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}),
+        warm,
+        habit,
+        models.ReadHabitBin.objects.create(habit=habit, bin=19, visits=1e9),
+        models.WarmedAnswer.objects.create(
+            run=warm, **identity, chance=0.61, warmed_at=now, ends_at=now + timedelta(minutes=55)
+        ),
         incident,
         models.Delivery.objects.create(
             incident=incident, channel="slack", event="opened", state="failed", created_at=now, due_at=now, attempts=9
