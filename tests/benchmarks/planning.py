@@ -16,9 +16,13 @@ from datetime import timedelta
 from itertools import islice
 from statistics import median
 from time import time
+from typing import TYPE_CHECKING
 
 from tests.benchmarks.stage import Line, arguments, seconds, show, stage
 from tests.rucs import valid_rucs
+
+if TYPE_CHECKING:
+    from api_service.models import ReadHabit
 
 REPEATS = 3
 SECONDS = 5.0
@@ -94,7 +98,7 @@ def _known(size: int) -> None:
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
-def _habits(rucs: list[str], chance: random.Random) -> Iterator[object]:
+def _habits(rucs: list[str], chance: random.Random) -> Iterator[ReadHabit]:
     """A few are asked for often, most hardly ever."""
     from api_service.models import ReadHabit
     from api_service.services import warm_statistics
