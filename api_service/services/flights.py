@@ -125,7 +125,7 @@ class Flight:
 class Departure:
     """Of the keys asked for: `mine` are for this flight to fill, `taken` are being filled by another one.
 
-    `unreachable` are on a node that is down: nobody can say, and nobody can be told.
+    `unreachable` are on a node that is down or full: nobody can say, and nobody can be told.
     """
 
     flight: Flight
@@ -147,7 +147,10 @@ def depart(
     claims, unreachable = cache.claim_many(names, mine, seconds)
     found: dict[str, Version] = {}
     if rest := [name for name in names if name not in claims and name not in unreachable]:
-        stored, _lost = cache.fetch_versions(rest)
+        stored, lost = cache.fetch_versions(rest)
+        again, refused = _claimed_again(cache, [name for name in rest if name not in stored], mine, seconds)
+        claims |= again
+        unreachable = [*unreachable, *lost, *refused]
         over = {name: Replacement(mine, v, seconds) for name, (value, v) in stored.items() if _failed(value, asked_at)}
         claims |= cache.replace_many(over) if over else {}
         old = {name: v for name, (value, v) in stored.items() if _may_be_replaced(value, asked_at, refresh=refresh)}
@@ -156,6 +159,21 @@ def depart(
     flight = Flight(cache, claims, found, token, seconds)
     got = frozenset(name for name in names if name in claims or name in found)
     return Departure(flight, got, frozenset(names) - got - frozenset(unreachable), frozenset(unreachable))
+
+
+def _claimed_again(
+    cache: StrictCache, gone: Sequence[str], mine: Any, seconds: float
+) -> tuple[dict[str, Version], list[str]]:
+    """Keys that were taken and are not there now, claimed once more; and those that no claim can be put under.
+
+    A node whose memory is full takes nothing: whoever waited for another's answer there would wait for ever.
+    """
+    if not gone:
+        return {}, []
+    claims, lost = cache.claim_many(gone, mine, seconds)
+    open_ones = [name for name in gone if name not in claims and name not in lost]
+    there = cache.fetch_versions(open_ones)[0] if open_ones else {}
+    return claims, [*lost, *(name for name in open_ones if name not in there)]
 
 
 def _locked(

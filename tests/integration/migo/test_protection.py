@@ -1,6 +1,8 @@
 """What keeps money and nights safe when the provider, the cache or a run fails half-way."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from time import monotonic
 
 import pytest
 from pytest_django import Settings
@@ -84,6 +86,22 @@ def test_while_the_cache_is_down_paid_queries_are_held_to_a_burst(
     assert many["retry_after"] is not None
     assert many["retry_after"] <= 60
     assert sandbox.billed == 3
+
+
+def test_a_node_that_is_full_and_takes_nothing_makes_nobody_wait(
+    migo: MigoAPIService, sandbox: RunningSandbox, use_cache_url: UseCacheUrl
+) -> None:
+    node = Memcached(memory=2, options=["-M"])
+    with closing(node.start()):
+        use_cache_url(node.url)
+        cache = APICacheService()
+        for size in (500_000, 5_000, *range(600, 0, -20)):
+            assert not all(cache.cache.store(f"filler:{size}_{n}", "x" * size, 3600) for n in range(50_000))
+        started = monotonic()
+        found = migo.consultar_ruc(RUC)
+        took = monotonic() - started
+    assert (found["success"], found["cache"]["source"]) == (True, "upstream")
+    assert took < 5
 
 
 def test_the_burst_has_room_again_after_a_minute() -> None:
