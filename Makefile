@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench lock clean runtime dev python
+.PHONY: help run test lint bench peers lock clean runtime dev python
 
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -24,12 +24,16 @@ lint: dev ## ruff and mypy
 bench: dev ## speed, as ratios measured in one run (ARGS="cache" or "reads --sizes 10000" selects)
 	@exec .venv/bin/python -m tests.benchmarks $(ARGS)
 
+peers: python ## the libraries that `make bench ARGS=peers` compares us with, into .venv-peers
+	@"$(PYTHON)" scripts/install.py peers
+
 lock: ## the lock files anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) -c requirements.lock pyproject.toml --group peers -o requirements-peers.lock
 
-clean: ## removes .venv and caches; the database and secrets under var/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+clean: ## removes .venv, .venv-peers and caches; the database and secrets under var/ stay
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime: python

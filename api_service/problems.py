@@ -18,6 +18,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "upstream_rate_limited": 429,
     "upstream_server_error": 503,
     "upstream_unreachable": 503,
+    "upstream_circuit_open": 503,
     "upstream_not_asked": 503,
     DATABASE_UNAVAILABLE: 503,
     BUSY: 503,

@@ -1,6 +1,7 @@
 """The HTTP interface: look-ups behind a token, and the health of this process and of the cache.
 
-GET  /api/v1/ruc/<ruc>  the answer, where it came from and its age; `Authorization: Bearer API_TOKEN`
+GET  /api/v1/ruc/<ruc>  the answer, where it came from and its age; `Authorization: Bearer API_TOKEN`.
+                        `?max_stale=SECONDS`: how far past its life it may be; `?refresh=true`: paid for anew
 GET  /health/live       this process answers; no I/O
 GET  /health/ready      the database is there and migrated; the cache is reported, and is no condition
 GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
@@ -82,12 +83,34 @@ def _has_token(request: HttpRequest) -> bool:
 @only("GET", "HEAD")
 @vary_on_headers("Authorization")
 @with_token
-def ruc(_request: HttpRequest, ruc: str) -> HttpResponse:
-    result = MigoAPIService().consultar_ruc(ruc)
+def ruc(request: HttpRequest, ruc: str) -> HttpResponse:
+    try:
+        max_stale, refresh = _max_stale(request), _refresh(request)
+    except ValueError as error:
+        return problem(
+            400, "bad_parameter", str(error), _("Use ?max_stale=SECONDS and ?refresh=true, or leave them out.")
+        )
+    result = MigoAPIService().consultar_ruc(ruc, refresh, max_stale=max_stale)
     headers = {"Age": str(int(result["cache"]["age"]))} if "cache" in result else {}
     if result["success"]:
         return reply(result, 200, headers)
     return reply(result, status_of(result["code"]), headers | retry_headers(result["retry_after"]))
+
+
+def _max_stale(request: HttpRequest) -> float | None:
+    text = request.GET.get("max_stale")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ValueError(_("max_stale is not a whole number of seconds."))
+    return float(text)
+
+
+def _refresh(request: HttpRequest) -> bool:
+    text = request.GET.get("refresh", "false").lower()
+    if text not in {"true", "1", "false", "0"}:
+        raise ValueError(_("refresh is neither true nor false."))
+    return text in {"true", "1"}
 
 
 @only("GET", "HEAD")

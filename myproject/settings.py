@@ -12,7 +12,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
 from myproject.env import Environment, database_config, http_url, local_secret, secret_parts, sentry_dsn
-from workers.schedules import beat_schedule, task_routes
+from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -119,6 +119,12 @@ CACHE_TTL_DEFAULT: int = env.int("CACHE_TTL_DEFAULT", 900, validate=Range(min=1)
 CACHE_TTL_RUC: int = env.int("CACHE_TTL_RUC", 3600, validate=Range(min=1))
 CACHE_TTL_INVALID_RUC: int = env.int("CACHE_TTL_INVALID_RUC", 86_400, validate=Range(min=1))
 CACHE_TTL_RATE_LIMIT: int = env.int("CACHE_TTL_RATE_LIMIT", 60, validate=Range(min=1))
+# Past its life time an answer is still shown for so long, while a newer one is fetched behind it
+STALE_WHILE_REVALIDATE: int = env.int("STALE_WHILE_REVALIDATE", 900, validate=Range(min=0))
+# And for so long while none can be had: APIMIGO is down, a limit is reached
+STALE_IF_ERROR: int = env.int("STALE_IF_ERROR", 86_400, validate=Range(min=0))
+# Of all who miss the same key one asks APIMIGO. If it is killed the others take over after so long.
+FLIGHT_LOCK_SECONDS: int = env.int("FLIGHT_LOCK_SECONDS", 5, validate=Range(min=1))
 CACHES = {
     "default": {
         **cache_config(
@@ -140,9 +146,21 @@ MIGO_CONNECT_TIMEOUT: float = env.float("MIGO_CONNECT_TIMEOUT", 3.05, validate=R
 MIGO_READ_TIMEOUT: float = env.float("MIGO_READ_TIMEOUT", 10.0, validate=Range(min=0, min_inclusive=False))
 MIGO_DEADLINE: float = env.float("MIGO_DEADLINE", 25.0, validate=Range(min=0, min_inclusive=False))
 MIGO_ATTEMPTS: int = env.int("MIGO_ATTEMPTS", 3, validate=Range(min=1))
+# Collection calls of one batch that are under way at once
+MIGO_PARALLEL: int = env.int("MIGO_PARALLEL", 4, validate=Range(1, 32))
+# The circuit breaker over all processes: so many failures within so many seconds leave APIMIGO alone for so long, then
+# so many calls at once try it again; 0 failures never do
+MIGO_CIRCUIT_FAILURES: int = env.int("MIGO_CIRCUIT_FAILURES", 5, validate=Range(min=0))
+MIGO_CIRCUIT_WINDOW: float = env.float("MIGO_CIRCUIT_WINDOW", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_SECONDS: float = env.float("MIGO_CIRCUIT_SECONDS", 30.0, validate=Range(min=0, min_inclusive=False))
+MIGO_CIRCUIT_PROBES: int = env.int("MIGO_CIRCUIT_PROBES", 2, validate=Range(min=1))
 # Paid queries at most; 0 is no cap. Warming may use WARM_SHARE of each.
+MIGO_MAX_PER_MINUTE: int = env.int("MIGO_MAX_PER_MINUTE", 0, validate=Range(min=0))
 MIGO_MAX_PER_HOUR: int = env.int("MIGO_MAX_PER_HOUR", 0, validate=Range(min=0))
 MIGO_MAX_PER_DAY: int = env.int("MIGO_MAX_PER_DAY", 0, validate=Range(min=0))
+MIGO_MAX_PER_MONTH: int = env.int("MIGO_MAX_PER_MONTH", 0, validate=Range(min=0))
+# What a single look-up waits for its place in a full minute; batches and warming have MIGO_DEADLINE
+MIGO_RATE_WAIT: float = env.float("MIGO_RATE_WAIT", 1.0, validate=Range(min=0))
 # The same for a minute and process while the cache is down and remembers no answer
 OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range(min=1))
 
@@ -161,7 +179,16 @@ TRACK_HISTORY_DAYS: int = env.int("TRACK_HISTORY_DAYS", 400, validate=Range(min=
 # --- Warming -----------------------------------------------------------------------------------------
 WARM_LIMIT: int = env.int("WARM_LIMIT", 500, validate=Range(min=0))
 WARM_BUDGET: int = env.int("WARM_BUDGET", 200, validate=Range(min=0))
-WARM_MIN_READS: int = env.int("WARM_MIN_READS", 3, validate=Range(min=1))
+# Reads expected within one life time below which a refresh is not worth its query: at 0.25 a fast answer is worth
+# three queries, as a refresh that is read in time has only been paid for earlier
+WARM_BREAK_EVEN: float = env.float("WARM_BREAK_EVEN", 0.25, validate=Range(min=0))
+# Seconds before its end from which an answer is refreshed: two runs, so that one of them may fail
+WARM_LEAD: int = env.int("WARM_LEAD", 600, validate=Range(min=1))
+# A scheduled run spreads its paid calls over so many seconds
+WARM_SPREAD: int = env.int("WARM_SPREAD", 120, validate=Range(min=0))
+# Of the RUCs of a run, the share that may be such as were known not to exist
+WARM_RECHECK_SHARE: float = env.float("WARM_RECHECK_SHARE", 0.1, validate=Range(0, 1))
+# Days of reads by which a refill knows the hottest answers
 WARM_WINDOW_DAYS: int = env.int("WARM_WINDOW_DAYS", 7, validate=Range(min=1))
 WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 
@@ -169,6 +196,10 @@ WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0, validate=Range(min=0))
 HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95, validate=Range(0, 1))
 HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0, validate=Range(min=0))
+# Share of a cap from which the health check warns
+BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
+# Days that the account's queries should last at least
+ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
@@ -210,6 +241,8 @@ CELERY_BEAT_SYNC_EVERY = 1
 # standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
 # auto: fast when `run_all` plays the sandbox, else standard
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
+# Seconds between two warm runs
+WARM_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from stdnum.pe.ruc import calc_check_digit
 
 from api_service.sandbox import data
-from api_service.services import tracking
+from api_service.services import bounded, stale_counts, tracking
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.providers import provider
 from tests.conftest import UseCacheUrl
@@ -57,6 +57,9 @@ def migo(
     provider.cache_clear()
     tracking._forget_in_child()
     yield MigoAPIService()
+    # A thread that writes for look-ups would keep the test database in use
+    assert stale_counts.flush(10)
+    bounded.stop_threads(10)
     provider.cache_clear()
     tracking._forget_in_child()
 

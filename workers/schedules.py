@@ -27,6 +27,7 @@ TABLE: dict[str, Schedule] = {
     "deliver-alerts": Schedule("workers.tasks.deliver_alerts", crontab(), 50, "health"),
     "warm-frequent-rucs": Schedule("workers.tasks.warm_frequent_rucs", crontab(minute="2-59/5"), 240, "warming"),
     "track-keys": Schedule("workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking"),
+    "read-account": Schedule("workers.tasks.read_account", crontab(minute=9), 600, "tracking"),
     "clean-up": Schedule("workers.tasks.clean_up", crontab(hour=3, minute=17), 3600, "tracking"),
 }
 # Tasks that others start, or people: their queues
@@ -34,6 +35,8 @@ UNSCHEDULED: dict[str, str] = {
     "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
     "workers.tasks.refill_node": "warming",
+    # Somebody was just shown an old answer: this waits behind no warm-up
+    "workers.tasks.refresh_answers": "default",
 }
 QUEUES = ("health", "warming", "tracking", "default")
 

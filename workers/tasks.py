@@ -12,14 +12,17 @@ from typing import Any, TypeAlias
 
 from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutdown
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from api_service.services import (
+    account,
     answers,
     clearing,
     group_commit,
     key_tracking,
+    lookup,
     monitoring,
     refill,
     retention,
@@ -77,8 +80,14 @@ def warm_frequent_rucs(
     `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
     `dry_run`: only say what would be done.
     """
-    asked = warming.request(limit, budget, rucs, dry_run=dry_run)
-    return _exclusively("warm_frequent_rucs", 320, lambda: dict(warming.warm(asked)))
+    by_hand = (limit, budget, rucs, dry_run) != (None, None, None, False)
+    # Nobody waits for the run of the schedule
+    spread = 0.0 if by_hand else min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
+    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread)
+    try:
+        return dict(warming.run(asked) or ALREADY_RUNNING)
+    except LeaseLost as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
@@ -121,6 +130,13 @@ def clear_service_cache(
         return {**ALREADY_RUNNING, "error": str(error)}
 
 
+@shared_task(typing=False, soft_time_limit=100, time_limit=120)
+@checked
+def refresh_answers(service: str, kind: str, identifiers: list[str]) -> Summary:
+    """Fetch anew what somebody was just shown an old answer of; what is fresh meanwhile is left alone and not paid."""
+    return dict(lookup.refresh_many(service, kind, identifiers))
+
+
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
 def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Summary:
@@ -132,6 +148,13 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
         return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
     except LeaseLost as error:
         return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=45, time_limit=60)
+@checked
+def read_account() -> Summary:
+    """Ask APIMIGO, for nothing and at most once an hour, how many queries the account has left."""
+    return account.read_and_tell(timezone.now())
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -13,9 +13,21 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import alerts, clearing, health, inventory, keys, periodic, refills, runs
+from api_service.admin import alerts, clearing, habits, health, inventory, keys, money, periodic, refills, runs, stale
 
-__all__ = ["alerts", "clearing", "health", "inventory", "keys", "periodic", "refills", "runs"]
+__all__ = [
+    "alerts",
+    "clearing",
+    "habits",
+    "health",
+    "inventory",
+    "keys",
+    "money",
+    "periodic",
+    "refills",
+    "runs",
+    "stale",
+]
 
 admin.site.site_header = _("Cache operations")
 admin.site.site_title = _("Cache operations")

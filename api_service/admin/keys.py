@@ -30,12 +30,12 @@ from api_service.admin.filters import (
     ByServiceOfKeys,
     chosen,
     key_prefix,
+    of_identifier,
     starting_with,
 )
 from api_service.models import DailyReads, LookupHour, NodeListing, Run, SpendHour, StoredAnswer, TrackedKey
-from api_service.services import providers, ruc
+from api_service.services import ruc
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY
-from api_service.services.keys import KINDS
 
 KEYS_OF_A_RUC = (RUC_KEY, INVALID_KEY)
 
@@ -142,7 +142,7 @@ class DailyReadsAdmin(TableAdmin[DailyReads]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DailyReads], search_term: str
     ) -> tuple[QuerySet[DailyReads], bool]:
-        return _of_identifier(queryset, search_term), False
+        return of_identifier(queryset, search_term), False
 
     @admin.display(description=_("reads"))
     def reads_text(self, row: DailyReads) -> str:
@@ -190,7 +190,7 @@ class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoredAnswer], search_term: str
     ) -> tuple[QuerySet[StoredAnswer], bool]:
-        return _of_identifier(queryset, search_term), False
+        return of_identifier(queryset, search_term), False
 
     @admin.display(description=_("answered"))
     def answered(self, row: StoredAnswer) -> str:
@@ -227,13 +227,6 @@ class SpendHourAdmin(TableAdmin[SpendHour]):
 
 def _hour(hour: datetime) -> str:
     return date_format(timezone.localtime(hour), "SHORT_DATETIME_FORMAT")
-
-
-def _of_identifier(queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """By the whole identifier; services and kinds are named because the unique index begins with them."""
-    if not (term := term.strip()):
-        return queryset
-    return queryset.filter(service__in=list(providers.TABLE), kind__in=KINDS, identifier=term)
 
 
 def _fields_of(data: str) -> list[tuple[object, object]]:

@@ -55,12 +55,12 @@ class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
         form=WarmForm,
         kwargs=arguments,
     )
-    list_display = ("started", "state_badge", "done", "paid_text", "failed_text", "skipped_total", "took")
+    list_display = ("started", "state_badge", "done", "paid_text", "read_text", "failed_text", "skipped_total", "took")
     list_filter = ("state", "dry_run")
     ordering = ("-started_at",)
     fields = (
         *("started", "state_badge", "dry_run", "took", "limit", "budget", "candidates", "from_store"),
-        *("paid_text", "refreshed", "failed_text", "skipped_text", "error_text"),
+        *("paid_text", "refreshed", "read_text", "break_even", "failed_text", "skipped_text", "error_text"),
     )
 
     @admin.display(description=_("loaded again"))
@@ -71,6 +71,14 @@ class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
     @admin.display(description=_("paid queries"))
     def paid_text(self, row: WarmRun) -> str:
         return f"{display.number(row.paid)} / {display.number(row.budget)}"
+
+    @admin.display(description=_("read in time"))
+    def read_text(self, row: WarmRun) -> str:
+        """Known once all that the run loaded has ended."""
+        loaded = (row.useful or 0) + (row.wasted or 0)
+        if row.useful is None or not loaded:
+            return display.NOTHING
+        return f"{display.number(row.useful)} ({display.share(row.useful, loaded)})"
 
     @admin.display(description=_("failed"))
     def failed_text(self, row: WarmRun) -> SafeString | str:

@@ -15,6 +15,10 @@ FINDINGS: Mapping[str, Promise] = {
     "memory_high": _("memory nearly full"),
     "connections_high": _("connections nearly used up"),
     "upstream_refused": _("the token or the plan is refused"),
+    "budget_low": _("paid queries nearly spent"),
+    "budget_exhausted": _("limit of paid queries reached"),
+    "account_low": _("queries of the account nearly used up"),
+    "upstream_circuit_open": _("the service fails and is left alone"),
     "cache_path_broken": _("the application cannot use the cache"),
 }
 CHECKS: Mapping[str, Promise] = {
@@ -38,7 +42,10 @@ PURPOSES: Mapping[str, Promise] = {
 SKIPPED: Mapping[str, Promise] = {
     "fresh": _("still fresh"),
     "known_invalid": _("known not to exist"),
+    "below_break_even": _("too few reads expected"),
     "over_limit": _("beyond the limit"),
+    "over_recheck": _("beyond the share of unknown RUCs"),
+    "in_flight": _("being asked for by somebody else"),
     "over_budget": _("beyond the budget"),
     "over_cap": _("cap of paid queries reached"),
     "out_of_time": _("out of time"),

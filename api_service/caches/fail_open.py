@@ -11,6 +11,7 @@ from typing import Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from api_service.caches.errors import CacheOutage
+from api_service.caches.protocol import Replacement, Version
 
 _MISSING = object()
 
@@ -62,6 +63,19 @@ class FailOpenCache(BaseCache, ABC):
     @abstractmethod
     def remove_many(self, keys: Iterable[str], version: int | None = None) -> list[str]:
         """The keys whose node could not be asked."""
+
+    @abstractmethod
+    def claim_many(
+        self, keys: Iterable[str], value: Any, timeout: float, version: int | None = None
+    ) -> tuple[dict[str, Version], list[str]]: ...
+
+    @abstractmethod
+    def fetch_versions(
+        self, keys: Iterable[str], version: int | None = None
+    ) -> tuple[dict[str, tuple[Any, Version]], list[str]]: ...
+
+    @abstractmethod
+    def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]: ...
 
     @abstractmethod
     def clear_nodes(self) -> list[str]:

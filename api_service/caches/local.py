@@ -11,6 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
 
 from api_service.caches.node_state import NodeReport
+from api_service.caches.protocol import Replacement, Version
 from api_service.caches.serializer import Unreadable, count_unreadable, dumps, loads
 
 _MISSING = object()
@@ -55,11 +56,7 @@ class LocalMemoryCache(LocMemCache):
                 return default
             data = self._cache[full_key]
             self._cache.move_to_end(full_key, last=False)
-        try:
-            return loads(data)
-        except Unreadable as error:
-            count_unreadable(str(error))
-            return default
+        return _decode(data, default)
 
     def set(
         self,
@@ -151,6 +148,33 @@ class LocalMemoryCache(LocMemCache):
                 self._set(full_key, encoded, timeout)
         return []
 
+    def claim_many(
+        self, keys: Iterable[str], value: Any, timeout: float, version: int | None = None
+    ) -> tuple[dict[str, Version], list[str]]:
+        data = dumps(value, "(claim)")
+        return {key: data for key in keys if self.add(key, value, timeout, version)}, []
+
+    def fetch_versions(
+        self, keys: Iterable[str], version: int | None = None
+    ) -> tuple[dict[str, tuple[Any, Version]], list[str]]:
+        stored: dict[str, bytes] = {}
+        for key in keys:
+            full_key = self.make_and_validate_key(key, version)
+            with self._lock:
+                if not self._has_expired(full_key):
+                    stored[key] = self._cache[full_key]
+        return {key: (_decode(data, None), data) for key, data in stored.items()}, []
+
+    def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
+        replaced: dict[str, Version] = {}
+        for key, item in items.items():
+            full_key, data = self.make_and_validate_key(key, version), dumps(item.value, key)
+            with self._lock:
+                if not self._has_expired(full_key) and self._cache[full_key] == item.version:
+                    self._set(full_key, data, item.timeout)
+                    replaced[key] = data
+        return replaced
+
     def remove_many(self, keys: Iterable[str], version: int | None = None) -> list[str]:
         self.delete_many(keys, version)
         return []
@@ -186,3 +210,11 @@ class LocalMemoryCache(LocMemCache):
         for key, expires_at, size in sizes:
             if expires_at is None or expires_at > now:
                 yield Entry(key, expires_at, size)
+
+
+def _decode(data: bytes, default: Any) -> Any:
+    try:
+        return loads(data)
+    except Unreadable as error:
+        count_unreadable(str(error))
+        return default

@@ -21,8 +21,9 @@ from api_service.caches.errors import NodeUnavailable
 from api_service.caches.fail_open import FailOpenCache
 from api_service.caches.node_state import NodeReport, report_nodes
 from api_service.caches.placement import Placement, parse_servers
+from api_service.caches.protocol import Replacement, Version
 from api_service.caches.serializer import JSON_FLAG, Unreadable, count_unreadable, dumps, loads
-from api_service.caches.wire import NodeClient, Stored
+from api_service.caches.wire import NodeClient, Stored, Write
 
 _FLAG = b"%d" % JSON_FLAG
 _MISSING = object()
@@ -159,6 +160,50 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
                 stored = [False] * len(items)
             lost += [key for key, done in zip(names.values(), stored, strict=True) if not done]
         return lost
+
+    def claim_many(
+        self, keys: Iterable[str], value: Any, timeout: float, version: int | None = None
+    ) -> tuple[dict[str, Version], list[str]]:
+        claimed: dict[str, Version] = {}
+        unreachable: list[str] = []
+        data, expire = dumps(value, "(claim)"), self._expire(timeout)
+        for node, names in self._by_node(keys, version).items():
+            writes = [Write(wire_key, data, expire) for wire_key in names]
+            try:
+                versions = node.call(NodeClient.write_versions, writes)
+            except NodeUnavailable:
+                unreachable += names.values()
+                continue
+            claimed |= {names[wire_key]: number for wire_key, number in versions.items()}
+        return claimed, unreachable
+
+    def fetch_versions(
+        self, keys: Iterable[str], version: int | None = None
+    ) -> tuple[dict[str, tuple[Any, Version]], list[str]]:
+        found: dict[str, tuple[Any, Version]] = {}
+        unreachable: list[str] = []
+        for node, names in self._by_node(keys, version).items():
+            try:
+                stored = node.call(NodeClient.fetch_versions, list(names))
+            except NodeUnavailable:
+                unreachable += names.values()
+                continue
+            found |= {names[wire_key]: (_decode(item, None), number) for wire_key, (item, number) in stored.items()}
+        return found, unreachable
+
+    def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
+        replaced: dict[str, Version] = {}
+        for node, names in self._by_node(items, version).items():
+            writes = [self._write(wire_key, key, items[key]) for wire_key, key in names.items()]
+            try:
+                versions = node.call(NodeClient.write_versions, writes)
+            except NodeUnavailable:
+                continue
+            replaced |= {names[wire_key]: number for wire_key, number in versions.items()}
+        return replaced
+
+    def _write(self, wire_key: bytes, key: str, item: Replacement) -> Write:
+        return Write(wire_key, dumps(item.value, key), self._expire(item.timeout), int(item.version))
 
     def remove_many(self, keys: Iterable[str], version: int | None = None) -> list[str]:
         unreachable: list[str] = []

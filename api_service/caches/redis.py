@@ -20,6 +20,7 @@ from redis.retry import Retry
 from api_service.caches.errors import NodeUnavailable
 from api_service.caches.fail_open import FailOpenCache
 from api_service.caches.node_state import NodeReport, node_state, report_nodes
+from api_service.caches.protocol import Replacement, Version
 from api_service.caches.serializer import JSONSerializer, Unreadable, count_unreadable, dumps, loads
 
 P = ParamSpec("P")
@@ -40,6 +41,13 @@ _ABOUT_THE_KEY = re.compile("WRONGTYPE|not an integer|would overflow")
 # INCRBY alone would create a missing key that never expires
 _COUNT_IF_THERE = (
     "if redis.call('EXISTS', KEYS[1]) == 0 then return false end return redis.call('INCRBY', KEYS[1], ARGV[1])"
+)
+# A value carries its birth or its owner's token: the same bytes are the same state
+_REPLACE_IF_SAME = (
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
+    "if tonumber(ARGV[3]) <= 0 then redis.call('DEL', KEYS[1]) "
+    "else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end "
+    "return 1"
 )
 
 _pools: dict[tuple[str, str], ConnectionPool] = {}
@@ -176,6 +184,40 @@ class RedisJSONCache(FailOpenCache, RedisCache):
             self._call(Redis.delete, *refused)
         return [key for key, done in zip(mapping, stored, strict=True) if not done]
 
+    def claim_many(
+        self, keys: Iterable[str], value: Any, timeout: float, version: int | None = None
+    ) -> tuple[dict[str, Version], list[str]]:
+        names = {self.make_and_validate_key(key, version): key for key in keys}
+        data = dumps(value, "(claim)")
+        try:
+            added = self._call(_add_all, names, data, max(1, int(timeout)))
+        except NodeUnavailable:
+            return {}, list(names.values())
+        return {key: data for key, done in zip(names.values(), added, strict=True) if done}, []
+
+    def fetch_versions(
+        self, keys: Iterable[str], version: int | None = None
+    ) -> tuple[dict[str, tuple[Any, Version]], list[str]]:
+        names = {self.make_and_validate_key(key, version): key for key in keys}
+        try:
+            answers = self._call(Redis.mget, list(names)) if names else []
+        except NodeUnavailable:
+            return {}, list(names.values())
+        pairs = zip(names.values(), answers, strict=True)
+        return {key: (_decode(data, None), _bytes(data)) for key, data in pairs if data is not None}, []
+
+    def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
+        data = {key: dumps(item.value, key) for key, item in items.items()}
+        writes = [
+            (self.make_and_validate_key(key, version), item.version, data[key], int(item.timeout))
+            for key, item in items.items()
+        ]
+        try:
+            replaced = self._call(_replace_all, writes)
+        except NodeUnavailable:
+            return {}
+        return {key: data[key] for key, done in zip(items, replaced, strict=True) if done}
+
     def remove_many(self, keys: Iterable[str], version: int | None = None) -> list[str]:
         names = {self.make_and_validate_key(key, version): key for key in keys}
         try:
@@ -199,6 +241,24 @@ class RedisJSONCache(FailOpenCache, RedisCache):
         self._state.retry_now()
 
 
+def _add_all(client: Redis, names: Iterable[str], data: bytes, expire: int) -> list[bool]:
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.set(name, data, ex=expire, nx=True)
+    return _taken(pipeline.execute(raise_on_error=False))
+
+
+def _replace_all(client: Redis, writes: Iterable[tuple[str, Version, bytes, int]]) -> list[bool]:
+    pipeline = client.pipeline(transaction=False)
+    for name, version, data, expire in writes:
+        pipeline.eval(_REPLACE_IF_SAME, 1, name, version, data, expire)
+    return _taken(pipeline.execute(raise_on_error=False))
+
+
+def _taken(answers: Iterable[Any]) -> list[bool]:
+    return [not isinstance(answer, Exception) and bool(answer) for answer in _checked(answers)]
+
+
 def _set_all(client: Redis, data: Mapping[str, bytes], expire: int | None) -> list[bool]:
     if not data:
         return []
@@ -208,11 +268,16 @@ def _set_all(client: Redis, data: Mapping[str, bytes], expire: int | None) -> li
             pipeline.delete(name)
         else:
             pipeline.set(name, value, ex=expire)
-    answers = pipeline.execute(raise_on_error=False)
+    answers = _checked(pipeline.execute(raise_on_error=False))
+    return [not isinstance(answer, Exception) for answer in answers]
+
+
+def _checked(answers: Iterable[Any]) -> Iterable[Any]:
+    """The answers of a pipeline; only want of memory is one write's own failure, anything else is raised."""
     for answer in answers:
         if isinstance(answer, Exception) and not isinstance(answer, OutOfMemoryError):
             raise answer
-    return [not isinstance(answer, Exception) for answer in answers]
+        yield answer
 
 
 def _decode(data: bytes | str, default: Any) -> Any:
@@ -221,6 +286,10 @@ def _decode(data: bytes | str, default: Any) -> Any:
     except Unreadable as error:
         count_unreadable(str(error))
         return default
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
 
 
 def _is_outage(error: Exception) -> bool:

@@ -8,6 +8,7 @@ framed in this module; all other commands are pymemcache's own.
 import select
 import socket
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from pymemcache.client.base import Client
 from pymemcache.exceptions import (
@@ -17,12 +18,25 @@ from pymemcache.exceptions import (
 )
 
 from api_service.caches.placement import Server
+from api_service.caches.serializer import JSON_FLAG
 
+T = TypeVar("T")
 # a value as stored: (flags, data)
 Stored = tuple[bytes, bytes]
 
+
+class Write(NamedTuple):
+    """One value to write, only where `version` is the key's, or where there is no value yet when it is None."""
+
+    key: bytes
+    data: bytes
+    expire: int
+    version: int | None = None
+
+
 _ONE = 4096
 _BULK = 65536
+_NOT_WRITTEN = frozenset({b"NS", b"EX", b"NF"})
 # replies wait in the socket's buffer while we still send: a batch must fit on both sides
 _BATCH = 1000
 # the time-out is for a whole batch, not for each of its items
@@ -109,13 +123,19 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
         return flags, reply[start:stop]
 
     def fetch_many(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
-        found: dict[bytes, Stored] = {}
+        return {key: item for key, (item, _version) in self._fetch(b"get", keys).items()}
+
+    def fetch_versions(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Stored, int]]:
+        return self._fetch(b"gets", keys)
+
+    def _fetch(self, command: bytes, keys: Sequence[bytes]) -> dict[bytes, tuple[Stored, int]]:
+        found: dict[bytes, tuple[Stored, int]] = {}
         for at in range(0, len(keys), _BATCH):
-            self._connected().sendall(b"get " + b" ".join(keys[at : at + _BATCH]) + b"\r\n")
+            self._connected().sendall(command + b" " + b" ".join(keys[at : at + _BATCH]) + b"\r\n")
             self._read_values(found)
         return found
 
-    def _read_values(self, found: dict[bytes, Stored]) -> None:
+    def _read_values(self, found: dict[bytes, tuple[Stored, int]]) -> None:
         reply, at = self._more(), 0
         while True:
             head = reply.find(b"\r\n", at)
@@ -125,12 +145,12 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
             line = reply[at:head]
             if line == b"END" and head + 2 == len(reply):
                 return
-            _value, key, flags, size = _split_value_line(line)
+            key, flags, size, version = _split_value_line(line)
             start = head + 2
             stop = start + size
             if stop + 2 > len(reply):
                 reply, start, stop = self._read_to(reply[start:], size + 2), 0, size
-            found[key] = flags, reply[start:stop]
+            found[key] = (flags, reply[start:stop]), version
             at = stop + 2
 
     def set_items(self, items: Sequence[tuple[bytes, bytes]], flags: int, expire: int) -> list[bool]:
@@ -151,6 +171,16 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
             self._connected().sendall(b"".join(lines))
             stored += [_was_stored(line) for line in self._read_lines(len(batch))]
         return stored
+
+    def write_versions(self, writes: Sequence[Write]) -> dict[bytes, int]:
+        """Write each that its condition allows; the new versions of those. Meta commands: memcached 1.6.9 or later."""
+        versions: dict[bytes, int] = {}
+        for batch in _batches([(write, write.data) for write in writes]):
+            self._connected().sendall(b"".join(_conditional(write) for write, _data in batch))
+            for (write, _data), line in zip(batch, self._read_lines(len(batch)), strict=True):
+                if (version := _version_written(line)) is not None:
+                    versions[write.key] = version
+        return versions
 
     def _read_lines(self, count: int) -> list[bytes]:
         reply = b""
@@ -177,9 +207,9 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
         return data
 
 
-def _batches(items: Sequence[tuple[bytes, bytes]]) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+def _batches(items: Sequence[tuple[T, bytes]]) -> Iterator[Sequence[tuple[T, bytes]]]:
     first, size = 0, 0
-    for position, (_key, data) in enumerate(items):
+    for position, (_what, data) in enumerate(items):
         if position > first and (position - first == _BATCH or size + len(data) > _BATCH_BYTES):
             yield items[first:position]
             first, size = position, 0
@@ -188,18 +218,36 @@ def _batches(items: Sequence[tuple[bytes, bytes]]) -> Iterator[Sequence[tuple[by
         yield items[first:]
 
 
+def _conditional(write: Write) -> bytes:
+    """A meta set that answers with the new version; `ME` stores where nothing is, `C` where that version is."""
+    mode = b"ME" if write.version is None else b"C%d" % write.version
+    head = b"ms %b %d T%d F%d %b c\r\n" % (write.key, len(write.data), write.expire, JSON_FLAG, mode)
+    return head + write.data + b"\r\n"
+
+
+def _version_written(line: bytes) -> int | None:
+    """None where something else is there, or the value was refused."""
+    kind, _, version = line.partition(b" c")
+    if kind == b"HD" and version.isdigit():
+        return int(version)
+    if kind in _NOT_WRITTEN or line.startswith(b"SERVER_ERROR"):
+        return None
+    raise _unexpected(line)
+
+
 def _value_line(line: bytes, asked: bytes) -> tuple[bytes, int]:
-    _value, key, flags, size = _split_value_line(line)
+    key, flags, size, _version = _split_value_line(line)
     if key != asked:
         raise MemcacheUnknownError("the answer to another question")
     return flags, size
 
 
-def _split_value_line(line: bytes) -> tuple[bytes, bytes, bytes, int]:
+def _split_value_line(line: bytes) -> tuple[bytes, bytes, int, int]:
+    """Key, flags, size, and the version where it was asked for."""
     parts = line.split(b" ")
-    if len(parts) != 4 or parts[0] != b"VALUE" or not parts[3].isdigit():
+    if len(parts) not in {4, 5} or parts[0] != b"VALUE" or not all(part.isdigit() for part in parts[3:]):
         raise _unexpected(line)
-    return parts[0], parts[1], parts[2], int(parts[3])
+    return parts[1], parts[2], int(parts[3]), int(parts[4]) if len(parts) == 5 else 0
 
 
 def _was_stored(line: bytes) -> bool:

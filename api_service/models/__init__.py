@@ -7,13 +7,19 @@ from api_service.models.alerts import Delivery, Incident
 from api_service.models.answers import SpendHour, StoredAnswer
 from api_service.models.clearing import ClearRun
 from api_service.models.copying import CopyRun
+from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
+from api_service.models.money import AccountReading, CircuitChange, CircuitState, RateWindow, UpstreamCircuit
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
+from api_service.models.stale import StaleServed
 
 __all__ = [
+    "AccountReading",
+    "CircuitChange",
+    "CircuitState",
     "ClearRun",
     "CopyRun",
     "DailyReads",
@@ -23,14 +29,20 @@ __all__ = [
     "LookupHour",
     "NodeListing",
     "NodeSample",
+    "RateWindow",
+    "ReadHabit",
+    "ReadHabitBin",
     "RefillRun",
     "Run",
     "RunLock",
     "ServiceSnapshot",
     "SpendHour",
+    "StaleServed",
     "Status",
     "StoredAnswer",
     "TrackRun",
     "TrackedKey",
+    "UpstreamCircuit",
     "WarmRun",
+    "WarmedAnswer",
 ]

@@ -41,6 +41,11 @@ class WarmRun(Run):
     failed = models.PositiveIntegerField(_("failed"), default=0)
     # {"fresh": 12, "over_budget": 3, …}
     skipped = models.JSONField(_("skipped"), default=dict)
+    # Reads expected of a RUC below which it was left alone, as the runs before have taught
+    break_even = models.FloatField(_("break-even"), null=True, blank=True)
+    # Of what it loaded, once all of that has ended; null until then
+    useful = models.PositiveIntegerField(_("read in time"), null=True, blank=True)
+    wasted = models.PositiveIntegerField(_("not read in time"), null=True, blank=True)
 
     class Meta(Run.Meta):
         abstract = False

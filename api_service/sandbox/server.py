@@ -11,13 +11,21 @@ from api_service.sandbox.faults import Switches
 
 # 32 callers at once, and as many more that a fault keeps waiting.
 THREADS = 64
+# Callers keep their connections: waitress' own limit of 100 lets nobody else in while they do.
+CONNECTIONS = 1000
 
 
 class SandboxServer:
     """Listens from the moment it is built; port 0 takes a free one. Serves between `start` and `stop`."""
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, switches: Switches | None = None, token: str = ""
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        switches: Switches | None = None,
+        token: str = "",
+        threads: int = THREADS,
     ) -> None:
         self.sandbox = Sandbox(switches, token=token)
         self.host = host
@@ -27,7 +35,8 @@ class SandboxServer:
             map=self._sockets,
             host=host,
             port=port,
-            threads=THREADS,
+            threads=threads,
+            connection_limit=CONNECTIONS,
             ident="apimigo-sandbox",
         )
         self.port = int(self._server.effective_port)

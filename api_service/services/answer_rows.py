@@ -14,7 +14,7 @@ from django.db import DataError, connection, models, transaction
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from api_service.models import StoredAnswer
+from api_service.models import ClearRun, StoredAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,12 @@ def read(service: str, kind: str, identifiers: Sequence[str], oldest: datetime) 
     rows = StoredAnswer.objects.filter(named, service=service, kind=kind, born_at__gt=oldest)
     with _own_failure():
         return list(rows.values_list("identifier", "data", "born_at"))
+
+
+def were_cleared(since: datetime) -> bool:
+    """Whether a clearing of stored answers is under way, or has ended since then."""
+    clearings = ClearRun.objects.filter(with_answers=True, dry_run=False).exclude(state=ClearRun.State.WAITING)
+    return clearings.filter(models.Q(finished_at__isnull=True) | models.Q(finished_at__gte=since)).exists()
 
 
 def drop_older(oldest: datetime) -> int:

@@ -48,10 +48,18 @@ class Pruned(TypedDict):
     too_many: int
 
 
-def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at: float) -> None:
-    """Keep the answers by identifier, unless the store has newer ones. One that is no JSON is logged and left out."""
+def save(service: str, kind: str, answers: Mapping[str, dict[str, Any]], born_at: float, *, wait: bool = True) -> None:
+    """Keep the answers by identifier, unless the store has newer ones. One that is no JSON is logged and left out.
+
+    Without `wait` they are only handed over: a process that is killed then may lose those of the last moments.
+    """
     texts = {name: text for name, data in answers.items() if (text := _text(service, kind, data)) is not None}
-    _keep({(service, kind, name): Kept(text, born_at) for name, text in texts.items()})
+    _keep({(service, kind, name): Kept(text, born_at) for name, text in texts.items()}, wait=wait)
+
+
+def flush(seconds: float) -> bool:
+    """Whether all that this process was given is written, waited for at most so long."""
+    return _writer.flush(seconds)
 
 
 def forget(service: str, kind: str, identifiers: Iterable[str], at: float) -> None:
@@ -73,6 +81,15 @@ def fresh(service: str, kind: str, identifiers: Iterable[str], life: float, now:
     return _with_waiting(found, service, kind, names, oldest)
 
 
+def may_have_been_forgotten(since: float) -> bool:
+    """Whether somebody clears stored answers, or has since then (Unix seconds); also when the database does not say."""
+    act = partial(answer_rows.were_cleared, _moment(since))
+    try:
+        return _reader.call(act, settings.ANSWER_STORE_SECONDS) if settings.ANSWER_STORE_SECONDS > 0 else act()
+    except (DatabaseError, InterfaceError):
+        return True
+
+
 def read(service: str, kind: str, identifiers: Iterable[str], life: float, now: float) -> dict[str, Stored]:
     """As `fresh`, for those who would rather not go on without the store: no limit of time, and errors are raised."""
     names, oldest = list(identifiers), now - life
@@ -87,14 +104,14 @@ def prune(now: datetime) -> Pruned:
     return {"too_old": too_old, "too_many": answer_rows.drop_beyond(most) if most else 0}
 
 
-def _keep(items: Mapping[Identity, Kept]) -> None:
+def _keep(items: Mapping[Identity, Kept], *, wait: bool = True) -> None:
     seconds = settings.ANSWER_STORE_SECONDS
     if not items:
         return
     if seconds <= 0:
         _keep_now(items)
-    elif connection.vendor == "sqlite" and connection.in_atomic_block:
-        # The caller holds the only write lock there is: it would wait for itself
+    elif not wait or (connection.vendor == "sqlite" and connection.in_atomic_block):
+        # A caller that holds the only write lock there is would wait for itself
         _writer.put(items)
     else:
         _writer.hand_over(items, seconds)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from threading import Lock
 from time import time
 from typing import Any, Final, cast
@@ -20,7 +21,7 @@ from django.core.cache import caches
 from api_service.caches.errors import CacheOutage
 from api_service.caches.protocol import StrictCache
 from api_service.services import clear_nodes, clear_plan, health, inventory, keys
-from api_service.services.backends import Adapter, adapter_for
+from api_service.services.backends import Adapter, adapter_for, adapter_path
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.outcomes import MISS, OUTAGE, CacheRead, Outcome
 from api_service.services.ruc import is_eleven_digits, is_valid
@@ -50,16 +51,26 @@ class APICacheService:
 
     def __init__(self, alias: str = "default") -> None:
         self.alias = alias
-        self.adapter: Adapter = adapter_for(alias)
-        self.backend = self.adapter.name
+        adapter_path(alias)
+        backend = caches[alias]
         # Our backends may be shared by threads: asking Django for the thread's own costs a tenth of a read
-        self.cache = cast(StrictCache, caches[alias])
-        self.wire_prefix = caches[alias].make_key("")
+        self.cache = cast(StrictCache, backend)
+        self.wire_prefix = backend.make_key("")
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The way to each node by itself. Look-ups need none, and to build it costs a third of a read."""
+        return adapter_for(self.alias)
+
+    @property
+    def backend(self) -> str:
+        """`"memcached"`, `"redis"` or `"local_memory"`."""
+        return self.adapter.name
 
     # --- Any key --------------------------------------------------------------------------------------
 
     def read(self, key: str) -> CacheRead:
-        """The value with its birth time and end of life, or MISS, or OUTAGE."""
+        """The value with its birth time and end of life, stale when that is over, or MISS, or OUTAGE."""
         return self._read(self._normalize_key(key))
 
     def get(self, key: str, default: Any = None, *, on_outage: Any = _UNSET) -> Any:
@@ -69,9 +80,14 @@ class APICacheService:
             return read.value
         return on_outage if read.outcome is Outcome.OUTAGE and on_outage is not _UNSET else default
 
-    def set(self, key: str, value: Any, ttl: float | None = None, *, born_at: float | None = None) -> bool:
-        """Store a JSON value for `ttl` seconds (the default life time without one); False, and a log line, if not."""
-        return self._store(self._normalize_key(key), value, self._ttl(ttl), born_at)
+    def set(
+        self, key: str, value: Any, ttl: float | None = None, *, born_at: float | None = None, stale: float = 0.0
+    ) -> bool:
+        """Store a JSON value for `ttl` seconds (the default life time without one); False, and a log line, if not.
+
+        `stale`: seconds past its end for which `read` still has it, as stale. `get` has what is inside its life only.
+        """
+        return self._store(self._normalize_key(key), value, self._ttl(ttl), born_at, stale)
 
     def delete(self, key: str) -> bool:
         """True when there was something to delete."""
@@ -96,9 +112,9 @@ class APICacheService:
         if not _verified:
             self._verify_once()
         found, unreachable = self.cache.fetch_many(names.values())
-        lost = set(unreachable)
+        lost, now = set(unreachable), time()
         return {
-            key: unwrap(found[name]) if name in found else OUTAGE if name in lost else MISS
+            key: unwrap(found[name], now) if name in found else OUTAGE if name in lost else MISS
             for key, name in names.items()
         }
 
@@ -131,13 +147,13 @@ class APICacheService:
             stored = self.cache.fetch(name, _ABSENT)
         except CacheOutage:
             return OUTAGE
-        return MISS if stored is _ABSENT else unwrap(stored)
+        return MISS if stored is _ABSENT else unwrap(stored, time())
 
-    def _store(self, name: str, value: Any, ttl: float, born_at: float | None = None) -> bool:
+    def _store(self, name: str, value: Any, ttl: float, born_at: float | None = None, stale: float = 0.0) -> bool:
         if not _verified:
             self._verify_once()
         try:
-            if stored := self.cache.store(name, wrap(value, time(), ttl, born_at), ttl):
+            if stored := self.cache.store(name, wrap(value, time(), ttl, born_at), ttl + stale):
                 return stored
             logger.warning("not stored: the server refused %s", name)
         except CacheOutage as error:

@@ -9,10 +9,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from itertools import islice
 from threading import Event
 
-from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
+from api_service.services.backends import Adapter, Deadline, InventoryError
 from api_service.services.clear_plan import (
     DONE,
     FAILED,
@@ -75,9 +76,9 @@ class NodesClearing:
     def _clear(self, node: str, deadline: Deadline) -> None:
         self._set(node, RUNNING)
         try:
-            scanned = self._adapter.scan(node, self._prefix, deadline)
-            while not self._stopped.is_set() and (batch := list(islice(scanned, BATCH))):
-                self._take(node, batch)
+            with closing(self._adapter.keys(node, self._prefix, deadline)) as listed:
+                while not self._stopped.is_set() and (batch := list(islice(listed, BATCH))):
+                    self._take(node, batch)
         except InventoryError as error:
             self._set(node, FAILED, error=error.reason)
             logger.warning("could not clear %s", error)
@@ -85,9 +86,9 @@ class NodesClearing:
             stopped = self._stopped.is_set()
             self._set(node, FAILED if stopped else DONE, error=STOPPED if stopped else "")
 
-    def _take(self, node: str, batch: Iterable[Entry]) -> None:
+    def _take(self, node: str, batch: Iterable[str]) -> None:
         """Found first: keys of a node that dies now are failures, not keys that nobody saw."""
-        chosen = {entry.key: kind for entry in batch if (kind := self._chosen(entry.key)) is not None}
+        chosen = {key: kind for key in batch if (kind := self._chosen(key)) is not None}
         if not chosen:
             return
         kinds = _counted(self.nodes[node]["kinds"], chosen.values())

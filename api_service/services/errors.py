@@ -1,7 +1,8 @@
 """What can go wrong at the other end of an outgoing call.
 
 Callers decide by attribute: `permanent` (asking again cannot help), `retry_after` (seconds the other side asked for),
-`code` (stable, for metrics and alerts). `next_step` is marked for translation; who shows it passes it to gettext.
+`of_service` (the service itself is in trouble, whatever was asked for), `code` (stable, for metrics and alerts).
+`next_step` is marked for translation; who shows it passes it to gettext.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ class UpstreamError(Exception):
 
     code = "upstream_error"
     permanent = False
+    of_service = False
     next_step = gettext_noop("Try again later; if it lasts, look at the status page of the service.")
 
     def __init__(
@@ -29,12 +31,15 @@ class UpstreamError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         permanent: bool | None = None,
+        of_service: bool | None = None,
     ) -> None:
         super().__init__(redact(message))
         self.status = status
         self.retry_after = retry_after
         if permanent is not None:
             self.permanent = permanent
+        if of_service is not None:
+            self.of_service = of_service
 
     @property
     def message(self) -> str:
@@ -56,21 +61,25 @@ class UpstreamError(Exception):
 
 class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
+    of_service = True
     next_step = gettext_noop("Try again later; if it lasts, raise the time limits or ask the service what is slow.")
 
 
 class UpstreamUnreachable(UpstreamError):
     code = "upstream_unreachable"
+    of_service = True
     next_step = gettext_noop("Check the network, the DNS, the proxy and the address of the service.")
 
 
 class UpstreamRateLimited(UpstreamError):
     code = "upstream_rate_limited"
+    of_service = True
     next_step = gettext_noop("Wait as long as the service asked for, and lower the number of calls a minute.")
 
 
 class UpstreamServerError(UpstreamError):
     code = "upstream_server_error"
+    of_service = True
 
 
 class UpstreamBadAnswer(UpstreamError):
@@ -113,3 +122,12 @@ class UpstreamNotAsked(UpstreamError):
 
     code = "upstream_not_asked"
     next_step = gettext_noop("Wait until the query budget allows more calls, or raise it.")
+
+
+class UpstreamCircuitOpen(UpstreamError):
+    """The service has failed too often, or asked for a pause: it is left alone until `retry_after`, nothing is paid."""
+
+    code = "upstream_circuit_open"
+    next_step = gettext_noop(
+        "Wait until the service is tried again; if it lasts, look at the status page of the service."
+    )

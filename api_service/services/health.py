@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -75,6 +75,11 @@ class Report:
     nodes: Sequence[NodeFacts]
     findings: Sequence[Finding]
     duration_ms: float
+
+    def with_findings(self, more: Iterable[Finding]) -> Report:
+        """What is known from elsewhere joins the verdict."""
+        found = health_rules.worst_first([*self.findings, *more])
+        return replace(self, findings=found, status=health_rules.verdict(found))
 
     def as_json(self) -> HealthJSON:
         return {

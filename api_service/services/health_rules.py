@@ -88,12 +88,21 @@ def findings(facts: Sequence[NodeFacts], alias_error: str, since: dict[str, Sinc
     found = [finding for node in facts for finding in _of_node(node, since.get(node.node), limits)]
     if alias_error and not any(finding.code == "node_down" for finding in found):
         found.append(Finding("cache_path_broken", Severity.UNHEALTHY, value=alias_error))
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda finding: (-RANK[finding.severity], finding.code, finding.node))
 
 
 def upstream_refused(service: str, said: str) -> Finding:
     """The provider takes neither token nor plan: what is cached is served, everything else fails."""
     return Finding("upstream_refused", Severity.WARNING, service, said)
+
+
+def stale_served(service: str, said: str) -> Finding:
+    """Callers were shown answers past their life, as no newer ones could be had; `said`: how many, how old, and why."""
+    return Finding("stale_served", Severity.WARNING, service, said)
 
 
 def _of_node(node: NodeFacts, since: Since | None, limits: Limits) -> Iterable[Finding]:

@@ -10,11 +10,14 @@ from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, TypeVar
 
+from django.conf import settings
+
 from api_service.caches.errors import CacheOutage
 from api_service.services import keys
 from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
 from api_service.services.envelope import unwrap
-from api_service.services.outcomes import Outcome
+from api_service.services.outcomes import CacheRead, Outcome
+from api_service.services.subjects import EXCHANGE_RATE
 
 if TYPE_CHECKING:
     from api_service.services.cache_service import APICacheService
@@ -23,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 60.0
 BATCH = 1000
+
+# Kinds that nobody is shown past their end; others lie there for a while longer
+SHOWN_OLD_NEVER = frozenset({"invalid", "absent", EXCHANGE_RATE})
 
 T = TypeVar("T")
 
@@ -61,10 +67,16 @@ def cleanup(service: APICacheService) -> dict[str, int]:
     for batch in batches(filter(keys.parse, names), BATCH):
         stored, _unreachable = service.cache.fetch_many(batch)
         for name in batch:
-            read = unwrap(stored.get(name))
-            if read.outcome is Outcome.HIT and read.expires_at is not None and read.expires_at <= now:
+            read = unwrap(stored.get(name), now)
+            if read.outcome is Outcome.STALE and _is_over(name, read, now):
                 counts[_counted_as(name)] += _removed(service, name)
     return {**counts, "nodes_failed": len(found.failed)}
+
+
+def _is_over(name: str, read: CacheRead, now: float) -> bool:
+    parts = keys.parse(name)
+    kept = settings.STALE_WHILE_REVALIDATE if parts and parts.kind not in SHOWN_OLD_NEVER else 0
+    return read.expires_at is not None and read.expires_at + kept <= now
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

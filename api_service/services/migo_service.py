@@ -22,12 +22,13 @@ from api_service.services import billing, lookup, migo_wire, results
 from api_service.services.billing import Remark
 from api_service.services.budget import Ledger, Purpose
 from api_service.services.cache_service import MIGO
-from api_service.services.lookup import DNI, EXCHANGE_RATE, REPRESENTATIVES, RUC, LookupFailure
+from api_service.services.filling import Failure as LookupFailure
 from api_service.services.migo_client import MigoClient
 from api_service.services.outcomes import Lookup
 from api_service.services.providers import JSONDict, provider
 from api_service.services.results import TROUBLE, CacheInfo, Failure, Result
 from api_service.services.ruc import normalise
+from api_service.services.subjects import DNI, EXCHANGE_RATE, REPRESENTATIVES, RUC
 
 
 class FailureFields(TypedDict):
@@ -74,31 +75,36 @@ class BillingVerdict(FailureFields):
 class MigoAPIService:
     """Thread-safe and cheap to construct: no query, no connection."""
 
-    def consultar_ruc(self, ruc: str, force_refresh: bool = False) -> Result:
+    def consultar_ruc(self, ruc: str, force_refresh: bool = False, *, max_stale: float | None = None) -> Result:
         """One taxpayer: the record's fields flat, values as APIMIGO sends them (texts).
 
         Blanks and dashes pasted with the number do not matter. `force_refresh` pays for a new answer, also when the
-        cache has one. Failures: `malformed` (never asked), `not_found` with its `reason`, `budget_exhausted`,
-        `upstream_…`, `busy`, `database_unavailable`.
+        cache has one. `max_stale`: how many seconds past its life an answer may be, 0 for none that is old; without it
+        the settings say. An old answer has `cache["stale"]` True. Failures: `malformed` (never asked), `not_found`
+        with its `reason`, `budget_exhausted`, `upstream_…`, `busy`, `database_unavailable`.
         """
         number = normalise(ruc)
-        return {"ruc": number, **self._look_up(RUC, number, force_refresh=force_refresh)}
+        return {"ruc": number, **self._look_up(RUC, number, refresh=force_refresh, max_stale=max_stale)}
 
-    def consultar_ruc_masivo(self, rucs: Iterable[str]) -> ManyRucs:
+    def consultar_ruc_masivo(self, rucs: Iterable[str], *, max_stale: float | None = None) -> ManyRucs:
         """Any number of taxpayers: each distinct one asked for once, cache first, then in chunks of 100.
 
-        Malformed and unknown ones are negative answers; what APIMIGO fails at is reported RUC by RUC.
+        Malformed and unknown ones are negative answers; what APIMIGO fails at is reported RUC by RUC. `max_stale` as
+        with one.
         """
         numbers = [normalise(ruc) for ruc in rucs]
         answers = {
             number: {"ruc": number, **_result(answer)}
-            for number, answer in lookup.look_up_many(MIGO, RUC, numbers).items()
+            for number, answer in lookup.get_many(MIGO, RUC, numbers, max_stale=max_stale).items()
         }
         return _many(numbers, answers)
 
-    def validar_ruc_para_facturacion(self, ruc: str) -> BillingVerdict:
-        """Whether an invoice can be made out to this RUC: ACTIVO and HABIDO are required, address and name advised."""
-        result = self.consultar_ruc(ruc)
+    def validar_ruc_para_facturacion(self, ruc: str, *, max_stale: float | None = None) -> BillingVerdict:
+        """Whether an invoice can be made out to this RUC: ACTIVO and HABIDO are required, address and name advised.
+
+        `max_stale` as with one; the verdict's `cache` says whether it goes by an old answer.
+        """
+        result = self.consultar_ruc(ruc, max_stale=max_stale)
         if result["success"]:
             record = {name: value for name, value in result.items() if name != "cache"}
             return _verdict(result, errors=billing.errors(record), warnings=billing.warnings(record), record=record)
@@ -148,9 +154,9 @@ class MigoAPIService:
             return results.of_trouble(trouble)
         return {"success": True, "nombre": account.name, "email": account.email, "consultas": account.queries_left}
 
-    def _look_up(self, kind: str, identifier: str, *, force_refresh: bool = False) -> Result:
+    def _look_up(self, kind: str, identifier: str, *, refresh: bool = False, max_stale: float | None = None) -> Result:
         try:
-            return results.of_lookup(lookup.look_up(MIGO, kind, identifier, force_refresh=force_refresh))
+            return results.of_lookup(lookup.get(MIGO, kind, identifier, refresh=refresh, max_stale=max_stale))
         except TROUBLE as trouble:
             return results.of_trouble(trouble)
 

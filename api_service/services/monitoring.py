@@ -9,9 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, refill_watch
+from api_service.services import health, money_watch, refill_watch, stale_counts
 from api_service.services.cache_service import APICacheService
-from api_service.services.health_rules import NodeFacts, Since, restarted
+from api_service.services.durations import rough
+from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served
 
 # What the probe says and the table keeps, name by name
 STORED_FACTS = (
@@ -29,7 +30,17 @@ def run_health_check() -> HealthSample:
     return store(report)
 
 
+def old_answers(now: datetime) -> list[Finding]:
+    """Who was shown answers past their life because no newer ones could be had."""
+    return [
+        stale_served(each.service, f"{each.answers} × ≤ {rough(each.oldest)}: {', '.join(each.reasons)}")
+        for each in stale_counts.troubles(now)
+    ]
+
+
 def store(report: health.Report) -> HealthSample:
+    """The sample has what the database knows, too: one without it would end those incidents."""
+    report = report.with_findings([*old_answers(report.at), *money_watch.findings(report.at)])
     known = last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
         sample = HealthSample.objects.create(

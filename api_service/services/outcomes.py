@@ -18,12 +18,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheRead:
-    """One read of the cache. `born_at` is when the value was made, `expires_at` when it ends (Unix seconds)."""
+    """One read of the cache. `born_at` is when the value was made, `expires_at` when it ends (Unix seconds).
+
+    Stale is a value past its end. A miss may have `failure`: why who was to fill the key could not, and when ("at").
+    """
 
     outcome: Outcome
     value: Any = None
     born_at: float = 0.0
     expires_at: float | None = None
+    failure: Mapping[str, Any] | None = None
 
 
 MISS: Final = CacheRead(Outcome.MISS)
@@ -43,8 +47,10 @@ class Source(StrEnum):
 class Lookup:
     """The result of one look-up.
 
-    `cache` is what the cache said (hit, negative, miss, outage) and is what metrics count. `data` is the answer;
+    `cache` is what the cache said (hit, stale, negative, miss, outage) and is what metrics count. `data` is the answer;
     `reason` says why there is none (a negative answer's reason). `age` is in seconds since the answer was made.
+    `stale_because` is "" for an answer inside its life time; an old one says why no newer one came: "refreshing" while
+    that is under way, else the code of the failure.
     """
 
     cache: Outcome
@@ -52,3 +58,8 @@ class Lookup:
     data: Mapping[str, Any] | None = None
     reason: str | None = None
     age: float = 0.0
+    stale_because: str = ""
+
+    @property
+    def is_stale(self) -> bool:
+        return bool(self.stale_because)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from time import sleep
 from typing import Any, Final, Protocol, Self, TypeAlias
 
 from django.utils.module_loading import import_string
@@ -32,10 +33,29 @@ class NotFound:
 Answer: TypeAlias = Found | NotFound
 
 
+class SpendLater(Exception):
+    """There is no place for the call yet: `spend` is to be asked again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no place for the call before {seconds:.1f} s")
+        self.seconds = seconds
+
+
 class Spend(Protocol):
-    """Told before every HTTP attempt that may cost money. Whatever it raises forbids the call."""
+    """Told before every HTTP attempt that may cost money. SpendLater puts it off; else what it raises forbids it."""
 
     def __call__(self, queries: int, *, retry: bool) -> None: ...
+
+
+def wait_and_spend(spend: Spend, queries: int, *, retry: bool) -> None:
+    """`spend`, as soon as it has a place: for a call beside which nothing else is to be done."""
+    while True:
+        try:
+            spend(queries, retry=retry)
+        except SpendLater as later:
+            sleep(later.seconds)
+        else:
+            return
 
 
 class Answered(Protocol):

@@ -7,26 +7,22 @@ brought a newer answer.
 from __future__ import annotations
 
 import logging
-import random
-from array import array
-from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from time import monotonic, time
+from time import monotonic
 from typing import TypedDict
 
 from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
-from api_service.services import inventory, keys, providers, refill_rows
-from api_service.services.backends import Adapter, Deadline, InventoryError, Item, Written
+from api_service.services import inventory, keys, providers, refill_order, refill_rows
+from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.leases import Lease, LeaseLost, lease
-from api_service.services.lookup import EXCHANGE_RATE, Subject
 from api_service.services.redaction import redact
-from api_service.services.refill_plan import LifeOf, Row, items, other_boot, ratio_between
+from api_service.services.refill_plan import other_boot, ratio_between
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +94,7 @@ def refill(node: str, run: int | None = None, requested_by: str = "", *, patienc
 def candidates(node: str) -> RefillSummary:
     """What a refill would look at; nothing is written, not even a run."""
     check_node(node)
-    return {**_nothing_done(node, DRY_RUN), "candidates": len(_numbers(APICacheService(), node))}
+    return {**_nothing_done(node, DRY_RUN), "candidates": len(_candidates(APICacheService(), node))}
 
 
 def _by_hand(node: str, requested_by: str) -> RefillRun:
@@ -156,56 +152,43 @@ def _probed(adapter: Adapter, row: RefillRun) -> NodeFacts:
 
 def _write_all(service: APICacheService, row: RefillRun, held: Lease) -> None:
     deadline, began = Deadline.after(SECONDS), timezone.now()
-    found, invalid, progress = _numbers(service, row.node), _invalid(service), _Progress(row, held)
-    row.candidates = len(found)
+    progress = _Progress(row, held)
+    with ThreadPoolExecutor(1, "refill-invalid") as beside:
+        listing = beside.submit(_invalid, service)
+        found = _candidates(service, row.node)
+        invalid = listing.result()
+    row.candidates, done = len(found), 0
     row.save()
-    for start, answers in zip(count(0, SLICE), refill_rows.slices(found, SLICE), strict=False):
+    wanted = found.without({number for name, rucs in invalid.items() for number in refill_order.of_rucs(name, rucs)})
+    writing = refill_rows.Writing(service.adapter, row.node, service.wire_prefix, began)
+    for numbers, write in writing.steps(wanted, SLICE):
         if not deadline.left():
-            raise RefillFailed(f"out of time after {start} of {len(found)} answers: start it by hand for the rest")
-        wanted = [answer for answer in answers if answer[1] not in invalid] if invalid else answers
-        progress.add(service.adapter.write(row.node, _items(service.wire_prefix, wanted, time()), replace=False))
-        if refill_rows.were_forgotten(began):
-            gone = refill_rows.forgotten(found[start : start + SLICE], [name for _kind, name, _data, _born in answers])
-            service.adapter.remove(row.node, [service.wire_prefix + _normal(name, service) for name in gone])
+            raise RefillFailed(f"out of time after {done} of {len(found)} answers: start it by hand for the rest")
+        progress.add(write())
+        done += len(numbers)
     row.save()
 
 
-def _invalid(service: APICacheService) -> frozenset[str]:
-    """Names of the answers whose RUC is listed as invalid now: the key table knows only those of its last inventory."""
-    names: set[str] = set()
+def _invalid(service: APICacheService) -> dict[str, list[str]]:
+    """The RUCs that are listed as invalid now, by service: the key table knows only those of its last inventory."""
+    found: dict[str, list[str]] = {}
     for provider in providers.TABLE:
-        start = keys.service_key(provider, "invalid_")
-        found = inventory.listing(service.adapter, service.wire_prefix + start, LISTING_SECONDS)
-        listed = (entry.key.removeprefix(service.wire_prefix + start) for entry in found.entries)
-        names.update(keys.service_key(provider, f"ruc_{identifier}") for identifier in listed)
-    return frozenset(names)
+        start = service.wire_prefix + keys.service_key(provider, "invalid_")
+        listed = inventory.listing(service.adapter, start, LISTING_SECONDS)
+        found[provider] = [entry.key.removeprefix(start) for entry in listed.entries]
+    return found
 
 
-def _numbers(service: APICacheService, node: str) -> array[int]:
+def _candidates(service: APICacheService, node: str) -> refill_order.Candidates:
     prefix, adapter = service.wire_prefix, service.adapter
 
     def belongs(service_name: str, kind: str, identifier: str) -> bool:
-        return adapter.node_for(prefix + _normal(f"{service_name}:{kind}_{identifier}", service)) == node
+        return adapter.node_for(refill_rows.wire_key(prefix, f"{service_name}:{kind}_{identifier}")) == node
 
-    # Hashing costs as much as reading the number does
-    only = len(adapter.nodes()) == 1
+    nodes = len(adapter.nodes())
     first_day = timezone.localdate() - timedelta(days=settings.WARM_WINDOW_DAYS - 1)
-    return refill_rows.numbers(timezone.now(), first_day, None if only else belongs)
-
-
-def _normal(name: str, service: APICacheService) -> str:
-    return keys.normalize(name, len(service.wire_prefix))
-
-
-def _items(prefix: str, answers: Sequence[Row], now: float) -> Iterator[Item]:
-    lives: dict[str, float | LifeOf] = {
-        kind: Subject("", kind, "").longest_life for kind in {row[0] for row in answers}
-    }
-    return items(answers, prefix, lives | {EXCHANGE_RATE: _rate_life}, now, random.random)
-
-
-def _rate_life(name: str, born_at: float) -> float:
-    return Subject("", EXCHANGE_RATE, name.partition(f":{EXCHANGE_RATE}_")[2]).life(born_at)
+    # Hashing costs as much as reading the number does
+    return refill_order.candidates(timezone.now(), first_day, None if nodes == 1 else belongs, nodes)
 
 
 class _Progress:

@@ -42,16 +42,23 @@ _MESSAGES: Final = {
     "upstream_malformed": gettext_lazy("APIMIGO does not accept the form of the query."),
     "upstream_refused": gettext_lazy("APIMIGO refused the query."),
     "upstream_not_offered": gettext_lazy("This version of APIMIGO has no such query."),
+    "upstream_circuit_open": gettext_lazy("APIMIGO has failed too often and is left alone for a moment."),
     "upstream_not_asked": gettext_lazy("The query was not made: a limit was reached before."),
 }
 
 
 class CacheInfo(TypedDict):
-    """`outcome`: hit, stale, negative, miss or outage; `source`: cache, store, validation or upstream."""
+    """`outcome`: hit, stale, negative, miss or outage; `source`: cache, store, validation or upstream.
+
+    `age` is in seconds. `stale` is True for an answer past its life; `stale_because` says why no newer one came:
+    "refreshing" while that is under way, else the code of the failure. None for an answer that is not old.
+    """
 
     outcome: str
     source: str
     age: float
+    stale: bool
+    stale_because: str | None
 
 
 class Failure(TypedDict):
@@ -66,7 +73,13 @@ class Failure(TypedDict):
 
 def of_lookup(found: Lookup) -> Result:
     """The dict of an answer, positive or negative."""
-    cache = CacheInfo(outcome=found.cache.value, source=found.source.value, age=round(found.age, 3))
+    cache = CacheInfo(
+        outcome=found.cache.value,
+        source=found.source.value,
+        age=round(found.age, 3),
+        stale=found.is_stale,
+        stale_because=found.stale_because or None,
+    )
     if found.data is not None:
         return {**found.data, "success": True, "cache": cache}
     reason = found.reason or NO_EXISTE_SUNAT
@@ -137,8 +150,10 @@ def _negative(reason: str) -> Failure:
 
 def _budget(trouble: BudgetExhausted) -> Failure:
     texts = {
+        "rate": _("The limit of %d paid queries a minute is reached."),
         "hour": _("The limit of %d paid queries an hour is reached."),
         "day": _("The limit of %d paid queries a day is reached."),
+        "month": _("The limit of %d paid queries a month is reached."),
         "minute": _("The cache is down, and until it is back %d paid queries a minute are the limit; it is reached."),
         "run": _("The budget of %d paid queries of this run is used up."),
     }
@@ -147,7 +162,7 @@ def _budget(trouble: BudgetExhausted) -> Failure:
         code=trouble.code,
         permanent=trouble.permanent,
         retry_after=trouble.retry_after,
-        next_step=_("Wait for the next period, or raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or OUTAGE_MAX_PER_MINUTE."),
+        next_step=_("Wait for the next period, or raise its limit (MIGO_MAX_PER_… or OUTAGE_MAX_PER_MINUTE)."),
     )
 
 

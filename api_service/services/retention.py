@@ -10,17 +10,20 @@ from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from api_service.models import (
+    AccountReading,
+    CircuitChange,
     CopyRun,
     DailyReads,
     LookupHour,
     RefillRun,
     ServiceSnapshot,
     SpendHour,
+    StaleServed,
     TrackedKey,
     TrackRun,
     WarmRun,
 )
-from api_service.services import key_history
+from api_service.services import key_history, stale_counts, warm_results, warm_statistics
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -30,9 +33,10 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history"}`; active keys never."""
+    """Rows dropped: `{"keys", "runs", "counts", "history", "habits"}`; active keys never."""
     history = key_history.thin(now)
-    return {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
+    habits = warm_statistics.prune(now) + warm_results.prune(now)
+    return {"habits": habits, "keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
 
 
 def _gone_keys(now: datetime) -> int:
@@ -48,13 +52,16 @@ def _runs(now: datetime) -> int:
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
     newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
     inventories = _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
-    return inventories + sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    money = _drop(CircuitChange.objects.filter(at__lt=old)) + _drop(AccountReading.objects.filter(taken_at__lt=old))
+    runs = sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    return inventories + runs + money
 
 
 def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
     hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
-    return hours + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    stale = _drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
+    return hours + stale + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
 def _drop(rows: QuerySet[Row]) -> int:

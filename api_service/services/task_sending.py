@@ -19,8 +19,15 @@ class BrokerDown(Exception):
     """The broker did not take the task: nothing was started."""
 
 
-def send(task: str, kwargs: dict[str, Any], *, args: Sequence[Any] = (), queue: str | None = None) -> str:
-    """Put the task into `queue`, by default the one that its route names; its id.
+def send(
+    task: str,
+    kwargs: dict[str, Any],
+    *,
+    args: Sequence[Any] = (),
+    queue: str | None = None,
+    expires: float = EXPIRES_SECONDS,
+) -> str:
+    """Put the task into `queue`, by default the one that its route names; its id. No worker begins it after `expires`.
 
     The connection is its own: those of the pool have no time-out, and a frozen broker would hold the web thread. The
     result is not asked for: Celery would subscribe to it first, and with a broken Redis try that for 20 s.
@@ -42,7 +49,7 @@ def send(task: str, kwargs: dict[str, Any], *, args: Sequence[Any] = (), queue: 
                 producer=producer,
                 retry=False,
                 ignore_result=True,
-                expires=EXPIRES_SECONDS,
+                expires=expires,
                 **route,
             )
     except OperationalError as error:

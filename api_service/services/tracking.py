@@ -24,7 +24,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.utils import timezone
 
 from api_service.models import DailyReads, LookupHour, TrackedKey
-from api_service.services import counters, keys
+from api_service.services import counters, keys, warm_results, warm_statistics
 from api_service.services.cache_service import APICacheService
 from api_service.services.outcomes import Outcome
 
@@ -246,6 +246,8 @@ def write(batch: Batch, now: datetime) -> None:
     with transaction.atomic():
         counters.add(LookupHour, ("hour", "service", "kind", "outcome"), "count", outcomes)
         counters.add(DailyReads, ("service", "kind", "identifier", "day"), "reads", reads, latest=("last_read_at",))
+        warm_statistics.observe(batch.last_read)
+        warm_results.note_reads(batch.last_read)
         counters.add_to_existing(TrackedKey, "key", "reads", "last_read_at", tracked, only=THERE)
 
 

@@ -31,6 +31,7 @@ from api_service.services.deadline import DeadlineAdapter, read_until
 from api_service.services.errors import (
     UpstreamAuthRefused,
     UpstreamBadAnswer,
+    UpstreamCircuitOpen,
     UpstreamError,
     UpstreamMalformed,
     UpstreamRateLimited,
@@ -110,7 +111,7 @@ def delay_before_retry(error: Exception, *, attempt: int, left: float, chance: f
     A server that names a time is never asked earlier. When the wait would not end before the deadline there is no
     next attempt, so the caller learns now, with `retry_after`, what it would otherwise learn late.
     """
-    if not isinstance(error, UpstreamError) or error.permanent:
+    if not isinstance(error, UpstreamError) or error.permanent or isinstance(error, UpstreamCircuitOpen):
         return None
     if error.retry_after is not None:
         delay = error.retry_after + 0.1 * chance
@@ -306,7 +307,7 @@ def _error_from(caught: Exception) -> UpstreamError:
     if any(isinstance(layer, _TIMEOUTS) for layer in (caught, *caught.args)):
         return UpstreamTimeout(f"no answer in time ({kind})")
     if isinstance(caught, _BAD_BYTES):
-        return UpstreamBadAnswer(f"the answer broke off or is badly encoded ({kind})")
+        return UpstreamBadAnswer(f"the answer broke off or is badly encoded ({kind})", of_service=True)
     if isinstance(caught, _BAD_ADDRESS):
         return UpstreamUnreachable(f"the address of the service is wrong ({kind})", permanent=True)
     return UpstreamUnreachable(f"no connection ({kind})")
@@ -317,12 +318,12 @@ def json_of(response: Response) -> Any:
     text = response.body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<"):
         msg = f"an HTML page instead of JSON (status {response.status})"
-        raise UpstreamBadAnswer(msg, status=response.status)
+        raise UpstreamBadAnswer(msg, status=response.status, of_service=response.ok)
     try:
         return json.loads(text, parse_float=str, parse_constant=str)
     except ValueError:
         msg = f"broken JSON of {len(response.body)} bytes (status {response.status})"
-        raise UpstreamBadAnswer(msg, status=response.status) from None
+        raise UpstreamBadAnswer(msg, status=response.status, of_service=response.ok) from None
 
 
 class _Shared:

@@ -1,44 +1,55 @@
-"""Warming: frequent RUCs are loaded again before they expire. Store first (free), paid calls last, within a budget.
+"""Warming: RUCs that will be asked for are loaded again before they expire. Store first (free), paid calls last.
 
 A run killed at any point and started again pays for no RUC twice: each answer is kept before the next is asked
-for, and what is fresh is not due.
+for, and what is fresh is not due. Only calls that were under way at the kill are the vendor's word against ours.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from time import monotonic, time
+from functools import partial
+from time import monotonic, sleep, time
 from typing import TypedDict
 
 from django.conf import settings
-from django.db.models import Max, Sum
 from django.utils import timezone
 
-from api_service.models import DailyReads, WarmRun
-from api_service.services import answers, refusals, tracking
+from api_service.models import WarmRun
+from api_service.services import answers, envelope, flights, refusals, tracking, warm_results, warm_statistics
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose, caps_in_force, left_for_warming
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
-from api_service.services.lookup import RUC, keep
-from api_service.services.outcomes import Outcome
-from api_service.services.providers import Answer, NotFound, provider
+from api_service.services.filling import keep, wire_name
+from api_service.services.flights import Flight, Landing
+from api_service.services.inventory import batches
+from api_service.services.leases import LeaseLost, lease
+from api_service.services.outcomes import CacheRead, Outcome
+from api_service.services.providers import Answer, Found, NotFound, provider
 from api_service.services.redaction import redact
 from api_service.services.ruc import is_valid
-from api_service.services.warm_plan import Candidate, Plan, jittered, plan
+from api_service.services.subjects import RUC, Subject
+from api_service.services.warm_plan import Cached, Candidate, Due, Moment, Plan, Rules, jittered, pauses, plan
+from api_service.services.warm_results import Warmed
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted: its worker stopped before the end"
-CHUNK = 100
-# Two periods of the schedule: a run that fails still leaves one before the answers end
-LEAD_SECONDS = 600.0
+LOCK = "warm_frequent_rucs"
+# A killed run blocks the next one for so long at most; longer than a call with all its attempts and waits
+LEASE_SECONDS = 90.0
+RENEWED_EVERY = 10.0
 SECONDS = 240.0
-# A named RUC comes before all that statistics propose
-NAMED_READS = 1_000_000_000
+# What the answer store gets at the end of a run to write what it was handed
+FLUSH_SECONDS = 10.0
+# Claimed together: whoever misses one of them meanwhile waits for all, and between waves a batch runs dry
+WAVE = 4000
+CHUNK = 100
+RELOADED_AT_ONCE = 1000
+# Statistics are looked at closer than the limit says: some of the best will be fresh
+SHORTLIST = 4
 # More is a slip of the finger, and would not fit into the run's row
 LARGEST_NUMBER = 1_000_000
 
@@ -54,22 +65,32 @@ class WarmSummary(TypedDict):
     refreshed: int
     failed: int
     skipped: dict[str, int]
+    break_even: float | None
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run may do. `rucs` names the RUCs instead of letting the statistics choose."""
+    """What a run may do. `rucs` names the RUCs instead of letting the statistics choose.
+
+    `spread`: seconds over which the paid calls are spread, so that neither they nor their ends come all at once.
+    """
 
     limit: int
     budget: int
     rucs: tuple[str, ...] = ()
     dry_run: bool = False
     seconds: float = SECONDS
+    spread: float = 0.0
 
 
 def request(
-    limit: int | None = None, budget: int | None = None, rucs: Sequence[str] | None = None, *, dry_run: bool = False
+    limit: int | None = None,
+    budget: int | None = None,
+    rucs: Sequence[str] | None = None,
+    *,
+    dry_run: bool = False,
+    spread: float = 0.0,
 ) -> Request:
     """A checked request with the settings' defaults. ValueError names the argument that cannot be."""
     if rucs is not None and not rucs:
@@ -89,66 +110,82 @@ def request(
         settings.WARM_BUDGET if budget is None else budget,
         tuple(dict.fromkeys(rucs)),
         dry_run,
+        spread=spread,
     )
 
 
-def warm(asked: Request) -> WarmSummary:
-    """One run, recorded. Call it under the task's run lock: rows left running by a killed run are closed here."""
+def run(asked: Request) -> WarmSummary | None:
+    """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do."""
+    with lease(LOCK, LEASE_SECONDS, 0.0) as held:
+        return None if held is None else warm(asked, held.renew)
+
+
+def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
+    """One run, recorded. For who holds its lock, which `renew` keeps: rows left running by a killed run are closed."""
     _close_interrupted()
     tracking.flush_now()
-    run = WarmRun.objects.create(
+    warm_results.settle(timezone.now())
+    row = WarmRun.objects.create(
         started_at=timezone.now(), dry_run=asked.dry_run, limit=asked.limit, budget=asked.budget
     )
     try:
         cache = APICacheService()
-        planned = _plan(cache, asked, run)
+        planned = _plan(cache, asked, row)
         if not asked.dry_run:
-            _refresh(cache, asked, run, planned.due)
-    except Exception as error:
-        _end(run, WarmRun.State.FAILED, redact(f"{type(error).__name__}: {error}")[:300])
+            _Refresh(cache, asked, row, renew).all_of(planned.due)
+    except LeaseLost:
+        # The rows may be another process's by now
         raise
-    _end(run, WarmRun.State.FAILED if run.failed else WarmRun.State.DONE, run.error)
-    return _summary(run, len(planned.due))
+    except Exception as error:
+        _end(row, WarmRun.State.FAILED, redact(f"{type(error).__name__}: {error}")[:300])
+        raise
+    _end(row, WarmRun.State.FAILED if row.failed else WarmRun.State.DONE, row.error)
+    return _summary(row, len(planned.due))
 
 
 def lead() -> float:
     """Seconds before its end from which an answer is due; never most of a short life, or it would always be due."""
-    return min(LEAD_SECONDS, settings.CACHE_TTL_RUC / 2)
+    return min(float(settings.WARM_LEAD), settings.CACHE_TTL_RUC / 2)
 
 
-def frequent(limit: int) -> list[Candidate]:
-    """The RUCs asked for most within the window: at least `WARM_MIN_READS` times, and not long ago.
-
-    Nobody asked during the last two lives: the answer may end, and the night costs nothing.
-    """
-    recently = timezone.now() - timedelta(seconds=2 * settings.CACHE_TTL_RUC)
-    first = timezone.localdate() - timedelta(days=settings.WARM_WINDOW_DAYS - 1)
-    rows = DailyReads.objects.filter(service=MIGO, kind=RUC, day__gte=first).values("identifier")
-    counted = rows.annotate(total=Sum("reads"), last=Max("last_read_at")).filter(
-        total__gte=settings.WARM_MIN_READS, last__gte=recently
-    )
-    top = counted.order_by("-total", "identifier").values_list("identifier", "total")[:limit]
-    return [Candidate(ruc, reads) for ruc, reads in top if is_valid(ruc)]
-
-
-def _plan(cache: APICacheService, asked: Request, run: WarmRun) -> Plan:
-    candidates = [Candidate(ruc, NAMED_READS) for ruc in asked.rucs] or frequent(asked.limit)
+def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
+    now, experience = time(), warm_results.experience(timezone.now())
+    candidates, first = _candidates(asked, now)
     names = [candidate.ruc for candidate in candidates]
     reads = cache.read_many([RUC_KEY + ruc for ruc in names] + [INVALID_KEY + ruc for ruc in names])
     unknown = {ruc for ruc in names if _unknown(reads[RUC_KEY + ruc].outcome, reads[INVALID_KEY + ruc].outcome)}
+    row.break_even = None if asked.rucs else settings.WARM_BREAK_EVEN / warm_results.calibration(experience)
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
-        {ruc: reads[RUC_KEY + ruc].expires_at or float("inf") for ruc in names if _hit(reads, RUC_KEY + ruc)},
-        frozenset(ruc for ruc in names if _hit(reads, INVALID_KEY + ruc)),
-        now=time(),
-        lead=lead(),
-        limit=asked.limit,
+        Cached(_ends(reads, RUC_KEY, names), _ends(reads, INVALID_KEY, names)),
+        _moment(now, first),
+        Rules(asked.limit, row.break_even or 0.0, recheck_share=1.0 if asked.rucs else settings.WARM_RECHECK_SHARE),
     )
-    run.candidates = len(candidates)
+    row.candidates = len(candidates)
     # Paying for an answer that the cache cannot take would be paying twice
-    run.skipped = {**planned.skipped, **({"cache_down": len(unknown)} if unknown else {})}
-    run.save()
+    row.skipped = {**planned.skipped, **({"cache_down": len(unknown)} if unknown else {})}
+    row.save()
     return planned
+
+
+def _candidates(asked: Request, now: float) -> tuple[list[Candidate], int]:
+    """With the slot that their rates begin with."""
+    if asked.rucs:
+        return [Candidate(ruc) for ruc in asked.rucs], 0
+    life, size = float(settings.CACHE_TTL_RUC), SHORTLIST * asked.limit
+    found = warm_statistics.shortlist(MIGO, RUC, now, settings.WARM_PERIOD, life, size)
+    return [Candidate(one.identifier, one.rates) for one in found.keys if is_valid(one.identifier)], found.first
+
+
+def _moment(now: float, first: int) -> Moment:
+    return Moment(
+        now=now,
+        wall=warm_statistics.wall(now) - now,
+        first=first,
+        period=settings.WARM_PERIOD,
+        lead=lead(),
+        life=settings.CACHE_TTL_RUC,
+    )
 
 
 def _unknown(answer: Outcome, negative: Outcome) -> bool:
@@ -156,84 +193,176 @@ def _unknown(answer: Outcome, negative: Outcome) -> bool:
     return answer is Outcome.OUTAGE or (answer is not Outcome.HIT and negative is Outcome.OUTAGE)
 
 
-def _hit(reads: Mapping[str, object], key: str) -> bool:
-    return getattr(reads[key], "outcome", None) is Outcome.HIT
+def _ends(reads: Mapping[str, CacheRead], prefix: str, rucs: Sequence[str]) -> dict[str, float]:
+    hits = {ruc: reads[prefix + ruc] for ruc in rucs if reads[prefix + ruc].outcome is Outcome.HIT}
+    return {ruc: read.expires_at or float("inf") for ruc, read in hits.items()}
 
 
-def _refresh(cache: APICacheService, asked: Request, run: WarmRun, due: Sequence[str]) -> None:
-    affordable = _at_most(asked.budget, _from_store(cache, run, due), run, "over_budget")
-    affordable = _at_most(left_for_warming(MIGO, caps_in_force(), timezone.now()), affordable, run, "over_cap")
-    stop_at = monotonic() + asked.seconds
-    ledger = Ledger(MIGO, Purpose.WARM, asked.budget)
-    for start in range(0, len(affordable), CHUNK):
-        chunk = affordable[start : start + CHUNK]
-        if monotonic() > stop_at:
-            _skip(run, "out_of_time", len(affordable) - start)
+class _Refresh:
+    """What of a run changes the cache and costs money."""
+
+    def __init__(self, cache: APICacheService, asked: Request, row: WarmRun, renew: Callable[[], None]) -> None:
+        self._cache = cache
+        self._asked = asked
+        self._row = row
+        self._renew = renew
+        self._stop_at = monotonic() + asked.seconds
+        self._ledger = Ledger(MIGO, Purpose.WARM, asked.budget, wait_until=self._stop_at)
+        self._chances: dict[str, float | None] = {}
+        self._rechecked: set[str] = set()
+        self._warmed: list[Warmed] = []
+        self._renewed_at = monotonic()
+
+    def all_of(self, due: Sequence[Due]) -> None:
+        self._chances = {one.ruc: one.chance for one in due}
+        self._rechecked = {one.ruc for one in due if one.recheck}
+        try:
+            self._all_of(due)
+        finally:
+            answers.flush(FLUSH_SECONDS)
+
+    def _all_of(self, due: Sequence[Due]) -> None:
+        # What was known not to exist is in no store
+        stored = self._from_store([one.ruc for one in due if not one.recheck])
+        affordable = self._at_most(self._asked.budget, [one.ruc for one in due if one.ruc not in stored], "over_budget")
+        affordable = self._at_most(left_for_warming(MIGO, caps_in_force(), timezone.now()), affordable, "over_cap")
+        done = 0
+        for wave in self._waves(affordable):
+            if monotonic() > self._stop_at:
+                self._skip("out_of_time", len(affordable) - done)
+                return
+            if not self._pay(wave):
+                self._skip("stopped", len(affordable) - done - len(wave))
+                return
+            done += len(wave)
+
+    def _waves(self, rucs: Sequence[str]) -> Iterator[Sequence[str]]:
+        """All at once in large waves, or a call at a time with pauses between."""
+        if not self._asked.spread:
+            # A wave holds its claims while it waits for the rate: no longer than a fraction of a minute
+            rate = settings.MIGO_MAX_PER_MINUTE
+            yield from batches(rucs, max(CHUNK, min(WAVE, rate // 6)) if rate else WAVE)
             return
-        if not _pay(cache, run, ledger, chunk):
-            _skip(run, "stopped", len(affordable) - start - len(chunk))
-            return
+        waves = list(batches(rucs, CHUNK))
+        began, pause = monotonic(), pauses(len(waves), self._asked.spread)
+        for number, wave in enumerate(waves):
+            self._wait_until(began + number * pause)
+            yield wave
 
+    def _wait_until(self, moment: float) -> None:
+        while (left := moment - monotonic()) > 0:
+            self._keep_lease()
+            sleep(min(left, RENEWED_EVERY))
 
-def _at_most(number: int | None, rucs: Sequence[str], run: WarmRun, reason: str) -> Sequence[str]:
-    kept = rucs[:number]
-    _skip(run, reason, len(rucs) - len(kept))
-    return kept
+    def _keep_lease(self) -> None:
+        if monotonic() - self._renewed_at >= RENEWED_EVERY:
+            self._renew()
+            self._renewed_at = monotonic()
 
+    def _at_most(self, number: int | None, rucs: Sequence[str], reason: str) -> Sequence[str]:
+        kept = rucs[:number]
+        self._skip(reason, len(rucs) - len(kept))
+        return kept
 
-def _from_store(cache: APICacheService, run: WarmRun, due: Sequence[str]) -> list[str]:
-    """Reload what the store holds and would outlive the lead; the others are left to be paid."""
-    life, now = float(settings.CACHE_TTL_RUC), time()
-    # Not `fresh`: a store that cannot be read would have all of them paid
-    stored = answers.read(MIGO, RUC, due, life - lead(), now)
-    loaded = {
-        ruc
-        for ruc, answer in stored.items()
-        if cache.set_ruc(ruc, answer.data, life - (now - answer.born_at), born_at=answer.born_at)
-    }
-    run.from_store = len(loaded)
-    run.save()
-    # What the store has is not paid for, even when the cache did not take it
-    _skip(run, "cache_down", len(stored) - len(loaded))
-    return [ruc for ruc in due if ruc not in stored]
+    def _from_store(self, due: Sequence[str]) -> set[str]:
+        """Reload what the store holds and would outlive the lead; those that it has, loaded or not."""
+        life, now = float(settings.CACHE_TTL_RUC), time()
+        # Not `fresh`: a store that cannot be read would have all of them paid
+        stored = answers.read(MIGO, RUC, due, life - lead(), now)
+        for names in batches(stored, RELOADED_AT_ONCE):
+            self._keep_lease()
+            self._reload({name: stored[name] for name in names}, life, now)
+        # What the store has is not paid for, even when the cache did not take it
+        self._skip("cache_down", len(stored) - self._row.from_store)
+        return set(stored)
 
+    def _reload(self, stored: Mapping[str, answers.Stored], life: float, now: float) -> None:
+        names = {ruc: wire_name(self._cache, Subject(MIGO, RUC, ruc)) for ruc in stored}
+        ends = {ruc: answer.born_at + life for ruc, answer in stored.items()}
+        departure = flights.depart(self._cache, list(names.values()), settings.FLIGHT_LOCK_SECONDS, now, refresh=True)
+        with departure.flight.under_way() as flight:
+            landed = flight.land(
+                {
+                    names[ruc]: Landing(
+                        envelope.wrap(answer.data, now, ends[ruc] - now, answer.born_at),
+                        ends[ruc] - now + settings.STALE_WHILE_REVALIDATE,
+                    )
+                    for ruc, answer in stored.items()
+                }
+            )
+        loaded = [ruc for ruc in stored if names[ruc] in landed]
+        self._row.from_store += len(loaded)
+        self._row.save()
+        self._note({ruc: ends[ruc] for ruc in loaded}, now)
+        self._record()
 
-def _pay(cache: APICacheService, run: WarmRun, ledger: Ledger, chunk: Sequence[str]) -> bool:
-    """Ask for one chunk and keep it; False when the run should stop."""
+    def _pay(self, rucs: Sequence[str]) -> bool:
+        """Ask for one wave and keep it; False when the run should stop."""
+        self._keep_lease()
+        names = {wire_name(self._cache, Subject(MIGO, RUC, ruc)): ruc for ruc in rucs}
+        departure = flights.depart(self._cache, list(names), settings.FLIGHT_LOCK_SECONDS, time(), refresh=True)
+        # Somebody is asking for it at this moment
+        self._skip("in_flight", len(departure.taken))
+        self._skip("cache_down", len(departure.unreachable))
+        mine = [names[name] for name in names if name in departure.mine]
+        if not mine:
+            return True
+        try:
+            with departure.flight.under_way() as flight:
+                flight.over_negatives = not self._rechecked.isdisjoint(mine)
+                return self._asked_for(mine, flight)
+        finally:
+            self._record()
 
-    def keep_jittered(answers_now: Mapping[str, Answer]) -> None:
-        lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answers_now}  # noqa: S311 - spreads expiry
-        keep(cache, MIGO, RUC, answers_now, lives)
+    def _asked_for(self, rucs: Sequence[str], flight: Flight) -> bool:
+        row, ledger = self._row, self._ledger
+        try:
+            fetched = provider(MIGO).fetch_many(RUC, rucs, spend=ledger, answered=partial(self._keep, flight))
+        except BudgetExhausted as error:
+            row.paid, row.error = ledger.queries, str(error)
+            if error.period == "run":
+                # The waves fit into the budget: attempts that failed have used it up
+                row.failed += len(rucs)
+                row.save()
+            else:
+                self._skip("over_cap", len(rucs))
+            return False
+        refusals.note(self._cache, MIGO, fetched.values())
+        return self._count(fetched)
 
-    try:
-        fetched = provider(MIGO).fetch_many(RUC, chunk, spend=ledger, answered=keep_jittered)
-    except BudgetExhausted as error:
-        run.paid, run.error = ledger.queries, str(error)
-        if error.period == "run":
-            # The chunks fit into the budget: attempts that failed have used it up
-            run.failed += len(chunk)
-            run.save()
-        else:
-            _skip(run, "over_cap", len(chunk))
-        return False
-    answered: dict[str, Answer] = {ruc: a for ruc, a in fetched.items() if not isinstance(a, UpstreamError)}
-    errors = [a for a in fetched.values() if isinstance(a, UpstreamError) and not isinstance(a, UpstreamNotAsked)]
-    refusals.note(cache, MIGO, fetched.values())
-    run.paid = ledger.queries
-    run.refreshed += sum(not isinstance(answer, NotFound) for answer in answered.values())
-    run.failed += len(errors)
-    if errors:
-        run.error = f"{errors[0].code}: {errors[0]}"[:300]
-    _skip(run, "over_cap", len(fetched) - len(answered) - len(errors))
-    run.save()
-    # Who has not answered one of a hundred is down: the next hundred would cost as much and bring as little
-    return bool(answered) and not any(error.permanent for error in errors)
+    def _keep(self, flight: Flight, answered: Mapping[str, Answer]) -> None:
+        self._keep_lease()
+        now = time()
+        lives = {ruc: jittered(settings.CACHE_TTL_RUC, random.random()) for ruc in answered}  # noqa: S311 - spreads expiry
+        # Nobody is shown these now: the store takes them while the next are under way
+        keep(self._cache, MIGO, RUC, answered, lives, flight=flight, wait=False)
+        self._note({ruc: now + lives[ruc] for ruc, answer in answered.items() if isinstance(answer, Found)}, now)
 
+    def _count(self, fetched: Mapping[str, Answer | UpstreamError]) -> bool:
+        row = self._row
+        answered = [answer for answer in fetched.values() if not isinstance(answer, UpstreamError)]
+        errors = [e for e in fetched.values() if isinstance(e, UpstreamError) and not isinstance(e, UpstreamNotAsked)]
+        row.paid = self._ledger.queries
+        row.refreshed += sum(not isinstance(answer, NotFound) for answer in answered)
+        row.failed += len(errors)
+        if errors:
+            row.error = f"{errors[0].code}: {errors[0]}"[:300]
+        self._skip("over_cap", len(fetched) - len(answered) - len(errors))
+        row.save()
+        # Who has not answered one of a wave is down: the next would cost as much and bring as little
+        return bool(answered) and not any(error.permanent for error in errors)
 
-def _skip(run: WarmRun, reason: str, number: int) -> None:
-    if number:
-        run.skipped[reason] = run.skipped.get(reason, 0) + number
-        run.save()
+    def _note(self, ends: Mapping[str, float], at: float) -> None:
+        self._warmed += [Warmed(ruc, self._chances.get(ruc), at, end) for ruc, end in ends.items()]
+
+    def _record(self) -> None:
+        warmed, self._warmed = self._warmed, []
+        warm_results.record(self._row, MIGO, RUC, warmed)
+
+    def _skip(self, reason: str, number: int) -> None:
+        if number:
+            self._row.skipped[reason] = self._row.skipped.get(reason, 0) + number
+            self._row.save()
 
 
 def _close_interrupted() -> None:
@@ -241,22 +370,23 @@ def _close_interrupted() -> None:
     left.update(state=WarmRun.State.FAILED, finished_at=timezone.now(), error=INTERRUPTED)
 
 
-def _end(run: WarmRun, state: WarmRun.State, error: str) -> None:
-    run.state, run.error, run.finished_at = state, error, timezone.now()
-    run.save()
+def _end(row: WarmRun, state: WarmRun.State, error: str) -> None:
+    row.state, row.error, row.finished_at = state, error, timezone.now()
+    row.save()
 
 
-def _summary(run: WarmRun, due: int) -> WarmSummary:
+def _summary(row: WarmRun, due: int) -> WarmSummary:
     return {
-        "run": run.pk,
-        "state": str(run.state),
-        "dry_run": run.dry_run,
-        "candidates": run.candidates,
+        "run": row.pk,
+        "state": str(row.state),
+        "dry_run": row.dry_run,
+        "candidates": row.candidates,
         "due": due,
-        "from_store": run.from_store,
-        "paid": run.paid,
-        "refreshed": run.refreshed,
-        "failed": run.failed,
-        "skipped": run.skipped,
-        "error": run.error,
+        "from_store": row.from_store,
+        "paid": row.paid,
+        "refreshed": row.refreshed,
+        "failed": row.failed,
+        "skipped": row.skipped,
+        "break_even": None if row.break_even is None else round(row.break_even, 4),
+        "error": row.error,
     }

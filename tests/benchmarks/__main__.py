@@ -1,4 +1,4 @@
-"""All benchmarks, or those named first; the options go to each.
+"""All benchmarks but `peers`, or those named first; the options go to each.
 
     python -m tests.benchmarks
     python -m tests.benchmarks reads cache
@@ -16,8 +16,10 @@ from itertools import takewhile
 from pathlib import Path
 
 NO_BENCHMARKS = {"__main__", "stage"}
-# Their work does not come from a number of keys
-WITHOUT_SIZES = {"cache", "replay"}
+# The number of keys makes no difference to these
+WITHOUT_SIZES = {"cache", "lookups", "outage", "peers", "replay", "upstream"}
+# Minutes, and packages that nothing else needs
+ONLY_BY_NAME = {"peers"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [name for name in names if name not in available()]:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(available())}", file=sys.stderr)
         return 2
-    failed = [name for name in names or available() if not run(name, options)]
+    failed = [name for name in names or by_default() if not run(name, options)]
     if failed:
         print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -37,6 +39,10 @@ def main(arguments: Sequence[str]) -> int:
 def available() -> list[str]:
     found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
     return sorted(set(found) - NO_BENCHMARKS)
+
+
+def by_default() -> list[str]:
+    return [name for name in available() if name not in ONLY_BY_NAME]
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,8 +5,9 @@
 Reading alone: identifier, answer and birth as Python has them (texts and a datetime), in no order, over a connection
 that is open already; on PostgreSQL in binary, streamed by the thousand, on SQLite by a cursor. What the raw lines of a
 COPY take, that nobody splits or decodes, is told too, as nothing can be faster. Writing alone: the same records, made
-ready before, by pipelined quiet sets whose errors are read after each thousand. A refill also sorts by reads, forms
-keys and envelopes and records its progress; it may take twice the slower half.
+ready before, by pipelined quiet sets whose errors are read after each thousand. A refill also finds the hottest, forms
+keys and envelopes and records its progress; it may take twice the slower half. It keeps three processes busy at once,
+this one, the database and the node: what else the machine does costs it more than it costs either half.
 
 All are done in turns; the median of each is compared, so that a machine with other work is alike to all.
 """

@@ -10,6 +10,10 @@ def test_every_benchmark_is_found_and_what_they_share_is_none() -> None:
     assert not {"stage", "__main__", "__init__"} & set(found)
 
 
+def test_what_needs_packages_of_its_own_runs_only_when_it_is_named() -> None:
+    assert set(benchmarks.available()) - set(benchmarks.by_default()) == {"peers"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "names", "options"),
     [

@@ -1,4 +1,5 @@
-"""What each finding means and what to do: one row per code of `api_service.services.health_rules`.
+"""What each finding means and what to do: one row per code of `health_rules` and `money_rules` in
+`api_service.services`.
 
 The runbook (`docs/runbook.md`) has a heading for every code.
 """
@@ -65,6 +66,36 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("%(node)s refuses the token or the plan: %(value)s"),
         gettext_lazy("What is in the cache is served. Every other look-up fails."),
         gettext_lazy("Check MIGO_TOKEN, and that the plan has queries left and is paid."),
+    ),
+    "stale_served": Explanation(
+        gettext_lazy("Old answers of %(node)s are shown: %(value)s"),
+        gettext_lazy("Users see what was true some time ago: no newer answer can be had."),
+        gettext_lazy("See why: APIMIGO down, a limit reached, the token refused. The answers say that they are old."),
+    ),
+    "budget_low": Explanation(
+        gettext_lazy("%(node)s: %(value)s of at most %(limit)s paid queries are spent"),
+        gettext_lazy(
+            "Warming has stopped or soon will. At the limit every look-up that the cache cannot answer fails."
+        ),
+        gettext_lazy("See who spends them (paid queries by hour), and raise the limit or lower the warm-up."),
+    ),
+    "budget_exhausted": Explanation(
+        gettext_lazy("%(node)s: the limit of %(limit)s paid queries is reached (%(value)s)"),
+        gettext_lazy("What is in the cache is served. Every other look-up fails until the period is over."),
+        gettext_lazy("Raise MIGO_MAX_PER_HOUR, MIGO_MAX_PER_DAY or MIGO_MAX_PER_MONTH, or wait for the next period."),
+    ),
+    "account_low": Explanation(
+        gettext_lazy(
+            "%(node)s: queries left in the account (and spent a day): %(value)s; they last less than %(limit)s"
+        ),
+        gettext_lazy("When they are used up, every look-up that the cache cannot answer fails."),
+        gettext_lazy("Top up the plan, or spend less: a smaller warm-up, longer life times."),
+        " d",
+    ),
+    "upstream_circuit_open": Explanation(
+        gettext_lazy("%(node)s fails and is left alone: %(value)s"),
+        gettext_lazy("What is in the cache is served. Every other look-up fails at once, and nothing is paid."),
+        gettext_lazy("Look at the status page of the service and at the network. It is tried again by itself."),
     ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),

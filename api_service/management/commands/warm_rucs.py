@@ -10,12 +10,8 @@ from django.core.management.base import CommandParser
 from api_service.management.base import ServiceCommand, not_done, partly, read_lines
 from api_service.models import WarmRun
 from api_service.services import warming
-from api_service.services.locks import run_lock
 from api_service.services.ruc import normalise
 from api_service.services.warming import WarmSummary
-
-# That of the task: a run by hand and one of the schedule never pay for the same RUCs
-LOCK, LOCK_SECONDS = "warm_frequent_rucs", 320.0
 
 
 class Command(ServiceCommand):
@@ -35,11 +31,10 @@ class Command(ServiceCommand):
 
     def act(self, options: Mapping[str, Any]) -> None:
         asked = _request(options)
-        with run_lock(LOCK, LOCK_SECONDS) as held:
-            if not held:
-                raise not_done("another warm run holds the lock: look at its result in the admin, or wait for its end")
-            with self.progress(_progress):
-                summary = warming.warm(asked)
+        with self.progress(_progress):
+            summary = warming.run(asked)
+        if summary is None:
+            raise not_done("another warm run holds the lock: look at its result in the admin, or wait for its end")
         self.show(cast(Mapping[str, Any], summary), as_json=options["json"], text=lambda: _text(summary))
         if summary["failed"] or summary["error"]:
             raise partly(summary["error"] or f"{summary['failed']} RUCs could not be loaded")

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from api_service.caches.urls import cache_config
-from api_service.services.backends.base import Adapter, Deadline, Entry, Found, InventoryError, Item, Written
+from api_service.services.backends.base import Adapter, Deadline, Entry, Formed, Found, InventoryError, Item, Written
 
 # Django cache backend -> adapter
 TABLE: dict[str, str] = {
@@ -22,13 +22,18 @@ OF_ONE_PROCESS = "api_service.caches.local.LocalMemoryCache"
 
 def adapter_for(alias: str = "default") -> Adapter:
     """The adapter of a CACHES alias; ImproperlyConfigured for a backend that has none."""
+    return cast(Adapter, import_string(adapter_path(alias))(alias))
+
+
+def adapter_path(alias: str) -> str:
+    """Of the class that `adapter_for` builds; the same ImproperlyConfigured, and next to nothing to pay."""
     backend = settings.CACHES[alias]["BACKEND"]
     path = TABLE.get(backend)
     if path is None:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] uses {backend}, which cannot be watched. Use one of: {', '.join(TABLE)}."
         )
-    return cast(Adapter, import_string(path)(alias))
+    return path
 
 
 def adapter_for_url(url: str, name: str) -> Adapter:
@@ -52,10 +57,12 @@ __all__ = [
     "Adapter",
     "Deadline",
     "Entry",
+    "Formed",
     "Found",
     "InventoryError",
     "Item",
     "Written",
     "adapter_for",
     "adapter_for_url",
+    "adapter_path",
 ]

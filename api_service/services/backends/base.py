@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import NamedTuple, Protocol
@@ -45,6 +45,13 @@ class Item(NamedTuple):
     expires_at: float | None  # Unix seconds, None for never
 
 
+class Formed(NamedTuple):
+    """Items that somebody has made ready for a node of one kind, as its protocol has them."""
+
+    keys: list[str]  # the wire keys, in their order
+    request: bytes
+
+
 @dataclass(slots=True)
 class Written:
     """What became of the items of a `write`. `refused`: wire key → what the node said."""
@@ -52,6 +59,9 @@ class Written:
     stored: int = 0
     existed: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.stored + other.stored, self.existed + other.existed, self.refused | other.refused)
 
 
 @dataclass(slots=True)
@@ -94,6 +104,12 @@ class Adapter(Protocol):
 
     def scan(self, node: str, prefix: str, deadline: Deadline, /) -> Iterator[Entry]:
         """Every live key that starts with `prefix` (a wire prefix, "" for all). Raises InventoryError."""
+
+    def keys(self, node: str, prefix: str, deadline: Deadline, /) -> Generator[str]:
+        """The wire keys of a `scan` and nothing else, as the node lists them: the first come long before the last.
+
+        Raises InventoryError, maybe after some keys.
+        """
 
     def drop_expired(self) -> Sequence[str]:
         """Wire keys past their end that were still held and are dropped now; none where the server does it itself."""

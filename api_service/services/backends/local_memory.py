@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from time import time
 from typing import Any, Final, cast
 
@@ -77,6 +77,9 @@ class LocalMemoryAdapter:
         for entry in self._cache.entries():
             if entry.key.startswith(prefix) and LOCK_PREFIX not in entry.key:
                 yield Entry(entry.key, entry.size, entry.expires_at)
+
+    def keys(self, node: str, prefix: str, deadline: Deadline) -> Generator[str]:
+        return (entry.key for entry in self.scan(node, prefix, deadline))
 
     def remove(self, _node: str, keys: Iterable[str]) -> int:
         return sum(self._cache.remove(name) for _key, name in self._ours(keys))

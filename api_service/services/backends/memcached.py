@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -12,11 +12,12 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from api_service.caches.placement import Placement, Server, parse_servers
-from api_service.services.backends import memcached_dump, memcached_values
+from api_service.services.backends import memcached_dump, memcached_keys, memcached_values
 from api_service.services.backends.base import (
     STALL_SECONDS,
     Deadline,
     Entry,
+    Formed,
     Found,
     InventoryError,
     Item,
@@ -76,13 +77,16 @@ class MemcachedAdapter:
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         yield from memcached_dump.scan(self._listed(node), prefix, deadline)
 
+    def keys(self, node: str, prefix: str, deadline: Deadline) -> Generator[str]:
+        yield from memcached_keys.keys(self._listed(node), prefix, deadline)
+
     def remove(self, node: str, keys: Iterable[str]) -> int:
         return memcached_values.remove(self._address(node), keys)
 
     def read(self, node: str, keys: Iterable[str]) -> Found:
         return memcached_values.read(self._address(node), keys)
 
-    def write(self, node: str, items: Iterable[Item], *, replace: bool) -> Written:
+    def write(self, node: str, items: Iterable[Item | Formed], *, replace: bool) -> Written:
         return memcached_values.write(self._address(node), items, replace=replace)
 
     def drop_expired(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from time import sleep
-from typing import IO
+from typing import IO, Protocol
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -81,19 +81,32 @@ class Listed:
         return self.client(max(self.timeout, min(STALL_SECONDS, deadline.left() / 2) / 2))
 
 
+class Spool(Protocol):
+    """Where a list goes to. It must take what comes at once: the node does not wait kindly."""
+
+    def write(self, chunk: bytes, /) -> object: ...
+    def tell(self) -> int: ...
+    def seek(self, offset: int, /) -> object: ...
+
+
 def scan(node: Listed, prefix: str, deadline: Deadline) -> Iterator[Entry]:
     """Every live key that starts with `prefix`. Raises InventoryError."""
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        try:
-            with _dump_lock(node, deadline):
-                _believable_dump(node, spool, deadline)
-        except _ERRORS as error:
-            raise InventoryError(node.name, error_text(error)) from error
+        dump(node, spool, deadline)
         spool.seek(0)
         try:
             yield from parse_dump(spool, prefix)
         except (KeyError, ValueError) as error:
             raise InventoryError(node.name, f"its list of keys cannot be read ({error_text(error)})") from error
+
+
+def dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
+    """The node's whole list into `spool`, under its lock. Raises InventoryError."""
+    try:
+        with _dump_lock(node, deadline):
+            _believable_dump(node, spool, deadline)
+    except _ERRORS as error:
+        raise InventoryError(node.name, error_text(error)) from error
 
 
 @contextmanager
@@ -130,7 +143,7 @@ def _release(node: Listed, token: bytes, deadline: Deadline) -> None:
             return
 
 
-def _believable_dump(node: Listed, spool: IO[bytes], deadline: Deadline) -> None:
+def _believable_dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
     """A list without a line is asked for again where the node counts keys, and believed in the end.
 
     The lock is one of them. After a `flush_all` they are counted until the node reclaims them.
@@ -149,7 +162,7 @@ def _items(node: Listed, deadline: Deadline) -> int:
         return int(client.stats().get(b"curr_items", 0))
 
 
-def _dump(node: Listed, spool: IO[bytes], deadline: Deadline) -> None:
+def _dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
     """The whole list into `spool`; a node whose crawler is at work is asked again until the deadline."""
     while True:
         try:
@@ -163,7 +176,7 @@ def _dump(node: Listed, spool: IO[bytes], deadline: Deadline) -> None:
             sleep(BUSY_SECONDS)
 
 
-def _read(node: str, connection: socket.socket, spool: IO[bytes], deadline: Deadline) -> None:
+def _read(node: str, connection: socket.socket, spool: Spool, deadline: Deadline) -> None:
     connection.sendall(b"lru_crawler metadump hash\r\n")
     head = tail = b""
     while not tail.endswith(END):

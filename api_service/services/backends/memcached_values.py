@@ -1,7 +1,8 @@
 """Values of one memcached node, many at a time, by meta commands whose every reply is read.
 
-Replies come in the order of the questions, so each one is known to be about which key. Quiet mode (`q`) would hide
-which key an error is about, and saves nothing measurable once the next batch is sent before the last is answered.
+Replies come in the order of the questions, so each one is known to be about which key. Writes are quiet (`q`): the
+node says only which did not succeed, which saves it a third of its work. An error does not say which key it is about:
+the keys of its batch are looked for then, and those that are missing are the ones.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import islice
 from time import time
 from typing import IO, Final, TypeVar
 
 from api_service.caches.placement import Server
 from api_service.caches.serializer import JSON_FLAG
-from api_service.services.backends.base import Found, InventoryError, Item, Written, error_text
+from api_service.services.backends.base import Formed, Found, InventoryError, Item, Written, error_text
 
 BATCH: Final = 1000
 WRITE_BYTES: Final = 1_000_000
@@ -30,9 +32,14 @@ MAX_KEY_BYTES: Final = 250
 # Memcached reads more as a Unix time
 LONGEST_RELATIVE: Final = 30 * 86_400
 
+ADD: Final = " ME"
+_SET: Final = f"ms {{key}} {{size}} T{{seconds}} F{JSON_FLAG}{{mode}} q\r\n{{data}}\r\n"
+_ASK_END: Final = b"mn\r\n"
 _FLAG: Final = b"f%d" % JSON_FLAG
-_STORED: Final = b"HD\r\n"
+_END: Final = b"MN\r\n"
 _EXISTS: Final = b"NS\r\n"
+_REMOVED: Final = b"HD\r\n"
+_NOT_FOUND: Final = b"NF\r\n"
 _UNUSABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -63,19 +70,26 @@ def read(node: Address, keys: Iterable[str]) -> Found:
     return found
 
 
-def write(node: Address, items: Iterable[Item], *, replace: bool) -> Written:
+def write(node: Address, items: Iterable[Item | Formed], *, replace: bool) -> Written:
+    """What is `Formed` has been made by `add_form`: it does not replace in any case."""
     written = Written()
 
     def take(replies: IO[bytes], asked: Sequence[str]) -> None:
-        lines = _lines(replies, len(asked))
-        stored, existed = lines.count(_STORED), lines.count(_EXISTS)
-        written.stored += stored
-        written.existed += existed
-        if stored + existed < len(asked):
-            written.refused.update(_refusals(node.name, zip(asked, lines, strict=False)))
+        existed, errors = _complaints(node.name, replies)
+        refused = _refused(node, asked, errors) if errors else {}
+        written.stored += len(asked) - existed - len(errors)
+        # One that is there after all: traffic has written it since
+        written.existed += existed + len(errors) - len(refused)
+        written.refused.update(refused)
 
-    _exchange(node, _stores(items, b"" if replace else b" ME", written), take)
+    stores = _stores(items, "" if replace else ADD, written)
+    _exchange(node, ((asked, request + _ASK_END) for asked, request in stores), take)
     return written
+
+
+def add_form(*, key: str, size: str, seconds: str, data: str) -> str:
+    """A quiet write of a key that must not exist, of the texts of its parts: `data` has `size` bytes."""
+    return _SET.format(key=key, size=size, seconds=seconds, mode=ADD, data=data)
 
 
 def remove(node: Address, keys: Iterable[str]) -> int:
@@ -83,12 +97,7 @@ def remove(node: Address, keys: Iterable[str]) -> int:
 
     def take(replies: IO[bytes], asked: Sequence[str]) -> None:
         nonlocal removed
-        for _key in asked:
-            reply = replies.readline()
-            if reply == b"HD\r\n":
-                removed += 1
-            elif reply != b"NF\r\n":
-                raise _unexpected(node.name, reply)
+        removed += _removed(node.name, replies, len(asked))
 
     _exchange(node, _questions(b"md %b%b\r\n", keys), take)
     return removed
@@ -140,8 +149,8 @@ def _connection(node: Address) -> Iterator[tuple[socket.socket, IO[bytes]]]:
     with _connect(node) as connection:
         connection.settimeout(node.timeout)
         with BufferedReader(connection.makefile("rb", 0), _RECEIVE_BYTES) as replies:
-            connection.sendall(b"mn\r\n")
-            if (hello := replies.readline()) != b"MN\r\n":
+            connection.sendall(_ASK_END)
+            if (hello := replies.readline()) != _END:
                 raise _unexpected(node.name, hello)
             yield connection, replies
 
@@ -178,21 +187,23 @@ def _text(reply: bytes) -> str:
 
 
 def _questions(form: bytes, keys: Iterable[str]) -> Iterator[Batch[str]]:
-    asked: list[str] = []
-    lines: list[bytes] = []
-    size = 0
-    for key in keys:
-        if (name := _name(key)) is None:
-            continue
-        line = form % name
-        if asked and (len(asked) == BATCH or size + len(line) > ASK_BYTES):
-            yield asked, b"".join(lines)
-            asked, lines, size = [], [], 0
-        asked.append(key)
-        lines.append(line)
-        size += len(line)
-    if asked:
-        yield asked, b"".join(lines)
+    """`form` has the place of a key and of the flag of its spelling."""
+    head, *others = form.split(b"%b")
+    tail = b"".join(others)
+    for some in _few(keys, len(form)):
+        if _are_plain(some):
+            yield some, head + (tail + head).join([key.encode() for key in some]) + tail
+        elif asked := [(key, name) for key in some if (name := _name(key))]:
+            yield [key for key, _ in asked], b"".join([form % name for _, name in asked])
+
+
+def _few(keys: Iterable[str], around: int) -> Iterator[list[str]]:
+    """So many that their questions, with `around` bytes about each key, have ASK_BYTES at most."""
+    rest = iter(keys)
+    while some := list(islice(rest, BATCH)):
+        longest = max(map(len, some)) + around
+        step = max(1, ASK_BYTES // longest)
+        yield from (some[start : start + step] for start in range(0, len(some), step))
 
 
 def _name(key: str) -> tuple[bytes, bytes] | None:
@@ -206,45 +217,91 @@ def _name(key: str) -> tuple[bytes, bytes] | None:
     return (coded, b" b") if 0 < len(coded) <= MAX_KEY_BYTES else None
 
 
-def _stores(items: Iterable[Item], mode: bytes, written: Written) -> Iterator[Batch[str]]:
-    asked: list[str] = []
-    lines: list[bytes] = []
-    size, now = 0, time()
-    form = b"ms %%b %%d T%%d F%d%b\r\n%%b\r\n" % (JSON_FLAG, mode)
-    for key, data, expires_at in items:
-        if (seconds := expiry(expires_at, now)) is None:
+def _stores(items: Iterable[Item | Formed], mode: str, written: Written) -> Iterator[Batch[str]]:
+    form = _SET.format(key="%b", size="%d", seconds="%d", mode=mode, data="%b").encode()
+    for batch in _batches(items):
+        if isinstance(batch, Formed):
+            yield batch.keys, batch.request
             continue
-        if reason := why_unusable(key):
-            written.refused[key] = reason
-            continue
-        if asked and (len(asked) == BATCH or size + len(data) > WRITE_BYTES):
+        now, asked, lines = time(), list[str](), list[bytes]()
+        for key, data, expires_at in batch if _are_plain([item[0] for item in batch]) else _usable(batch, written):
+            if (seconds := expiry(expires_at, now)) is not None:
+                asked.append(key)
+                lines.append(form % (key.encode(), len(data), seconds, data))
+        if asked:
             yield asked, b"".join(lines)
-            asked, lines, size, now = [], [], 0, time()
-        asked.append(key)
-        lines.append(form % (key.encode(), len(data), seconds, data))
-        size += len(data)
-    if asked:
-        yield asked, b"".join(lines)
 
 
-def _lines(replies: IO[bytes], count: int) -> list[bytes]:
-    """That many replies to writes, more where the node talks nonsense; b"" where it has closed the connection.
-
-    What is no error has four bytes and errors have more: so many bytes are there in any case and are read at once.
-    """
-    lines = replies.read(count * len(_STORED)).splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        lines[-1] += replies.readline()
-    return lines + [replies.readline() for _ in range(count - len(lines))]
-
-
-def _refusals(node: str, replies: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
-    for key, reply in replies:
-        if reply in (_STORED, _EXISTS):
+def _batches(items: Iterable[Item | Formed]) -> Iterator[list[Item] | Formed]:
+    """So many items at a time that a request stays small, in number and in bytes."""
+    some: list[Item] = []
+    size = 0
+    for item in items:
+        if isinstance(item, Formed):
+            yield item
             continue
-        if not reply.startswith(b"SERVER_ERROR"):
+        if some and (len(some) == BATCH or size + len(item[1]) > WRITE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(item)
+        size += len(item[1])
+    if some:
+        yield some
+
+
+def _are_plain(keys: Sequence[str]) -> bool:
+    """None of the keys can be unusable; asked of all at once, as nearly always it is so."""
+    text = "".join(keys)
+    printable = text.isascii() and text.isprintable() and " " not in text
+    return printable and "" not in keys and max(map(len, keys)) <= MAX_KEY_BYTES
+
+
+def _usable(items: Iterable[Item], written: Written) -> Iterator[Item]:
+    for item in items:
+        if reason := why_unusable(item.key):
+            written.refused[item.key] = reason
+        else:
+            yield item
+
+
+def _complaints(node: str, replies: IO[bytes]) -> tuple[int, list[str]]:
+    """What the node says of a batch of quiet writes: how many keys existed, and its errors in the batch's order."""
+    existed, errors = 0, list[str]()
+    while (reply := replies.readline()) != _END:
+        if reply == _EXISTS:
+            existed += 1
+        elif reply.startswith(b"SERVER_ERROR") and reply.endswith(b"\n"):
+            errors.append(_text(reply))
+        else:
             raise _unexpected(node, reply)
-        yield key, _text(reply)
+    return existed, errors
+
+
+def _removed(node: str, replies: IO[bytes], count: int) -> int:
+    """How many of that many deletes found their key. What is no error has four bytes, and errors have more."""
+    said = replies.read(count * len(_REMOVED))
+    removed = said.count(_REMOVED)
+    if removed + said.count(_NOT_FOUND) < count:
+        lines = said.splitlines(keepends=True)
+        wrong = next((line for line in lines if line not in (_REMOVED, _NOT_FOUND)), b"")
+        raise _unexpected(node, wrong if wrong.endswith(b"\n") else wrong + replies.readline())
+    return removed
+
+
+def _refused(node: Address, asked: Sequence[str], errors: Sequence[str]) -> dict[str, str]:
+    """Memcached drops what it had under a key that it refuses."""
+    missing: list[str] = []
+
+    def take(replies: IO[bytes], keys: Sequence[str]) -> None:
+        for key in keys:
+            reply = replies.readline()
+            if reply == b"EN\r\n":
+                missing.append(key)
+            elif reply != b"HD\r\n":
+                raise _unexpected(node.name, reply)
+
+    _exchange(node, _questions(b"mg %b u%b\r\n", asked), take)
+    return dict(zip(missing, errors, strict=False))
 
 
 def _take_value(node: str, replies: IO[bytes], key: str, found: Found) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from time import time
@@ -91,6 +91,15 @@ class RedisAdapter:
                 tells_end = _tells_end(client)
                 while batch := list(islice(keys, SCAN_COUNT)):
                     yield from _entries(client, batch, tells_end=tells_end)
+            except _ERRORS as error:
+                raise InventoryError(node, error_text(error)) from error
+
+    def keys(self, node: str, prefix: str, deadline: Deadline) -> Generator[str]:
+        with closing(self._client(node)) as client:
+            try:
+                for key in _unique(chain.from_iterable(_steps(client, node, prefix, deadline))):
+                    if LOCK_PREFIX not in (name := key.decode("utf-8", "replace")):
+                        yield name
             except _ERRORS as error:
                 raise InventoryError(node, error_text(error)) from error
 

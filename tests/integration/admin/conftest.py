@@ -72,6 +72,10 @@ def rows(db: None) -> Rows:
     incident = models.Incident.objects.create(
         code="cache_health", severity="unhealthy", opened_at=now, findings=[{**finding, "current": True}]
     )
+    habit = models.ReadHabit.objects.create(**identity, fast=1.0, fast_era=19, slow=1e34, visited_at=now.timestamp())
+    warm = models.WarmRun.objects.create(
+        started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
+    )
     created = [
         models.TrackedKey.objects.create(
             **{**identity, "key": "migo:ruc_20100038146", "node": NODE, "size": 1536, "state": "active"},
@@ -83,6 +87,9 @@ def rows(db: None) -> Rows:
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
         models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
         models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
+        models.StaleServed.objects.create(
+            since=hour, service="migo", kind="ruc", reason="upstream_timeout", answers=31, oldest_seconds=9000.0
+        ),
         sample,
         node,
         track,
@@ -99,7 +106,12 @@ def rows(db: None) -> Rows:
             expired_unread=2,
             lives={"never": 1, "1h": 9},
         ),
-        models.WarmRun.objects.create(started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}),
+        warm,
+        habit,
+        models.ReadHabitBin.objects.create(habit=habit, bin=19, visits=1e9),
+        models.WarmedAnswer.objects.create(
+            run=warm, **identity, chance=0.61, warmed_at=now, ends_at=now + timedelta(minutes=55)
+        ),
         incident,
         models.Delivery.objects.create(
             incident=incident, channel="slack", event="opened", state="failed", created_at=now, due_at=now, attempts=9
@@ -141,6 +153,18 @@ def rows(db: None) -> Rows:
             found=40,
             removed=40,
             nodes={NODE: {"state": "done", "found": 40, "removed": 40, "kinds": {"ruc": 40}, "error": ""}},
+        ),
+        models.UpstreamCircuit.objects.create(
+            service="migo",
+            state="open",
+            open_until=now + timedelta(seconds=20),
+            reason="upstream_timeout: no answer in time",
+            changed_at=now,
+        ),
+        models.CircuitChange.objects.create(service="migo", at=now, state="open", reason="upstream_timeout"),
+        models.RateWindow.objects.create(service="migo", taken={"1795366162": 41}),
+        models.AccountReading.objects.create(
+            service="migo", taken_at=now, queries_left=4810, spent_in_hour=41, spent=120, divergence=-2
         ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]

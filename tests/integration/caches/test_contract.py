@@ -1,6 +1,7 @@
 """One suite, three backends: what a caller may rely on wherever the answers are kept."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,10 @@ from django.core.cache.backends.base import InvalidCacheKey
 
 from api_service.caches.fail_open import FailOpenCache
 from api_service.caches.local import LocalMemoryCache
-from api_service.caches.protocol import ReportsNodes, StrictCache
+from api_service.caches.memcached import MemcachedCache
+from api_service.caches.protocol import Replacement, ReportsNodes, StrictCache, Version
+from api_service.caches.redis import RedisJSONCache
+from api_service.caches.wire import NodeClient
 from tests.integration.caches.building import memcached_cache, redis_cache
 from tests.waiting import wait_until
 
@@ -75,6 +79,69 @@ def test_add_takes_a_free_key_only(cache: Backend) -> None:
     assert cache.add_strict("a", "first", 60) is True
     assert cache.add_strict("a", "second", 60) is False
     assert cache.fetch("a") == "first"
+
+
+def test_of_all_that_claim_a_free_key_at_once_one_gets_it(cache: Backend) -> None:
+    cache.store("taken", RECORD, 60)
+
+    def claim(number: int) -> dict[str, Version]:
+        return cache.claim_many(["taken", "free", "other"], {"by": number}, 60)[0]
+
+    with ThreadPoolExecutor(16) as pool:
+        claims = list(pool.map(claim, range(16)))
+    assert sorted(key for claimed in claims for key in claimed) == ["free", "other"]
+    assert cache.fetch("taken") == RECORD
+    assert cache.claim_many([], 0, 60) == ({}, [])
+
+
+def test_a_replacement_needs_the_version_that_is_there(cache: Backend) -> None:
+    claimed, unreachable = cache.claim_many(["a", "b", "gone"], {"by": 1}, 60)
+    assert unreachable == []
+    cache.store("b", {"by": "somebody else"}, 60)
+    cache.remove("gone")
+    done = cache.replace_many({key: Replacement(RECORD, claimed[key], 60) for key in claimed})
+    assert set(done) == {"a"}
+    assert (cache.fetch("a"), cache.fetch("b"), cache.fetch("gone")) == (RECORD, {"by": "somebody else"}, None)
+    again = cache.replace_many({"a": Replacement(1, claimed["a"], 60)})
+    assert again == {}
+    assert set(cache.replace_many({"a": Replacement({"by": 2}, done["a"], 60)})) == {"a"}
+
+
+def test_versions_come_with_the_values_and_a_replacement_may_leave_nothing(cache: Backend) -> None:
+    cache.store_many({"a": RECORD, "b": [1]}, 60)
+    found, unreachable = cache.fetch_versions(["a", "b", "absent"])
+    assert {key: value for key, (value, _version) in found.items()} == {"a": RECORD, "b": [1]}
+    assert unreachable == []
+    assert set(cache.replace_many({"a": Replacement(0, found["a"][1], 0)})) == {"a"}
+    assert cache.fetch("a", "nothing") == "nothing"
+
+
+def write_raw(cache: Backend, key: str, data: bytes) -> None:
+    """Bytes that no serializer of ours made."""
+    wire_key = cache.make_and_validate_key(key)
+    if isinstance(cache, MemcachedCache):
+        node, name = cache._locate(key, None)
+        node.call(NodeClient.set, name, data, 60)
+    elif isinstance(cache, RedisJSONCache):
+        cache._redis.set(wire_key, data)
+    else:
+        assert isinstance(cache, LocalMemoryCache)
+        cache._set(wire_key, data, 60)
+
+
+def test_what_cannot_be_read_has_a_version_all_the_same(cache: Backend) -> None:
+    write_raw(cache, "broken", b"{not json")
+    found, _unreachable = cache.fetch_versions(["broken"])
+    value, version = found["broken"]
+    assert value is None
+    assert set(cache.replace_many({"broken": Replacement("mended", version, 60)})) == {"broken"}
+    assert cache.fetch("broken") == "mended"
+
+
+def test_a_claim_ends_by_itself(cache: Backend) -> None:
+    cache.claim_many(["a"], 0, 1)
+    assert cache.fetch("a") == 0
+    wait_until(lambda: cache.claim_many(["a"], 1, 60)[0] != {}, timeout=5)
 
 
 def test_a_value_lives_as_long_as_it_should(cache: Backend) -> None:

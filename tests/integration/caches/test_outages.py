@@ -9,6 +9,7 @@ import pytest
 
 from api_service.caches.errors import NodeUnavailable
 from api_service.caches.fail_open import FailOpenCache
+from api_service.caches.protocol import Replacement
 from tests.integration.caches.building import frozen, memcached_cache, redis_cache
 from tests.servers import Memcached, Redis
 from tests.waiting import wait_until
@@ -42,6 +43,7 @@ def answers(cache: FailOpenCache) -> bool:
 def test_a_dead_server_is_an_outage_to_strict_callers_and_a_miss_to_djangos(server: Memcached | Redis) -> None:
     cache = cache_on(server)
     cache.store("a", 1, 60)
+    _one, version = cache.fetch_versions(["a"])[0]["a"]
     server.kill()
     strict: list[Callable[[], object]] = [
         lambda: cache.fetch("a"),
@@ -55,6 +57,9 @@ def test_a_dead_server_is_an_outage_to_strict_callers_and_a_miss_to_djangos(serv
         with pytest.raises(NodeUnavailable, match=server.address):
             call()
     assert cache.fetch_many(["a", "b"]) == ({}, ["a", "b"])
+    assert cache.claim_many(["a", "b"], 1, 60) == ({}, ["a", "b"])
+    assert cache.fetch_versions(["a", "b"]) == ({}, ["a", "b"])
+    assert cache.replace_many({"a": Replacement(1, version, 60)}) == {}
     assert cache.store_many({"a": 1, "b": 2}, 60) == ["a", "b"]
     assert cache.remove_many(["a"]) == ["a"]
     assert len(cache.clear_nodes()) == 1

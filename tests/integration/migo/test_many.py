@@ -1,11 +1,44 @@
 """consultar_ruc_masivo: any number, paid for as little as possible, one failure at a time."""
 
+from datetime import datetime
+
+import pytest
 from pytest_django import Settings
 
+from api_service.caches.wire import NodeClient, Stored
+from api_service.services import answer_rows
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.migo_fixtures import IMPOSSIBLE, known_rucs, unknown_rucs
 from tests.sandbox_fixture import RunningSandbox
+
+
+def test_a_thousand_at_once_are_one_query_of_the_store_and_a_call_a_hundred(
+    migo: MigoAPIService, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rucs, reads, gets = known_rucs(1000), list[int](), list[int]()
+    read, fetch_many = answer_rows.read, NodeClient.fetch_many
+
+    def counted_read(service: str, kind: str, names: list[str], oldest: datetime) -> list[tuple[str, str, datetime]]:
+        reads.append(len(names))
+        return read(service, kind, names, oldest)
+
+    def counted_get(client: NodeClient, keys: list[bytes]) -> dict[bytes, Stored]:
+        gets.append(len(keys))
+        return fetch_many(client, keys)
+
+    monkeypatch.setattr(answer_rows, "read", counted_read)
+    monkeypatch.setattr(NodeClient, "fetch_many", counted_get)
+    many = migo.consultar_ruc_masivo([*rucs, *rucs])
+    assert (many["total"], many["distinct"], many["found"], many["failed"]) == (2000, 1000, 1000, 0)
+    assert reads == [1000]
+    # The answers, the negative ones, and those once more behind the claim
+    assert gets == [1000] * 3
+    assert sorted(len(entry["rucs"]) for entry in sandbox.log) == [100] * 10
+    assert sandbox.billed == 1000
+    gets.clear()
+    assert migo.consultar_ruc_masivo(rucs)["found"] == 1000
+    assert (reads, gets, sandbox.billed) == ([1000], [1000], 1000)
 
 
 def test_each_distinct_ruc_is_asked_for_once_in_chunks_of_a_hundred_and_answered_in_place(
@@ -17,7 +50,7 @@ def test_each_distinct_ruc_is_asked_for_once_in_chunks_of_a_hundred_and_answered
     assert [result["ruc"] for result in many["results"]] == [ruc.strip() for ruc in asked]
     counts = {name: many[name] for name in ("success", "total", "distinct", "found", "negative", "failed")}
     assert counts == {"success": True, "total": 256, "distinct": 250, "found": 240, "negative": 10, "failed": 0}
-    assert [len(call["rucs"]) for call in sandbox.log] == [100, 100, 48]
+    assert sorted(len(call["rucs"]) for call in sandbox.log) == [48, 100, 100]
     assert many["results"][-1] == many["results"][asked.index(rucs[0])]
 
 
@@ -31,8 +64,9 @@ def test_the_second_time_is_free_also_for_the_unknown_ones(migo: MigoAPIService,
 
 
 def test_a_failed_chunk_in_the_middle_is_reported_ruc_by_ruc_and_costs_the_others_nothing(
-    migo: MigoAPIService, sandbox: RunningSandbox
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
 ) -> None:
+    settings.MIGO_PARALLEL = 1
     rucs = known_rucs(250)
     sandbox.switch(script=["ok", "503:9", "ok"])
     many = migo.consultar_ruc_masivo(rucs)

@@ -1,14 +1,17 @@
 """What keeps money and nights safe when the provider, the cache or a run fails half-way."""
 
 from collections.abc import Mapping
+from contextlib import closing
+from time import monotonic
 
 import pytest
 from pytest_django import Settings
 
 from api_service.models import StoredAnswer
-from api_service.services import lookup
+from api_service.services import filling
 from api_service.services.budget import BurstLimit
 from api_service.services.cache_service import APICacheService
+from api_service.services.flights import Flight
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.providers import Answer, provider
 from tests.conftest import UseCacheUrl
@@ -18,18 +21,21 @@ from tests.servers import Memcached
 
 
 def test_what_was_paid_is_kept_when_the_caller_is_cut_off_in_a_later_chunk(
-    migo: MigoAPIService, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings.MIGO_PARALLEL = 1
     chunks: list[int] = []
-    keep = lookup.keep
+    keep = filling.keep
 
-    def keep_then_die(cache: APICacheService, service: str, kind: str, answers: Mapping[str, Answer]) -> None:
+    def keep_then_die(
+        cache: APICacheService, service: str, kind: str, answers: Mapping[str, Answer], *, flight: Flight | None
+    ) -> None:
         if len(chunks) == 2:
             raise KeyboardInterrupt
         chunks.append(len(answers))
-        keep(cache, service, kind, answers)
+        keep(cache, service, kind, answers, flight=flight)
 
-    monkeypatch.setattr(lookup, "keep", keep_then_die)
+    monkeypatch.setattr(filling, "keep", keep_then_die)
     with pytest.raises(KeyboardInterrupt):
         migo.consultar_ruc_masivo(known_rucs(250))
     monkeypatch.undo()
@@ -67,7 +73,7 @@ def test_while_the_cache_is_down_paid_queries_are_held_to_a_burst(
     use_cache_url: UseCacheUrl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lookup, "_burst", BurstLimit(lambda: 3))
+    monkeypatch.setattr(filling, "_burst", BurstLimit(lambda: 3))
     use_cache_url(own_memcached.url)
     own_memcached.kill()
 
@@ -82,6 +88,22 @@ def test_while_the_cache_is_down_paid_queries_are_held_to_a_burst(
     assert sandbox.billed == 3
 
 
+def test_a_node_that_is_full_and_takes_nothing_makes_nobody_wait(
+    migo: MigoAPIService, sandbox: RunningSandbox, use_cache_url: UseCacheUrl
+) -> None:
+    node = Memcached(memory=2, options=["-M"])
+    with closing(node.start()):
+        use_cache_url(node.url)
+        cache = APICacheService()
+        for size in (500_000, 5_000, *range(600, 0, -20)):
+            assert not all(cache.cache.store(f"filler:{size}_{n}", "x" * size, 3600) for n in range(50_000))
+        started = monotonic()
+        found = migo.consultar_ruc(RUC)
+        took = monotonic() - started
+    assert (found["success"], found["cache"]["source"]) == (True, "upstream")
+    assert took < 5
+
+
 def test_the_burst_has_room_again_after_a_minute() -> None:
     burst = BurstLimit(lambda: 2)
     burst.check(2, now=100.0)
@@ -93,7 +115,10 @@ def test_the_burst_has_room_again_after_a_minute() -> None:
     burst.check(0, now=160.0)
 
 
-def test_each_answered_call_is_handed_over_before_the_next(migo: MigoAPIService, sandbox: RunningSandbox) -> None:
+def test_each_answered_call_is_handed_over_before_the_next(
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
+) -> None:
+    settings.MIGO_PARALLEL = 1
     handed: list[tuple[int, int]] = []
     client = provider("migo")
 

@@ -59,6 +59,19 @@ def look_up(ruc: str) -> str:
     return str(found["cache"]["source"] if found["success"] else found["code"])
 
 
+def probe_and_hang(ruc: str) -> str:
+    """A call whose own patience is longer than the deadline of its probe."""
+    from dataclasses import replace
+
+    from api_service.services.migo_client import MigoClient
+    from api_service.services.providers import provider
+
+    client = provider("migo")
+    assert isinstance(client, MigoClient)
+    client._patience = replace(client._patience, read=60.0, deadline=60.0)
+    return look_up(ruc)
+
+
 def look_up_at_once(rucs: list[str]) -> list[str]:
     with ThreadPoolExecutor(len(rucs)) as pool:
         return list(pool.map(look_up, rucs))
@@ -68,6 +81,27 @@ def look_up_many(rucs: list[str]) -> int:
     from api_service.services.migo_service import MigoAPIService
 
     return int(MigoAPIService().consultar_ruc_masivo(rucs)["found"])
+
+
+def force(ruc: str) -> str:
+    from api_service.services.migo_service import MigoAPIService
+
+    found = MigoAPIService().consultar_ruc(ruc, force_refresh=True)
+    return str(found["cache"]["source"] if found["success"] else found["code"])
+
+
+def stored_births(rucs: list[str]) -> list[float]:
+    """Birth times (Unix seconds) of those that the answer store has."""
+    from api_service.models import StoredAnswer
+
+    born = StoredAnswer.objects.filter(identifier__in=rucs).values_list("born_at", flat=True)
+    return [moment.timestamp() for moment in born]
+
+
+def clear_with_answers() -> str:
+    from api_service.services import clearing
+
+    return clearing.clear(clearing.request("migo", via="command", with_answers=True))["state"]
 
 
 def set_cap(queries: int) -> None:

@@ -12,9 +12,11 @@ from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
 from api_service.caches.serializer import dumps
-from api_service.services.backends import Deadline, Entry, InventoryError, Item, adapter_for, adapter_for_url
+from api_service.services.backends import Deadline, Entry, Formed, InventoryError, Item, adapter_for, adapter_for_url
 from api_service.services.backends.base import Adapter
-from api_service.services.backends.memcached_values import expiry, why_unusable
+from api_service.services.backends.memcached import MemcachedAdapter
+from api_service.services.backends.memcached_values import add_form, expiry, why_unusable
+from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached, Redis
@@ -146,6 +148,14 @@ def test_keys_of_every_lawful_form_come_back(adapter: Adapter) -> None:
     assert set(read(adapter, *keys)) == set(keys) == set(listed(adapter))
 
 
+def test_keys_are_those_of_a_scan(adapter: Adapter) -> None:
+    written(adapter, *many(3000), Item(":1:migo2:ruc_1", DATA, None), Item(":1:migo:a%b", DATA, None))
+    for prefix in ("", ":1:migo:", ":1:migo2", ":1:m%", "*"):
+        found = [key for node in adapter.nodes() for key in adapter.keys(node, prefix, Deadline.after(10))]
+        assert len(found) == len(set(found))
+        assert set(found) == set(listed(adapter, prefix))
+
+
 def test_nothing_to_do_is_no_error(adapter: Adapter) -> None:
     for node in adapter.nodes():
         assert adapter.read(node, []).values == {}
@@ -240,6 +250,29 @@ def test_a_full_server_refuses_key_by_key(backend: str, use_cache_url: UseCacheU
         assert all("memory" in reason for reason in done.refused.values())
     finally:
         server.close()
+
+
+def test_writes_that_others_have_formed_are_told_of_like_items(
+    memcached: Memcached, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(url_of(memcached))
+    adapter = MemcachedAdapter("default")
+
+    def formed(*sizes: int) -> Formed:
+        keys = [f":1:migo:ruc_{number}" for number in range(len(sizes))]
+        adds = [
+            add_form(key=key, size=str(size), seconds="60", data="7" * size)
+            for key, size in zip(keys, sizes, strict=True)
+        ]
+        return Formed(keys, "".join(adds).encode())
+
+    first = adapter.write(memcached.address, [formed(1, 2_000_000, 3)], replace=False)
+    assert (first.stored, first.existed) == (2, 0)
+    assert first.refused == {":1:migo:ruc_1": "SERVER_ERROR object too large for cache"}
+    again = adapter.write(memcached.address, [formed(4, 5, 6), *many(4)], replace=False)
+    assert (again.stored, again.existed, again.refused) == (2, 5, {})
+    assert read(adapter, ":1:migo:ruc_0", ":1:migo:ruc_1") == {":1:migo:ruc_0": b"7", ":1:migo:ruc_1": b"77777"}
+    assert memcached.ask("mg :1:migo:ruc_0 f t") == "HD f74 t60\r\n"
 
 
 def test_the_forms_of_an_end_of_life() -> None:
@@ -399,3 +432,10 @@ def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str, said:
         adapter_for_url(url, "--to")
     assert str(refused.value).startswith("--to")
     assert "hidden-word" not in str(refused.value)
+
+
+def test_a_backend_that_cannot_be_watched_is_refused_before_its_first_use(settings: Settings) -> None:
+    stock = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:1"}
+    settings.CACHES = {**settings.CACHES, "stock": stock}
+    with pytest.raises(ImproperlyConfigured, match=r"^CACHES\['stock'\] uses .* which cannot be watched"):
+        APICacheService("stock")

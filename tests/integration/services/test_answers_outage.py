@@ -166,6 +166,21 @@ def test_with_a_cap_a_frozen_database_refuses_instead_of_holding_and_nothing_is_
     wait_until(lambda: looker("look_up", REAL[1])[1] in {"upstream", "cache"}, timeout=30)
 
 
+def test_a_circuit_breaker_that_cannot_be_shared_goes_by_its_own_process_and_nobody_waits(
+    server: Postgres, looker: Looker, sandbox: RunningSandbox
+) -> None:
+    rucs = valid_rucs(9)
+    with frozen(server):
+        looker("look_up", REAL[1])
+        sandbox.switch(error_rate=1.0)
+        failed = [looker("look_up", ruc) for ruc in rucs]
+
+    # Attempts count, three a look-up: the second one meets the fifth failure
+    assert [code for _, code in failed[2:]] == ["upstream_circuit_open"] * 7
+    assert all(seconds < 0.2 for seconds, _ in failed[3:])
+    assert len(sandbox.log) <= 2 + 3 + 3
+
+
 def test_a_process_that_ends_while_the_database_is_frozen_ends_in_time(
     server: Postgres, database: str, looker: Looker
 ) -> None:

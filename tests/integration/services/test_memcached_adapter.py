@@ -1,16 +1,20 @@
 import base64
+import itertools
 import logging
 import socket
 import time
-from threading import Thread
+from collections.abc import Callable
+from contextlib import closing
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.core.cache import caches
 from pymemcache.client.base import Client
+from pytest_django import Settings
 
 from api_service.services import clear_nodes, health, inventory
-from api_service.services.backends import Deadline, InventoryError, adapter_for, memcached_dump
+from api_service.services.backends import Deadline, InventoryError, Item, adapter_for, memcached_dump
 from api_service.services.backends.base import Adapter
 from api_service.services.backends.memcached_dump import DUMP_LOCK
 from api_service.services.cache_service import APICacheService
@@ -32,6 +36,10 @@ def put(node: Memcached, key: str, value: bytes = b"1", expire: int = 0) -> None
     client = Client(("127.0.0.1", node.port), allow_unicode_keys=True)
     assert client.set(key, value, expire=expire, noreply=False)
     client.close()
+
+
+def many(count: int) -> list[Item]:
+    return [Item(f":1:migo:ruc_{number}", b"1", time.time() + 600) for number in range(count)]
 
 
 def test_a_scan_sees_exactly_the_keys_of_the_cluster(cluster_cache: APICacheService) -> None:
@@ -289,6 +297,60 @@ def test_a_node_killed_amid_its_list_is_an_error(own_memcached: Memcached, use_c
             scanned(adapter_for())
 
 
+# -- keys while the list arrives
+
+
+def slow_list(monkeypatch: pytest.MonkeyPatch, at: int, act: Callable[[], object]) -> None:
+    """The list comes in small pieces; before the one with that number something happens."""
+    received, calls = memcached_dump._received, itertools.count()
+
+    def act_and_receive(*arguments: Any, **keywords: Any) -> bytes:
+        if next(calls) == at:
+            act()
+        return received(*arguments, **keywords)
+
+    monkeypatch.setattr(memcached_dump, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(memcached_dump, "_received", act_and_receive)
+
+
+def test_the_first_keys_are_there_before_the_list_has_ended(
+    cache: APICacheService, memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        put(memcached, f"a{number}")
+    taken = Event()
+    slow_list(monkeypatch, 5, lambda: taken.wait(30) or pytest.fail("no key came before the end"))
+    keys = cache.adapter.keys(memcached.address, "", Deadline.after(60))
+    first = next(keys)
+    taken.set()
+
+    assert {first, *keys} == {f"a{number}" for number in range(50)}
+
+
+def test_a_node_killed_amid_its_list_is_an_error_after_the_keys_that_came(
+    own_memcached: Memcached, use_cache_url: UseCacheUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sent more than a socket holds when it dies: what is lost is not taken for the end."""
+    use_cache_url(url_of(own_memcached))
+    adapter_for().write(own_memcached.address, many(100_000), replace=True)
+    slow_list(monkeypatch, 5, own_memcached.kill)
+    found: list[str] = []
+    with pytest.raises(InventoryError, match=r"closed the connection amid|ConnectionResetError"):
+        found.extend(iter(adapter_for().keys(own_memcached.address, "", Deadline.after(10))))
+
+    assert 0 < len(found) < 100_000
+
+
+def test_who_takes_no_more_keys_leaves_the_node_free(cache: APICacheService, memcached: Memcached) -> None:
+    for number in range(50):
+        put(memcached, f"a{number}")
+    with closing(cache.adapter.keys(memcached.address, "a", Deadline.after(10))) as keys:
+        assert next(keys).startswith("a")
+
+    assert memcached.ask(f"get {DUMP_LOCK}") == "END\r\n"
+    assert len(scanned(cache.adapter)) == 50
+
+
 def test_a_probe_tells_the_facts_of_the_node(cache: APICacheService, memcached: Memcached) -> None:
     cache.set("a", "x" * 500)
     facts, stats = cache.adapter.probe(memcached.address), memcached.stats()
@@ -359,10 +421,12 @@ def test_clearing_goes_on_past_a_dead_node_and_says_so(
 
 
 def test_clean_up_removes_what_outlived_its_end_and_touches_nobody_elses(
-    cache: APICacheService, memcached: Memcached
+    cache: APICacheService, memcached: Memcached, settings: Settings
 ) -> None:
     """As after a clock set back: the server keeps what its own record says is over."""
-    ended = {"v": 1, "t": time.time() - 9, "e": time.time() - 1, "d": {}}
+    # Beyond the time for which old answers are there to be shown
+    end = time.time() - settings.STALE_WHILE_REVALIDATE - 1
+    ended = {"v": 1, "t": end - 9, "e": end, "d": {}}
     long = "migo:" + "x" * 300
     for name in ("migo:ruc_20100038146", "migo:invalid_20999999999", "migo:other_x", cache._normalize_key(long)):
         cache.cache.store(name, ended, 600)

@@ -8,14 +8,15 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, RefillRun, RunLock, StoredAnswer, TrackedKey
-from api_service.services import clearing, refill, refill_rows
-from api_service.services.backends import Item, Written
+from api_service.services import clearing, refill, refill_order
+from api_service.services.backends import Deadline, Item, Written
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Outcome
+from api_service.services.subjects import Subject
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import RunPython, url_of
 from tests.rucs import record, valid_rucs
@@ -69,9 +70,10 @@ def hits(cache: APICacheService, keys: Iterable[str]) -> set[str]:
     return {key for key, read in cache.read_many(keys).items() if read.outcome is Outcome.HIT}
 
 
-def in_order(belongs: refill_rows.Belongs | None = None) -> list[str]:
-    numbers = refill_rows.numbers(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
-    return [row[1].removeprefix("migo:ruc_") for rows in refill_rows.slices(numbers, 1) for row in rows]
+def in_order(belongs: refill_order.Belongs | None = None) -> list[str]:
+    found = refill_order.candidates(timezone.now(), timezone.localdate() - timedelta(days=6), belongs)
+    identifiers = dict(StoredAnswer.objects.values_list("pk", "identifier"))
+    return [identifiers[number] for number in found.others]
 
 
 def test_stored_answers_are_cache_hits_again_and_nothing_is_paid(
@@ -127,7 +129,8 @@ def test_each_kind_has_its_own_life_and_each_service_its_own_keys(cache: APICach
     assert hits(cache, wanted | unwanted | {"nubefact:factura_F001-1"}) == wanted | {"nubefact:factura_F001-1"}
 
 
-def test_the_hottest_come_first_then_the_newest(cache: APICacheService) -> None:
+def test_the_hottest_come_first_then_the_newest(cache: APICacheService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill_order, "HOTTEST", 3)
     hot, warm, cold_and_new, cold, long_ago = valid_rucs(5)
     keep([cold, long_ago], age=30 * MINUTE)
     keep([cold_and_new], age=MINUTE)
@@ -139,6 +142,41 @@ def test_the_hottest_come_first_then_the_newest(cache: APICacheService) -> None:
 
     assert in_order()[:3] == [hot, warm, cold_and_new]
     assert set(in_order()[3:]) == {cold, long_ago}
+
+
+def test_what_is_not_among_the_hottest_follows(cache: APICacheService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill_order, "HOTTEST", 3)
+    rucs = valid_rucs(20)
+    keep(rucs)
+    for reads, ruc in enumerate(rucs[10:14], start=1):
+        asked(ruc, reads)
+
+    assert in_order() == [rucs[13], rucs[12], rucs[11], *rucs[:11], *rucs[14:]]
+    assert filled(cache)["written"] == 20
+
+
+def test_what_lies_in_the_cache_is_alike_whatever_made_it(cache: APICacheService, settings: Settings) -> None:
+    """On PostgreSQL the database makes the writes, but not of a long answer, of an odd name, or of a rate."""
+    settings.CACHE_TTL_RUC = 60 * 24 * 3600
+    (ruc,) = valid_rucs(1)
+    long = orjson.dumps({"x": "ñ" * 30_000}).decode()
+    keep([ruc], age=HOUR)
+    keep(["1' || '%s~"], age=HOUR, kind="odd")
+    keep(["a b\r\nflush_all", "é{0}"], age=HOUR, kind="odd", text='{"x":"\\\\ %s {y}"}')
+    keep(["12345678"], age=HOUR, kind="dni", text=long)
+    keep(["2026-01-28"], age=HOUR, kind="tipo_cambio", text='{"x":1.5}')
+    born = {f"migo:{row.kind}_{row.identifier}": row.born_at.timestamp() for row in StoredAnswer.objects.all()}
+    summary, now = filled(cache), time.time()
+
+    assert (summary["written"], summary["refused"], summary["error"]) == (6, 0, "")
+    ends = {e.key: e.expires_at or 0.0 for e in cache.adapter.scan(node_of(cache), "", Deadline.after(10))}
+    for row in StoredAnswer.objects.all():
+        name = f"migo:{row.kind}_{row.identifier}"
+        read, life = cache.read_many([name])[name], Subject("migo", row.kind, row.identifier).life(born[name])
+        assert (read.outcome, read.value) == (Outcome.HIT, orjson.loads(row.data))
+        assert read.born_at == round(born[name], 3)
+        assert 0.9 * (life - HOUR) - 5 < (read.expires_at or 0.0) - now <= life - HOUR + 1
+        assert ends[cache.wire_prefix + cache._normalize_key(name)] == pytest.approx(read.expires_at, abs=2)
 
 
 def test_a_newer_answer_is_never_replaced(cache: APICacheService) -> None:

@@ -6,11 +6,12 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from api_service.models import DailyReads, SpendHour, StoredAnswer, WarmRun
-from api_service.services import answers, warming
+from api_service.models import LookupHour, RunLock, SpendHour, StoredAnswer, WarmedAnswer, WarmRun
+from api_service.services import answers, tracking, warm_policy, warm_results, warm_statistics, warming
 from api_service.services.budget import Caps, Purpose, reserve
 from api_service.services.cache_service import APICacheService
-from api_service.services.warming import WarmSummary, frequent, request, warm
+from api_service.services.outcomes import Outcome
+from api_service.services.warming import WarmSummary, request, warm
 from tests.integration.services.conftest import RunPython, url_of
 from tests.rucs import REAL, WRONG_CHECK_DIGIT, record, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
@@ -20,11 +21,11 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db
 
 
-def read(rucs: Sequence[str], times: int = 5, days_ago: int = 0) -> None:
-    """As the read counter would have written it."""
-    at = timezone.now() - timedelta(days=days_ago)
-    common = {"service": "migo", "kind": "ruc", "day": timezone.localdate(at), "last_read_at": at}
-    DailyReads.objects.bulk_create(DailyReads(identifier=ruc, reads=times, **common) for ruc in rucs)
+def read(rucs: Sequence[str], times: int = 5, days_ago: float = 0) -> None:
+    """One visit an hour, the last one just now, as the read counter would have written it."""
+    now = time.time() - days_ago * 86_400
+    for hours in reversed(range(times)):
+        warm_statistics.observe({("migo", "ruc", ruc): now - 1 - hours * 3600 for ruc in rucs})
 
 
 def run(**asked: object) -> WarmSummary:
@@ -90,7 +91,7 @@ def test_a_second_run_pays_for_nothing_again(cache: APICacheService, vendor: Run
 def test_a_life_shorter_than_the_lead_is_not_paid_for_at_every_run(
     cache: APICacheService, vendor: RunningSandbox, settings: Settings
 ) -> None:
-    settings.CACHE_TTL_RUC = 300
+    settings.CACHE_TTL_RUC, settings.WARM_BREAK_EVEN = 300, 0.0
     read(REAL)
     run()
 
@@ -98,17 +99,48 @@ def test_a_life_shorter_than_the_lead_is_not_paid_for_at_every_run(
     assert vendor.billed == 6
 
 
-def test_the_window_and_the_least_number_of_reads_decide_who_is_frequent(settings: Settings) -> None:
-    settings.WARM_WINDOW_DAYS, settings.WARM_MIN_READS = 7, 3
-    rucs = valid_rucs(5)
-    read([rucs[0]], times=2)
-    read([rucs[0]], times=2, days_ago=6)
-    read([rucs[1]], times=2)
-    read([rucs[2]], times=99, days_ago=7)
-    read([rucs[3]], times=3)
-    read([WRONG_CHECK_DIGIT[0]], times=99)
+def test_nobody_is_paid_for_of_whom_too_few_reads_are_expected(cache: APICacheService, vendor: RunningSandbox) -> None:
+    rucs = valid_rucs(4)
+    read([rucs[0]], times=5)
+    read([rucs[1]], times=1)
+    read([rucs[2]], times=5, days_ago=30)
+    read([WRONG_CHECK_DIGIT[0]], times=9)
+    summary = run()
 
-    assert [(one.ruc, one.reads) for one in frequent(10)] == [(rucs[0], 4), (rucs[3], 3)]
+    assert asked_for(vendor) == [rucs[0]]
+    assert summary["skipped"] == {"below_break_even": 2}
+    assert summary["break_even"] == 0.25
+
+
+def test_who_always_comes_at_this_hour_is_loaded_and_who_comes_at_another_is_not(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    """Both were here as often, and not lately."""
+    early, late = valid_rucs(2)
+    # The middle of the next half hour, which an answer of now still covers
+    soon = time.time() // warm_policy.SLOT * warm_policy.SLOT + 1.5 * warm_policy.SLOT
+    for day in reversed(range(1, 40)):
+        if is_weekend(at := soon - day * 86_400) == is_weekend(soon):
+            warm_statistics.observe({("migo", "ruc", early): at})
+            warm_statistics.observe({("migo", "ruc", late): at - 12 * 3600})
+    watched_for(weeks=6)
+    run()
+
+    assert asked_for(vendor) == [early]
+
+
+def is_weekend(at: float) -> bool:
+    slot = warm_policy.slot_of(warm_statistics.wall(at))
+    return warm_policy.bin_of(slot) >= warm_policy.SLOTS_A_DAY
+
+
+def watched_for(weeks: int) -> None:
+    """Look-ups were counted around the clock, every hour alike."""
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    LookupHour.objects.bulk_create(
+        LookupHour(hour=hour - timedelta(hours=back), service="migo", kind="ruc", outcome="hit", count=50)
+        for back in range(weeks * 7 * 24)
+    )
 
 
 def test_the_most_read_come_first_up_to_the_limit(cache: APICacheService, vendor: RunningSandbox) -> None:
@@ -118,7 +150,7 @@ def test_the_most_read_come_first_up_to_the_limit(cache: APICacheService, vendor
     summary = run(limit=2)
 
     assert sorted(asked_for(vendor)) == sorted(rucs[-2:])
-    assert summary["candidates"] == 2
+    assert summary["skipped"] == {"over_limit": 4}
 
 
 def test_named_rucs_are_loaded_instead_of_the_frequent_ones(cache: APICacheService, vendor: RunningSandbox) -> None:
@@ -232,20 +264,20 @@ def test_an_upstream_that_fails_is_not_asked_for_one_chunk_after_the_other(
     vendor.switch(error_rate=1.0)
     summary = run(budget=1000)
 
-    assert (summary["failed"], summary["skipped"]) == (100, {"stopped": 200})
-    assert summary["state"] == "failed"
-    assert len(vendor.log) == 1
+    assert (summary["failed"], summary["state"]) == (300, "failed")
+    # Those that were under way together; nobody else was asked for
+    assert len(vendor.log) <= settings.MIGO_PARALLEL
 
 
 def test_a_refused_token_stops_the_run_and_makes_nobody_invalid(cache: APICacheService, vendor: RunningSandbox) -> None:
     rucs = valid_rucs(150)
     read(rucs)
-    vendor.switch(script=["401"])
+    vendor.switch(script=["401", "401"])
     summary = run()
 
-    assert (summary["state"], summary["failed"], summary["skipped"]) == ("failed", 100, {"stopped": 50})
+    assert summary["state"] == "failed"
     assert summary["error"].startswith("upstream_auth_refused")
-    assert len(vendor.log) == 1
+    assert len(vendor.log) <= 2
     assert cache.get_all_invalid_rucs() == {}
     assert "token-of-the-tests" not in str(WarmRun.objects.values())
 
@@ -286,7 +318,8 @@ def test_a_run_leaves_a_row_that_says_what_it_did(cache: APICacheService, vendor
 
     row = WarmRun.objects.get()
     assert (row.pk, row.state, row.limit, row.budget) == (summary["run"], "done", 5, 3)
-    assert (row.candidates, row.paid, row.refreshed, row.skipped) == (5, 3, 3, {"over_budget": 2})
+    assert (row.candidates, row.paid, row.refreshed) == (6, 3, 3)
+    assert row.skipped == {"over_limit": 1, "over_budget": 2}
     assert row.finished_at is not None
     assert row.finished_at >= row.started_at
 
@@ -297,10 +330,10 @@ def test_an_error_that_nobody_foresaw_ends_in_the_row_and_is_raised(
     read(REAL)
     settings.CACHE_TTL_RUC = "an hour"
 
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="an hour"):
         run()
     row = WarmRun.objects.get()
-    assert (row.state, row.error.startswith("TypeError")) == ("failed", True)
+    assert (row.state, row.error.startswith("ValueError")) == ("failed", True)
     assert row.finished_at is not None
 
 
@@ -325,8 +358,8 @@ def test_a_request_that_cannot_be_is_one_line_that_names_the_argument(asked: dic
 
 WARM = """
 from api_service.services import warming
-warming.CHUNK = 10
-warming.warm(warming.request(limit=100, budget=100))
+warming.WAVE = 10
+warming.run(warming.request(limit=100, budget=100))
 """
 
 
@@ -336,7 +369,6 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
     memcached: Memcached,
     vendor: RunningSandbox,
     run_python: RunPython,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rucs = valid_rucs(40)
     read(rucs)
@@ -347,6 +379,7 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
         MIGO_BASE_URL=f"{vendor.url}/api/v1",
         MIGO_API_VERSION="v1",
         MIGO_TOKEN="token-of-the-tests-0001",
+        FLIGHT_LOCK_SECONDS="1",
     )
     wait_until(lambda: StoredAnswer.objects.count() == 20, timeout=30)
     wait_until(lambda: sum(cache.get_ruc(ruc) is not None for ruc in rucs) == 20)
@@ -355,7 +388,9 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
     paid_before = asked_for(vendor)[:20]
     vendor.reset()
     vendor.switch(unknown_share=0.0)
-    monkeypatch.setattr(warming, "CHUNK", 10)
+    # The killed one's claims end by themselves
+    claimed = [f"migo:ruc_{ruc}" for ruc in rucs]
+    wait_until(lambda: len(cache.cache.fetch_many(claimed)[0]) == 20)
     summary = run()
 
     assert not set(paid_before) & set(asked_for(vendor))
@@ -365,3 +400,123 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
     assert (killed.state, done.state) == ("failed", "done")
     assert killed.error.startswith("interrupted")
     assert killed.finished_at is not None
+
+
+# -- One at a time ----------------------------------------------------------------------------------------------------
+
+
+def test_of_two_runs_at_once_the_second_does_nothing(cache: APICacheService, vendor: RunningSandbox) -> None:
+    RunLock.objects.create(name=warming.LOCK, token="another", expires_at=timezone.now() + timedelta(seconds=60))
+    assert warming.run(request(rucs=list(REAL))) is None
+    RunLock.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    done = warming.run(request(rucs=list(REAL)))
+    assert done is not None
+    assert (done["state"], done["refreshed"]) == ("done", 6)
+    assert WarmRun.objects.count() == 1
+
+
+def test_what_somebody_is_asking_for_already_is_not_asked_for_twice(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    cache.cache.claim_many([f"migo:ruc_{REAL[0]}"], {"v": 0, "by": "a look-up"}, 60)
+    summary = run(rucs=list(REAL))
+
+    assert summary["skipped"] == {"in_flight": 1}
+    assert sorted(asked_for(vendor)) == sorted(REAL[1:])
+
+
+def test_the_calls_of_a_scheduled_run_are_spread_over_its_period(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(warming, "sleep", waits.append)
+    clock = iter(number * 0.001 for number in range(10_000))
+    monkeypatch.setattr(warming, "monotonic", lambda: next(clock) + sum(waits))
+    read(valid_rucs(300))
+    summary = warm(request(budget=300, spread=90.0))
+
+    assert (summary["paid"], len(vendor.log)) == (300, 3)
+    assert sum(waits) == pytest.approx(60, abs=1)
+
+
+# -- What became of them ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_how_many_of_its_answers_were_read_in_time(cache: APICacheService, vendor: RunningSandbox) -> None:
+    read(REAL)
+    summary = run()
+    for ruc in REAL[:4]:
+        tracking.count("migo", "ruc", ruc, Outcome.HIT)
+    tracking.flush_now()
+    row = WarmRun.objects.get(pk=summary["run"])
+    assert (row.useful, row.wasted) == (None, None)
+    WarmedAnswer.objects.update(ends_at=timezone.now() - timedelta(minutes=3))
+    assert warm_results.settle(timezone.now()) == 1
+    row.refresh_from_db()
+    assert (row.useful, row.wasted) == (4, 2)
+    assert warm_results.settle(timezone.now()) == 0
+    seen = warm_results.experience(timezone.now())
+    assert (seen.warms, seen.useful) == (6, 4)
+    assert 1 < seen.foreseen < 6
+
+
+def test_a_read_before_or_after_it_is_none_of_it(cache: APICacheService, vendor: RunningSandbox) -> None:
+    run(rucs=list(REAL))
+    now = time.time()
+    WarmedAnswer.objects.update(warmed_at=timezone.now(), ends_at=timezone.now() + timedelta(seconds=60))
+    warm_results.note_reads({("migo", "ruc", REAL[0]): now - 60, ("migo", "ruc", REAL[1]): now + 120})
+    warm_results.note_reads({("migo", "dni", REAL[2]): now + 30, ("migo", "ruc", REAL[3]): now + 30})
+    assert list(WarmedAnswer.objects.filter(read_at__isnull=False).values_list("identifier", flat=True)) == [REAL[3]]
+
+
+def test_what_is_loaded_again_before_anybody_read_it_was_for_nobody(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    run(rucs=[REAL[0]])
+    cache.delete_ruc(REAL[0])
+    StoredAnswer.objects.all().delete()
+    run(rucs=[REAL[0]])
+    tracking.count("migo", "ruc", REAL[0], Outcome.HIT)
+    tracking.flush_now()
+    first, second = WarmedAnswer.objects.order_by("pk")
+    assert (first.read_at, first.ends_at) == (None, second.warmed_at)
+    assert second.read_at is not None
+
+
+def test_the_next_runs_ask_for_more_where_too_much_was_loaded_for_nobody(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    old = WarmRun.objects.create(started_at=timezone.now(), limit=1, budget=1, state="done")
+    ended = timezone.now() - timedelta(hours=1)
+    WarmedAnswer.objects.bulk_create(
+        WarmedAnswer(run=old, service="migo", kind="ruc", identifier=str(n), chance=0.5, warmed_at=ended, ends_at=ended)
+        for n in range(400)
+    )
+    read(REAL)
+    summary = run()
+    assert summary["break_even"] == 0.75
+    assert summary["skipped"]["below_break_even"] > 0
+
+
+def test_ten_thousand_in_one_run_are_paid_for_once_each(cache: APICacheService, vendor: RunningSandbox) -> None:
+    rucs = valid_rucs(2500)
+    summary = run(rucs=rucs, limit=10_000, budget=10_000)
+    assert (summary["paid"], summary["refreshed"], summary["failed"]) == (2500, 2500, 0)
+    asked = asked_for(vendor)
+    assert (len(asked), len(set(asked))) == (2500, 2500)
+
+
+def test_unknown_rucs_are_asked_for_again_in_their_share_of_the_run(
+    cache: APICacheService, vendor: RunningSandbox, settings: Settings
+) -> None:
+    settings.WARM_RECHECK_SHARE = 0.2
+    rucs = valid_rucs(10)
+    read(rucs)
+    for ruc in rucs:
+        cache.add_invalid_ruc(ruc, ttl_hours=0.01)
+    summary = run(limit=10)
+
+    assert (summary["due"], summary["refreshed"]) == (2, 2)
+    assert summary["skipped"] == {"over_recheck": 8}
+    found = asked_for(vendor)
+    assert all(cache.get_ruc(ruc) and not cache.is_ruc_invalid(ruc) for ruc in found)

@@ -87,10 +87,20 @@ ClientOf = Callable[..., MigoClient]
 
 @pytest.fixture
 def client_of(sandbox: RunningSandbox, door: Door) -> ClientOf:
-    """A client of the sandbox: `client_of("v1", attempts=1, deadline=2.0)`."""
+    """A client of the sandbox: `client_of("v1", attempts=1, deadline=2.0)`. One call at a time, as a script has it."""
 
-    def build(version: Version, *, token: str = TOKEN, attempts: int = 3, deadline: float = 10.0) -> MigoClient:
-        config = MigoConfig(token, sandbox.url, version, read_timeout=0.5, deadline=deadline, attempts=attempts)
+    def build(
+        version: Version, *, token: str = TOKEN, attempts: int = 3, deadline: float = 10.0, parallel: int = 1
+    ) -> MigoClient:
+        config = MigoConfig(
+            token,
+            sandbox.url,
+            version,
+            read_timeout=0.5,
+            deadline=deadline,
+            attempts=attempts,
+            parallel=parallel,
+        )
         return MigoClient(config, door)
 
     return build

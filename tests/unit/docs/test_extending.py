@@ -82,10 +82,10 @@ def test_the_provider_has_cache_store_and_ledger_by_one_row(
     http_catcher.answer("/factura/F001-1", body=json.dumps({"estado": "aceptada", "total": 10.5}))
     http_catcher.answer("/factura/F001-2", status=404)
     with override_settings(NUBEFACT_BASE_URL=http_catcher.url, NUBEFACT_TOKEN="secret"):
-        first = lookup.look_up("nubefact", "factura", "F001-1")
-        again = lookup.look_up("nubefact", "factura", "F001-1")
-        unknown = lookup.look_up("nubefact", "factura", "F001-2")
-        malformed = lookup.look_up("nubefact", "factura", "?")
+        first = lookup.get("nubefact", "factura", "F001-1")
+        again = lookup.get("nubefact", "factura", "F001-1")
+        unknown = lookup.get("nubefact", "factura", "F001-2")
+        malformed = lookup.get("nubefact", "factura", "?")
 
     assert (first.source, first.data) == (Source.UPSTREAM, {"estado": "aceptada", "total": "10.5"})
     assert (again.cache, again.source) == (Outcome.HIT, Source.CACHE)

@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.management import get_commands
 from django.urls import resolve
 
-from api_service.services import clearing, health_rules, outcomes, retention, warm_plan
+from api_service.services import clearing, health_rules, money_rules, outcomes, retention, warm_plan
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.unit.docs.documents import CACHE_README, DOCUMENTS, ROOT, anchors, fences, links, name_of, prose, text_of
@@ -156,7 +156,7 @@ def test_every_outcome_and_reason_to_skip_is_explained() -> None:
     assert {source.value for source in outcomes.Source} <= words
     for module in (warm_plan, "api_service/services/warming.py"):
         source = inspect.getsource(module) if inspect.ismodule(module) else text_of(ROOT / str(module))
-        skipped = set(re.findall(r'(?:_skip\(run, |return |reason = )"([a-z_]+)"', source))
+        skipped = set(re.findall(r'(?:_skip\(|_at_most\(.*, |return |else |skipped\[)"([a-z_]+)"', source))
         assert skipped
         assert skipped <= reasons
 
@@ -179,7 +179,8 @@ def test_every_target_of_make_exists() -> None:
 
 
 def test_the_runbook_has_an_entry_for_every_finding_and_every_check_id() -> None:
-    codes = set(re.findall(r'Finding\(\s*"(\w+)"', inspect.getsource(health_rules)))
+    rules = inspect.getsource(health_rules) + inspect.getsource(money_rules)
+    codes = set(re.findall(r'Finding\(\s*"(\w+)"', rules))
     ids = set(re.findall(r'id="(api_service\.\w+)"', text_of(ROOT / "api_service" / "checks.py")))
     headings = set(re.findall(r"^##+ (\S+)$", text_of(RUNBOOK), re.MULTILINE))
 

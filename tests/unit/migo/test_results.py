@@ -16,6 +16,8 @@ from api_service.services.errors import (
 from api_service.services.outcomes import Lookup, Outcome, Source
 from api_service.services.results import Trouble
 
+PERIODS = ("rate", "minute", "hour", "day", "month", "run")
+
 
 def all_subclasses(root: type[UpstreamError]) -> set[type[UpstreamError]]:
     deeper = {kind for direct in root.__subclasses__() for kind in all_subclasses(direct)}
@@ -34,7 +36,12 @@ def test_every_failure_of_apimigo_has_words_of_its_own(kind: type[UpstreamError]
 
 @pytest.mark.parametrize(
     "trouble",
-    [UpstreamTimeout("x"), BudgetExhausted("day", 5, 60.0), OperationalError("secret host"), TimeoutError()],
+    [
+        UpstreamTimeout("x"),
+        *(BudgetExhausted(period, 5, 60.0) for period in PERIODS),
+        OperationalError("secret host"),
+        TimeoutError(),
+    ],
 )
 def test_every_failure_says_what_to_do_next_and_nothing_of_the_thing_asked_for(trouble: Trouble) -> None:
     failed = results.of_trouble(trouble)
@@ -65,7 +72,13 @@ def test_a_number_that_cannot_be_differs_from_one_that_has_no_record() -> None:
     impossible = results.of_lookup(Lookup(Outcome.NEGATIVE, Source.VALIDATION, reason="FORMATO_INVALIDO"))
     unknown = results.of_lookup(Lookup(Outcome.NEGATIVE, Source.CACHE, reason="FORMATO_INVALIDO", age=3.25))
     assert (impossible["code"], unknown["code"]) == ("malformed", "not_found")
-    assert unknown["cache"] == {"outcome": "negative", "source": "cache", "age": 3.25}
+    assert unknown["cache"] == {
+        "outcome": "negative",
+        "source": "cache",
+        "age": 3.25,
+        "stale": False,
+        "stale_because": None,
+    }
 
 
 def test_the_record_stays_whole_and_success_is_ours() -> None:

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from api_service.services import keys
-from api_service.services.keys import KeyParts, foreign_prefix, normalize, parse
+from api_service.services.keys import KeyParts, are_plain, foreign_prefix, normalize, parse
 
 ALPHABET = [*"abcXYZ019:_-.~ \t\n\0", "\x7f", "ñ", "é", "中", "😀", "\ud800"]
 
@@ -107,3 +107,9 @@ def test_a_foreign_key_that_may_be_a_secret_is_not_written_down() -> None:
 
 def test_a_foreign_key_of_odd_bytes_is_counted_under_text_that_a_database_takes() -> None:
     assert foreign_prefix("a\0b:c") == "a?b"
+
+
+@pytest.mark.parametrize("name", ["migo:ruc_1", "a" * 250, "a" * 251, "a b", "ñ", "a\n", "a\x7f", f"a~{'0' * 32}"])
+def test_many_names_are_plain_only_if_none_would_change(name: str) -> None:
+    assert are_plain(["migo:ruc_2", name, "migo:ruc_3"]) == (normalize(name) == name)
+    assert are_plain([])

@@ -77,7 +77,7 @@ def test_the_bytes_mean_what_wrap_and_the_serializer_make_of_the_answer(data: ob
 
     wrapped = wrap(data, NOW, item.expires_at - NOW, born_at=NOW - 2400)
     assert loads(item.data) == loads(dumps(wrapped, "key"))
-    read = unwrap(loads(item.data))
+    read = unwrap(loads(item.data), NOW)
     assert (read.outcome, read.value, read.born_at) == (Outcome.HIT, data, round(NOW - 2400, 3))
     assert read.expires_at == round(item.expires_at, 3)
 

@@ -1,0 +1,65 @@
+"""What is known of paid services: circuit breakers, the rate, and what the account still holds."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import display
+from api_service.admin.base import TableAdmin
+from api_service.models import AccountReading, CircuitChange, RateWindow, UpstreamCircuit
+
+
+@admin.register(UpstreamCircuit)
+class UpstreamCircuitAdmin(TableAdmin[UpstreamCircuit]):
+    list_display = ("service", "state", "changed", "open_until", "failures", "calls", "reason")
+    ordering = ("service",)
+    fields = ("service", "state", "changed", "open_until", "window_at", "failures", "calls", "probes_text", "reason")
+
+    @admin.display(description=_("changed"))
+    def changed(self, row: UpstreamCircuit) -> SafeString | str:
+        return display.age(row.changed_at, timezone.now())
+
+    @admin.display(description=_("probes"))
+    def probes_text(self, row: UpstreamCircuit) -> str:
+        return display.number(len(row.probes))
+
+
+@admin.register(CircuitChange)
+class CircuitChangeAdmin(TableAdmin[CircuitChange]):
+    list_display = ("state", "at", "reason", "open_until", "service")
+    list_filter = ("state",)
+    ordering = ("-at",)
+    fields = ("at", "service", "state", "open_until", "reason")
+
+
+@admin.register(RateWindow)
+class RateWindowAdmin(TableAdmin[RateWindow]):
+    list_display = ("service", "taken_text")
+    ordering = ("service",)
+    fields = ("service", "taken_text")
+
+    @admin.display(description=_("paid queries by second"))
+    def taken_text(self, row: RateWindow) -> str:
+        return display.number(sum(row.taken.values()))
+
+
+@admin.register(AccountReading)
+class AccountReadingAdmin(TableAdmin[AccountReading]):
+    list_display = ("taken_at", "service", "left_text", "spent_text", "divergence_text")
+    ordering = ("-taken_at",)
+    fields = ("taken_at", "service", "left_text", "spent_text", "divergence_text")
+
+    @admin.display(description=_("queries left"))
+    def left_text(self, row: AccountReading) -> str:
+        return display.number(row.queries_left)
+
+    @admin.display(description=_("paid queries since the reading before"))
+    def spent_text(self, row: AccountReading) -> str:
+        return display.number(row.spent)
+
+    @admin.display(description=_("taken from the account beyond our count"))
+    def divergence_text(self, row: AccountReading) -> str:
+        return display.number(row.divergence)

@@ -1,0 +1,134 @@
+"""What became of the answers that warm runs loaded: read in time, or loaded for nobody. The next runs learn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import Count, Max, Q, Sum
+
+from api_service.models import WarmedAnswer, WarmRun
+
+Identity: TypeAlias = tuple[str, str, str]  # service, kind, identifier
+
+AT_ONCE: Final = 1000
+# Reads are counted in batches: the last of them arrive a little later than they happened
+LATE: Final = timedelta(minutes=2)
+KEPT: Final = timedelta(days=14)
+# The policy is believed like this many warms that went exactly as it said
+BELIEVED: Final = 200
+LEAST_FACTOR, MOST_FACTOR = 0.25, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """`chance` of a read that the policy saw, None for what was asked for by name; times are Unix seconds."""
+
+    identifier: str
+    chance: float | None
+    warmed_at: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """Of the warms that have ended: how many, how many of them the policy saw being read, how many were."""
+
+    warms: int = 0
+    foreseen: float = 0.0
+    useful: int = 0
+
+
+def calibration(seen: Experience) -> float:
+    """What the policy's expectations are to be multiplied by, as the last weeks had it. Pure.
+
+    Few warms say little: the policy's own word counts like BELIEVED of them. Never beyond a factor of four.
+    """
+    if seen.warms == 0 or seen.foreseen <= 0:
+        return 1.0
+    share = seen.foreseen / seen.warms
+    factor = (seen.useful + BELIEVED * share) / (seen.foreseen + BELIEVED * share)
+    return min(MOST_FACTOR, max(LEAST_FACTOR, factor))
+
+
+_RECORD = """
+INSERT INTO api_service_warmedanswer (run_id, service, kind, identifier, chance, warmed_at, ends_at)
+SELECT %s, %s, %s, identifier, chance, warmed_at, ends_at FROM ({given}) AS given WHERE true
+"""
+_SUPERSEDE = """
+UPDATE api_service_warmedanswer SET ends_at = given.warmed_at FROM ({given}) AS given
+WHERE api_service_warmedanswer.identifier = given.identifier AND service = %s AND kind = %s
+    AND read_at IS NULL AND api_service_warmedanswer.ends_at > given.warmed_at
+"""
+
+
+def record(run: WarmRun, service: str, kind: str, warmed: Sequence[Warmed]) -> None:
+    """Note what a run loaded; one that is loaded again before anybody read it was for nobody."""
+    rows = [(one.identifier, one.chance, one.warmed_at, one.ends_at) for one in warmed]
+    given, common = orjson.dumps(rows).decode(), [service, kind]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_SUPERSEDE.format(given=_given()), [given, *common])
+        cursor.execute(_RECORD.format(given=_given()), [run.pk, *common, given])
+
+
+def _given() -> str:
+    """A SELECT of the rows, one JSON parameter: models and arrays cost the client ten times as much."""
+    if connection.vendor == "postgresql":
+        values = (
+            "item->>0 AS identifier, (item->>1)::double precision AS chance, "
+            "to_timestamp((item->>2)::double precision) AS warmed_at, "
+            "to_timestamp((item->>3)::double precision) AS ends_at"
+        )
+        return f"SELECT {values} FROM json_array_elements(%s::json) AS items(item)"  # noqa: S608
+    moment = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', value->>{}, 'unixepoch')"
+    values = (
+        f"value->>0 AS identifier, value->>1 AS chance, {moment.format(2)} AS warmed_at, {moment.format(3)} AS ends_at"
+    )
+    return f"SELECT {values} FROM json_each(%s)"  # noqa: S608
+
+
+def note_reads(reads: Mapping[Identity, float]) -> None:
+    """Mark the loaded answers that these reads (identity -> Unix seconds of the last one) were served by."""
+    names = sorted(reads)
+    for start in range(0, len(names), AT_ONCE):
+        part = names[start : start + AT_ONCE]
+        unread = WarmedAnswer.objects.filter(identifier__in=[name for _, _, name in part], read_at__isnull=True)
+        for row in unread:
+            at = reads.get((row.service, row.kind, row.identifier))
+            if at is not None and row.warmed_at <= (moment := _moment(at)) < row.ends_at:
+                WarmedAnswer.objects.filter(pk=row.pk).update(read_at=moment)
+
+
+def settle(now: datetime) -> int:
+    """Sum up the runs all of whose answers have ended; the number of runs."""
+    done = 0
+    for run in WarmRun.objects.filter(useful__isnull=True).exclude(state=WarmRun.State.RUNNING):
+        rows = WarmedAnswer.objects.filter(run=run)
+        last = rows.aggregate(ends=Max("ends_at"))["ends"]
+        if last is None or last + LATE < now:
+            useful = rows.filter(read_at__isnull=False).count()
+            run.useful, run.wasted = useful, rows.count() - useful
+            run.save(update_fields=["useful", "wasted"])
+            done += 1
+    return done
+
+
+def experience(now: datetime) -> Experience:
+    """Of the last two weeks, of what the policy chose."""
+    rows = WarmedAnswer.objects.filter(ends_at__lt=now - LATE, chance__isnull=False)
+    sums = rows.aggregate(
+        warms=Count("pk"), foreseen=Sum("chance"), useful=Count("pk", filter=Q(read_at__isnull=False))
+    )
+    return Experience(sums["warms"], sums["foreseen"] or 0.0, sums["useful"])
+
+
+def prune(now: datetime) -> int:
+    return WarmedAnswer.objects.filter(ends_at__lt=now - KEPT).delete()[0]
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
