@@ -30,7 +30,7 @@ from api_service.services.warm_policy import (
 )
 
 # A run looks closer at this many keys
-SHORTLIST: Final = 500
+SHORTLIST: Final = 400
 # and learns from the best of them what expectations are worth
 LEARN_FROM: Final = 200
 # After so many half-lives sums are brought back to where floats are exact
@@ -65,18 +65,18 @@ class Sums:
 
     def add(self, key: int, at: float) -> None:
         if at - self._base > LONGEST_GROWTH * self._half_life:
-            scale = self._scale(at)
+            scale = self.scale(at)
             self._sums, self._base = [value * scale for value in self._sums], at
         self._sums[key] += halved(self._base - at, self._half_life)
 
     def of(self, key: int, at: float) -> float:
-        return self._sums[key] * self._scale(at)
+        return self._sums[key] * self.scale(at)
 
-    def all(self, at: float) -> list[float]:
-        scale = self._scale(at)
-        return [value * scale for value in self._sums]
+    def all(self) -> list[float]:
+        """In units that `scale` tells."""
+        return self._sums
 
-    def _scale(self, at: float) -> float:
+    def scale(self, at: float) -> float:
         return halved(at - self._base, self._half_life)
 
 
@@ -159,8 +159,8 @@ class Habits:
     def _levels(self, now: float) -> list[float]:
         """Each key's rate, in visits a slot."""
         weights = level(now - self._first * SLOT)
-        fast, slow = self._fast.all(now), self._slow.all(now)
-        return [weights.of(*sums) for sums in zip(fast, slow, strict=True)]
+        fast, slow = weights.fast * self._fast.scale(now), weights.slow * self._slow.scale(now)
+        return [fast * f + slow * s for f, s in zip(self._fast.all(), self._slow.all(), strict=True)]
 
     def _bounds(self, levels: list[float], weights: Sequence[SlotWeights], urgency: Sequence[float]) -> list[float]:
         """For each key the sum that its worth comes from, at most."""

@@ -129,9 +129,6 @@ class Level:
     fast: float
     slow: float
 
-    def of(self, fast: float, slow: float) -> float:
-        return self.fast * fast + self.slow * slow
-
 
 def left_out(slow: float, absence: float) -> float:
     """Visits that a key would have made in `absence` seconds, going by its slow sum at its last visit."""

@@ -66,7 +66,9 @@ class Policy:
             plan = self._plan
             self._weights[start] = weights(self._shortlist.first, start, now, plan.period, plan.life)
         found, rates = self._weights[start], self._shortlist.rates(place)
-        return found.worth(rates) if self._pays(place, found.expected(rates)) else 0.0
+        if self._plan.break_even and not self._pays(place, found.expected(rates)):
+            return 0.0
+        return found.worth(rates)
 
     def _pays(self, place: int, visits: float) -> bool:
         return visits * self._shortlist.correction(place) >= self._plan.break_even

@@ -109,8 +109,7 @@ def _text(report: Report, baselines: Baselines) -> str:
     none = report["budgets"][0]["misses_none"]
     lines = [
         f"{report['accesses']:,} look-ups, {none:,} misses without warming",
-        f"refresh on access, in the last fifth of a life: {baselines.refresh_misses:,} misses, "
-        f"{baselines.refresh_calls:,} calls",
+        f"refresh on access: {baselines.refresh_misses:,} misses, {baselines.refresh_calls:,} calls",
         "",
         table(HEAD, _rows(report, baselines)),
     ]
