@@ -193,7 +193,7 @@ def test_a_slow_holder_keeps_its_lock_as_long_as_it_lives(
     start: Start, sandbox: RunningSandbox, aside: ThreadPoolExecutor
 ) -> None:
     holder, other = start(), start()
-    sandbox.switch(script=[f"timeout:{LOCK_SECONDS * 2.5}"])
+    sandbox.switch(script=[f"timeout:{LOCK_SECONDS * 4}"])
     first = aside.submit(holder, "look_up", RUC)
     in_flight(sandbox)
     seconds, source = other("look_up", RUC)

@@ -211,7 +211,8 @@ def test_what_was_answered_is_handed_over_while_other_calls_are_under_way(
 
     # The silent one answers when it is asked again
     assert sorted(first_of_each) == sorted([asked[100], asked[200], asked[0]])
-    assert first_of_each[-1] == asked[0]
+    # Of the two that were under way at first, whichever came first to the vendor
+    assert first_of_each[-1] in {asked[0], asked[100]}
 
 
 def test_a_failed_chunk_comes_back_when_it_is_due_and_the_others_go_on(
