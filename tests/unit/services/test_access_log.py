@@ -54,7 +54,12 @@ def test_plain_and_packed_files_read_alike(tmp_path: Path) -> None:
     assert plain.names == ["a", "ñ"]
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"10,a\n" * 5000)[:-20], b"10,\xff\xfe\n", None])
+# Named: packed bytes have the time in them, and the processes of a test run would not agree on the test's name
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"10,a\n" * 5000)[:-20], b"10,\xff\xfe\n", None],
+    ids=["cut off", "garbled", "missing"],
+)
 def test_a_file_that_is_cut_off_garbled_or_missing_says_so(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "log"
     if content is not None:
