@@ -27,12 +27,13 @@ def check_cache_is_shared(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 def check_answers_are_warmed_in_time(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What ends between two runs, or while one spreads its calls, is missed by users before it is loaded again."""
     needed = settings.WARM_PERIOD + min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
-    if needed <= settings.WARM_LEAD < settings.CACHE_TTL_RUC or settings.WARM_LIMIT == 0:
+    lead = min(settings.WARM_LEAD, settings.CACHE_TTL_RUC / 2)
+    if lead >= needed or settings.WARM_LIMIT == 0:
         return []
     return [
         Warning(
-            f"WARM_LEAD is {settings.WARM_LEAD} s: answers are refreshed too late or all the time.",
-            hint=f"Set WARM_LEAD to {needed:.0f} or more, and below CACHE_TTL_RUC ({settings.CACHE_TTL_RUC}).",
+            f"Answers are refreshed {lead:.0f} s before their end, and runs are up to {needed:.0f} s apart.",
+            hint=f"Set WARM_LEAD to {needed:.0f} or more, and CACHE_TTL_RUC to twice that or more.",
             id="api_service.W003",
         )
     ]

@@ -124,7 +124,8 @@ STALE_WHILE_REVALIDATE: int = env.int("STALE_WHILE_REVALIDATE", 900, validate=Ra
 # And for so long while none can be had: APIMIGO is down, a limit is reached
 STALE_IF_ERROR: int = env.int("STALE_IF_ERROR", 86_400, validate=Range(min=0))
 # Of all who miss the same key one asks APIMIGO. If it is killed the others take over after so long.
-FLIGHT_LOCK_SECONDS: int = env.int("FLIGHT_LOCK_SECONDS", 5, validate=Range(min=1))
+# Memcached counts whole seconds of its own clock: a lock of one may be over at once.
+FLIGHT_LOCK_SECONDS: int = env.int("FLIGHT_LOCK_SECONDS", 5, validate=Range(min=2))
 CACHES = {
     "default": {
         **cache_config(

@@ -45,7 +45,7 @@ SKIPPED: Mapping[str, Promise] = {
     "below_break_even": _("too few reads expected"),
     "over_limit": _("beyond the limit"),
     "over_recheck": _("beyond the share of unknown RUCs"),
-    "in_flight": _("being asked for by somebody else"),
+    "in_flight": _("asked for by somebody else meanwhile"),
     "over_budget": _("beyond the budget"),
     "over_cap": _("cap of paid queries reached"),
     "out_of_time": _("out of time"),

@@ -45,8 +45,9 @@ class ReadHabitBin(models.Model):
     class Meta:
         verbose_name = _("reading habit by time")
         verbose_name_plural = _("reading habits by time")
-        # The half hours come first: a plan asks for some of them, of all identifiers
-        constraints = [models.UniqueConstraint(fields=["bin", "habit"], name="one_row_per_habit_bin")]
+        constraints = [models.UniqueConstraint(fields=["habit", "bin"], name="one_row_per_habit_bin")]
+        # A plan asks for some half hours, of all identifiers
+        indexes = [models.Index(fields=["bin"])]
 
     def __str__(self) -> str:
         return f"{self.habit_id}: {self.bin}"

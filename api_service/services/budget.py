@@ -131,6 +131,17 @@ def left_for_warming(service: str, caps: Caps, now: datetime) -> int | None:
     return max(0, min(left)) if left else None
 
 
+def seconds_until_places(service: str, purpose: Purpose, queries: int) -> float:
+    """Seconds until so many queries have their places in the minute, as it is now; 0 where no rate is set."""
+    caps, now = caps_in_force(), timezone.now().timestamp()
+    if not caps.minute:
+        return 0.0
+    window = RateWindow.objects.filter(service=service).first()
+    taken = rate_rules.within(window.taken, now) if window else {}
+    full = rate_refusal(taken, queries, caps, purpose, now)
+    return full.retry_after if full else 0.0
+
+
 def reserve(
     service: str, purpose: Purpose, queries: int, caps: Caps, now: datetime, started: float | None = None
 ) -> None:

@@ -78,10 +78,11 @@ def read_all(cache: APICacheService, subjects: Sequence[Subject]) -> tuple[dict[
     reads = {s: read[name] for s, name in names.items()}
     now = time()
     settled: Results = {s: from_cache(r, now) for s, r in reads.items() if r.outcome is Outcome.HIT}
-    return reads, settled | _negatives(cache, [s for s in subjects if s not in settled])
+    return reads, settled | known_absent(cache, [s for s in subjects if s not in settled])
 
 
-def _negatives(cache: APICacheService, subjects: Sequence[Subject]) -> Results:
+def known_absent(cache: APICacheService, subjects: Sequence[Subject]) -> Results:
+    """The negative answers that the cache has of these."""
     if not subjects:
         return {}
     reads, now = cache.read_many(s.negative_key for s in subjects), time()
@@ -204,7 +205,7 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
     if mine:
         with departure.flight.under_way() as flight:
             # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
-            results |= _since(asked_at if refresh else 0.0, _negatives(cache, list(mine)))
+            results |= _since(asked_at if refresh else 0.0, known_absent(cache, list(mine)))
             flight.over_negatives = refresh
             results |= _fetched(cache, _without(mine, results), flight, refresh=refresh)
     if lost:

@@ -66,9 +66,8 @@ class Flight:
     def under_way(self) -> Iterator[Flight]:
         """Renewed until the end; then all claims that nothing was written over are given up."""
         over = Event()
-        renewing = Thread(target=self._renew_until, args=(over,), name="flight", daemon=True)
-        renewing.start()
         try:
+            Thread(target=self._renew_until, args=(over,), name="flight", daemon=True).start()
             yield self
         finally:
             over.set()
@@ -98,16 +97,24 @@ class Flight:
     def hold(self, names: Sequence[str]) -> set[str]:
         """Those that are still ours to fill. A value that was found there gives way to our claim."""
         with self._lock:
-            versions = {name: version for name, version in (self._found | self._claims).items() if name in names}
+            wanted = set(names)
+            versions = {name: version for name, version in (self._found | self._claims).items() if name in wanted}
             held = self._hold(versions)
             for name in held:
                 self._found.pop(name, None)
             return held
 
     def renew(self) -> None:
-        """A claim that is not renewed keeps its old version: its node may only have been slow."""
+        """A claim that is not renewed keeps its version: its node may only have been slow.
+
+        It may have renewed it all the same, and only the reply was lost: then the claim there is ours.
+        """
         with self._lock:
-            self._hold(self._claims)
+            unsure = set(self._claims) - self._hold(self._claims)
+            if unsure:
+                found, _lost = self._cache.fetch_versions(unsure)
+                mine = envelope.claim(self._token)
+                self._claims |= {key: version for key, (value, version) in found.items() if value == mine}
 
     def _hold(self, versions: Mapping[str, Version]) -> set[str]:
         mine = envelope.claim(self._token)

@@ -49,7 +49,16 @@ class Refreshes(OneAProcess):
             start = bool(self._waiting) and not self._sending
             self._sending = self._sending or start
         if start:
+            self._start()
+
+    def _start(self) -> None:
+        """A process that can have no more threads shows old answers on, and asks again with the next."""
+        try:
             Thread(target=self._send_all, name="refreshes", daemon=True).start()
+        except RuntimeError as error:
+            with self._lock:
+                self._sending = False
+            logger.warning("old answers are shown and not refreshed: %s", error)
 
     def _send_all(self) -> None:
         try:

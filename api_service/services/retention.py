@@ -21,6 +21,7 @@ from api_service.models import (
     StaleServed,
     TrackedKey,
     TrackRun,
+    WarmedAnswer,
     WarmRun,
 )
 from api_service.services import key_history, stale_counts, warm_results, warm_statistics
@@ -35,8 +36,8 @@ Row = TypeVar("Row", bound=Model)
 def prune(now: datetime) -> dict[str, int]:
     """Rows dropped: `{"keys", "runs", "counts", "history", "habits"}`; active keys never."""
     history = key_history.thin(now)
-    habits = warm_statistics.prune(now) + warm_results.prune(now)
-    return {"habits": habits, "keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
+    dropped = {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
+    return {**dropped, "habits": _habits(now)}
 
 
 def _gone_keys(now: datetime) -> int:
@@ -55,6 +56,11 @@ def _runs(now: datetime) -> int:
     money = _drop(CircuitChange.objects.filter(at__lt=old)) + _drop(AccountReading.objects.filter(taken_at__lt=old))
     runs = sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
     return inventories + runs + money
+
+
+def _habits(now: datetime) -> int:
+    bins, habits = warm_statistics.forgotten(now)
+    return _drop(bins) + _drop(habits) + _drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
 
 
 def _counts(now: datetime) -> int:

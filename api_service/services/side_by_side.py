@@ -7,6 +7,7 @@ for in the thread of its call but comes back when it is due; meanwhile others go
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
 from api_service.services.providers import Answer, Answered, SpendLater
 from api_service.services.upstream import Patience, Response, delay_before_retry
+
+logger = logging.getLogger(__name__)
 
 FAILURES_THAT_STOP: Final = 2
 
@@ -233,7 +236,11 @@ class SideBySide:
         """The caller is cut off: calls that cannot be called back are waited for, and what they bring is kept."""
         self._closed = self._closed or UpstreamNotAsked("the caller was cut off")
         while self._flying:
-            self._land(list(wait(self._flying, return_when=FIRST_COMPLETED).done)[:1])
+            try:
+                self._land(list(wait(self._flying, return_when=FIRST_COMPLETED).done)[:1])
+            except Exception:
+                # What cut the caller off is raised in the end; the others are paid for and kept all the same
+                logger.exception("an answer that was paid for could not be kept")
 
 
 def not_asked(forbidden: Exception) -> UpstreamNotAsked:

@@ -104,17 +104,14 @@ def note_reads(reads: Mapping[Identity, float]) -> None:
 
 
 def settle(now: datetime) -> int:
-    """Sum up the runs all of whose answers have ended; the number of runs."""
-    done = 0
-    for run in WarmRun.objects.filter(useful__isnull=True).exclude(state=WarmRun.State.RUNNING):
-        rows = WarmedAnswer.objects.filter(run=run)
-        last = rows.aggregate(ends=Max("ends_at"))["ends"]
-        if last is None or last + LATE < now:
-            useful = rows.filter(read_at__isnull=False).count()
-            run.useful, run.wasted = useful, rows.count() - useful
-            run.save(update_fields=["useful", "wasted"])
-            done += 1
-    return done
+    """Sum up the runs all of whose answers have ended; the number of runs. One that loaded nothing has no sum."""
+    open_ones = WarmRun.objects.filter(useful__isnull=True, warmed__isnull=False).exclude(state=WarmRun.State.RUNNING)
+    ended = open_ones.annotate(last=Max("warmed__ends_at"), loaded=Count("warmed"), read=Count("warmed__read_at"))
+    runs = list(ended.filter(last__lt=now - LATE))
+    for run in runs:
+        run.useful, run.wasted = run.read, run.loaded - run.read
+        run.save(update_fields=["useful", "wasted"])
+    return len(runs)
 
 
 def experience(now: datetime) -> Experience:
@@ -124,10 +121,6 @@ def experience(now: datetime) -> Experience:
         warms=Count("pk"), foreseen=Sum("chance"), useful=Count("pk", filter=Q(read_at__isnull=False))
     )
     return Experience(sums["warms"], sums["foreseen"] or 0.0, sums["useful"])
-
-
-def prune(now: datetime) -> int:
-    return WarmedAnswer.objects.filter(ends_at__lt=now - KEPT).delete()[0]
 
 
 def _moment(at: float) -> datetime:

@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Min, Sum
+from django.db.models import Min, QuerySet, Sum
 from django.utils import timezone
 
-from api_service.models import LookupHour, ReadHabitBin
+from api_service.models import LookupHour, ReadHabit, ReadHabitBin
 from api_service.services.subjects import Subject
 from api_service.services.warm_policy import (
     DAY,
@@ -252,23 +252,8 @@ def _visits(habits: Sequence[int], bins: set[int]) -> dict[tuple[int, int], floa
     return found
 
 
-_FORGET_BINS = """
-DELETE FROM api_service_readhabitbin
-WHERE visits < %s OR habit_id IN (SELECT id FROM api_service_readhabit WHERE visited_at < %s)
-"""
-# One that was visited again meanwhile has a bin again, and stays
-_FORGET = """
-DELETE FROM api_service_readhabit
-WHERE visited_at < %s AND NOT EXISTS (SELECT 1 FROM api_service_readhabitbin WHERE habit_id = api_service_readhabit.id)
-"""
-
-
-def prune(now: datetime) -> int:
-    """Drop what is no habit any more; the rows dropped."""
+def forgotten(now: datetime) -> tuple[QuerySet[ReadHabitBin], QuerySet[ReadHabit]]:
+    """Rows that are no habit any more."""
     at = now.timestamp()
-    least, oldest = FORGOTTEN * unit(slot_of(wall(at)) // SLOTS_A_DAY), at - KEPT_DAYS * DAY
-    with connection.cursor() as cursor:
-        cursor.execute(_FORGET_BINS, [least, oldest])
-        bins = cursor.rowcount
-        cursor.execute(_FORGET, [oldest])
-        return int(bins + cursor.rowcount)
+    least = FORGOTTEN * unit(slot_of(wall(at)) // SLOTS_A_DAY)
+    return ReadHabitBin.objects.filter(visits__lt=least), ReadHabit.objects.filter(visited_at__lt=at - KEPT_DAYS * DAY)

@@ -11,6 +11,7 @@ from api_service.management.base import ServiceCommand, not_done, partly, read_l
 from api_service.models import WarmRun
 from api_service.services import warming
 from api_service.services.ruc import normalise
+from api_service.services.warm_refresh import Request
 from api_service.services.warming import WarmSummary
 
 
@@ -40,7 +41,7 @@ class Command(ServiceCommand):
             raise partly(summary["error"] or f"{summary['failed']} RUCs could not be loaded")
 
 
-def _request(options: Mapping[str, Any]) -> warming.Request:
+def _request(options: Mapping[str, Any]) -> Request:
     rucs = [*options["rucs"], *(read_lines(options["file"]) if options["file"] else ())]
     if options["file"] and not rucs:
         raise not_done(f"{options['file']} names no RUC")

@@ -1,15 +1,28 @@
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import LookupHour, RunLock, SpendHour, StoredAnswer, WarmedAnswer, WarmRun
-from api_service.services import answers, tracking, warm_policy, warm_results, warm_statistics, warming
+from api_service.services import (
+    answers,
+    flights,
+    tracking,
+    warm_policy,
+    warm_refresh,
+    warm_results,
+    warm_statistics,
+    warming,
+)
 from api_service.services.budget import Caps, Purpose, reserve
 from api_service.services.cache_service import APICacheService
+from api_service.services.leases import LeaseLost
 from api_service.services.outcomes import Outcome
 from api_service.services.warming import WarmSummary, request, warm
 from tests.integration.services.conftest import RunPython, url_of
@@ -204,7 +217,7 @@ def test_what_the_store_still_holds_is_loaded_without_a_paid_call(
     kept = cache.read_ruc(REAL[0])
     assert kept.value["from"] == "store"
     assert kept.born_at == pytest.approx(now - 1000, abs=1)
-    assert kept.expires_at == pytest.approx(now + 2600, abs=5)
+    assert kept.expires_at == pytest.approx(now - 1000 + warm_refresh.life_of(REAL[0]), abs=5)
 
 
 def test_answers_are_kept_in_the_store_for_the_next_time(cache: APICacheService, vendor: RunningSandbox) -> None:
@@ -357,8 +370,8 @@ def test_a_request_that_cannot_be_is_one_line_that_names_the_argument(asked: dic
 
 
 WARM = """
-from api_service.services import warming
-warming.WAVE = 10
+from api_service.services import warm_refresh, warming
+warm_refresh.WAVE = 10
 warming.run(warming.request(limit=100, budget=100))
 """
 
@@ -379,7 +392,7 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
         MIGO_BASE_URL=f"{vendor.url}/api/v1",
         MIGO_API_VERSION="v1",
         MIGO_TOKEN="token-of-the-tests-0001",
-        FLIGHT_LOCK_SECONDS="1",
+        FLIGHT_LOCK_SECONDS="2",
     )
     wait_until(lambda: StoredAnswer.objects.count() == 20, timeout=30)
     wait_until(lambda: sum(cache.get_ruc(ruc) is not None for ruc in rucs) == 20)
@@ -429,14 +442,119 @@ def test_the_calls_of_a_scheduled_run_are_spread_over_its_period(
     cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(warming, "sleep", waits.append)
+    monkeypatch.setattr(warm_refresh, "sleep", waits.append)
     clock = iter(number * 0.001 for number in range(10_000))
-    monkeypatch.setattr(warming, "monotonic", lambda: next(clock) + sum(waits))
+    monkeypatch.setattr(warm_refresh, "monotonic", lambda: next(clock) + sum(waits))
     read(valid_rucs(300))
     summary = warm(request(budget=300, spread=90.0))
 
     assert (summary["paid"], len(vendor.log)) == (300, 3)
     assert sum(waits) == pytest.approx(60, abs=1)
+
+
+def during_the_first_call(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """`act` happens after the plan was made and before anything is claimed."""
+    depart, done = flights.depart, list[object]()
+
+    def departing(*args: Any, **kwargs: Any) -> flights.Departure:
+        if not done:
+            done.append(act())
+        return depart(*args, **kwargs)
+
+    monkeypatch.setattr(flights, "depart", departing)
+
+
+def test_what_a_user_has_paid_for_since_the_plan_is_not_paid_for_again(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during_the_first_call(monkeypatch, lambda: cache.set_ruc(REAL[0], record(REAL[0])))
+    summary = run(rucs=list(REAL))
+
+    assert summary["skipped"] == {"in_flight": 1}
+    assert sorted(asked_for(vendor)) == sorted(REAL[1:])
+
+
+def test_what_turned_out_not_to_exist_since_the_plan_is_not_asked_for(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during_the_first_call(monkeypatch, lambda: cache.add_invalid_ruc(REAL[0]))
+    summary = run(rucs=list(REAL))
+
+    assert summary["skipped"] == {"in_flight": 1}
+    assert REAL[0] not in asked_for(vendor)
+    assert cache.is_ruc_invalid(REAL[0])
+
+
+def test_a_reload_writes_nothing_over_a_newer_answer(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.save("migo", "ruc", {REAL[0]: {"ruc": REAL[0], "from": "store"}}, time.time() - 1000)
+    during_the_first_call(monkeypatch, lambda: cache.set_ruc(REAL[0], {"ruc": REAL[0], "from": "a user"}))
+    assert run(rucs=[REAL[0]])["from_store"] == 0
+    assert cache.get_ruc(REAL[0])["from"] == "a user"
+
+
+def test_nothing_is_claimed_while_the_minute_is_full(
+    cache: APICacheService, vendor: RunningSandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever misses a claimed key would wait for all that time."""
+    settings.MIGO_MAX_PER_MINUTE, settings.WARM_SHARE = 8, 0.5
+    claimed: list[int] = []
+    depart = flights.depart
+
+    def departing(service: APICacheService, names: Sequence[str], *args: Any, **kwargs: Any) -> flights.Departure:
+        claimed.append(len(names))
+        return depart(service, names, *args, **kwargs)
+
+    monkeypatch.setattr(flights, "depart", departing)
+    summary = warm(replace(request(rucs=list(REAL)), seconds=3.0))
+
+    assert claimed == [4]
+    assert (summary["paid"], summary["skipped"]) == (4, {"out_of_time": 2})
+
+
+def test_what_was_paid_for_is_kept_although_the_lease_is_lost(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_refresh, "RENEWED_EVERY", 0.0)
+    rucs, renewals = valid_rucs(250), list[int]()
+
+    def renew() -> None:
+        renewals.append(1)
+        if vendor.log:
+            raise LeaseLost("another process took over")
+
+    with pytest.raises(LeaseLost):
+        warm(request(rucs=rucs), renew)
+    assert answers.flush(10)
+    paid = set(asked_for(vendor))
+    assert len(paid) >= 100
+    assert {ruc for ruc in rucs if cache.get_ruc(ruc)} == paid
+    assert StoredAnswer.objects.count() == len(paid)
+    assert WarmRun.objects.get().paid == len(paid)
+
+
+def test_a_database_that_hiccups_at_a_renewal_stops_nothing(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_refresh, "RENEWED_EVERY", 0.0)
+
+    def renew() -> None:
+        raise OperationalError("the connection is lost")
+
+    assert warm(request(rucs=list(REAL)), renew)["refreshed"] == 6
+
+
+def test_an_answer_of_the_store_ends_when_it_would_have_ended(cache: APICacheService, vendor: RunningSandbox) -> None:
+    """Loaded again for the whole life, all would end together after the first reload."""
+    rucs = valid_rucs(60)
+    run(rucs=rucs)
+    ends = {ruc: cache.read_ruc(ruc).expires_at or 0.0 for ruc in rucs}
+    cache.clear()
+    assert run(rucs=rucs)["from_store"] == 60
+    assert {ruc: cache.read_ruc(ruc).expires_at for ruc in rucs} == {
+        ruc: pytest.approx(ends[ruc], abs=2) for ruc in rucs
+    }
 
 
 # -- What became of them ----------------------------------------------------------------------------------------------

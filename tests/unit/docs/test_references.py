@@ -154,7 +154,7 @@ def test_every_outcome_and_reason_to_skip_is_explained() -> None:
 
     assert {outcome.value for outcome in outcomes.Outcome} <= words
     assert {source.value for source in outcomes.Source} <= words
-    for module in (warm_plan, "api_service/services/warming.py"):
+    for module in (warm_plan, "api_service/services/warm_refresh.py"):
         source = inspect.getsource(module) if inspect.ismodule(module) else text_of(ROOT / str(module))
         skipped = set(re.findall(r'(?:_skip\(|_at_most\(.*, |return |else |skipped\[)"([a-z_]+)"', source))
         assert skipped

@@ -53,6 +53,27 @@ def test_nobody_being_told_of_trouble_is_a_warning_and_one_channel_is_enough(set
     assert "api_service.W002" not in ids(deploy=True)
 
 
+@pytest.mark.parametrize(
+    ("lead", "life", "limit", "wrong"),
+    [
+        (600, 3600, 500, False),
+        (400, 3600, 500, True),
+        (600, 700, 500, True),
+        (420, 840, 500, False),
+        (10, 60, 0, False),
+    ],
+)
+def test_answers_that_end_between_two_warm_runs_are_a_warning(
+    settings: Settings, lead: int, life: int, limit: int, wrong: bool
+) -> None:
+    """Runs every 300 s that spread their calls over 120: an answer must be due 420 s before its end."""
+    settings.WARM_LEAD, settings.CACHE_TTL_RUC, settings.WARM_LIMIT = lead, life, limit
+    settings.WARM_PERIOD, settings.WARM_SPREAD = 300, 120
+    assert ("api_service.W003" in ids()) is wrong
+    if wrong:
+        assert "420" in str(ids()["api_service.W003"].hint)
+
+
 def test_every_check_has_a_hint_and_an_entry_in_the_runbook() -> None:
     code = (ROOT / "api_service" / "checks.py").read_text(encoding="utf-8")
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")

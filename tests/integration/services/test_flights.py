@@ -1,0 +1,77 @@
+"""A flight's claims, on real servers: renewed, lost, and kept although a reply was lost."""
+
+from time import time
+
+import pytest
+
+from api_service.services import envelope, flights
+from api_service.services.cache_service import APICacheService
+from api_service.services.flights import Landing
+from tests.conftest import UseCacheUrl
+
+KEY = "migo:ruc_20100038146"
+ANSWER = {"v": 1, "t": 1.0, "e": None, "d": {"ruc": "20100038146"}}
+
+
+@pytest.fixture(params=["memcached", "redis_server", "local_memory"])
+def cache(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> APICacheService:
+    url = "locmem://" if request.param == "local_memory" else request.getfixturevalue(request.param).url
+    use_cache_url(url)
+    service = APICacheService()
+    service.clear()
+    return service
+
+
+def departed(cache: APICacheService, *, refresh: bool = False, asked_at: float | None = None) -> flights.Departure:
+    return flights.depart(cache, [KEY], 60, time() if asked_at is None else asked_at, refresh=refresh)
+
+
+def test_of_two_that_want_the_same_the_second_finds_it_taken(cache: APICacheService) -> None:
+    first, second = departed(cache), departed(cache)
+    assert (first.mine, second.mine, second.taken) == ({KEY}, set(), {KEY})
+    assert first.flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
+    assert cache.get(KEY) == ANSWER["d"]
+
+
+def test_a_claim_whose_renewal_was_done_and_not_confirmed_is_still_ours(cache: APICacheService) -> None:
+    """As when the node stalls beyond the time-out: it has a version that the flight does not know."""
+    flight = departed(cache).flight
+    renewed = envelope.claim(flight._token)
+    cache.cache.store(KEY, renewed, 60)
+    flight.renew()
+    assert flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
+
+
+def test_a_claim_that_somebody_took_away_is_not_taken_back(cache: APICacheService) -> None:
+    flight = departed(cache).flight
+    cache.delete(KEY)
+    flight.renew()
+    assert flight.land({KEY: Landing(ANSWER, 60)}) == set()
+    assert cache.get(KEY) is None
+
+
+def test_what_nothing_came_of_is_given_up_at_the_end(cache: APICacheService) -> None:
+    with departed(cache).flight.under_way():
+        assert departed(cache).taken == {KEY}
+    assert departed(cache).mine == {KEY}
+
+
+def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(cache: APICacheService) -> None:
+    began = time()
+    departed(cache).flight.fail([KEY], {"code": "upstream_timeout"})
+    failure = cache.read(KEY).failure
+    assert failure is not None
+    assert failure["code"] == "upstream_timeout"
+    assert departed(cache, asked_at=began).taken == {KEY}
+    assert departed(cache, asked_at=time() + 1).mine == {KEY}
+
+
+def test_a_value_is_fetched_anew_by_one_and_one_that_came_since_by_nobody(cache: APICacheService) -> None:
+    cache.set(KEY, {"ruc": "before"}, 60)
+    asked_at = time() + 1
+    first, second = (departed(cache, refresh=True, asked_at=asked_at) for _ in range(2))
+    assert (first.mine, second.mine) == ({KEY}, set())
+    cache.set(KEY, {"ruc": "newer"}, 60)
+    assert first.flight.land({KEY: Landing(ANSWER, 60)}) == set()
+    assert cache.get(KEY) == {"ruc": "newer"}
+    assert departed(cache, refresh=True, asked_at=time() - 10).taken == {KEY}
