@@ -3,9 +3,9 @@
     python -m tests.benchmarks.warmup [--sizes 10000] [--parallel 1,2,4] [--latency 0.05] [--database postgres]
 
 The least is collection calls of 100, so many of them under way at once (`MIGO_PARALLEL`), a latency each. "Bare
-threads" are the same calls by as many threads, and nobody to keep the answers. A warm-up also plans, enters each call in the
-ledger, and puts every answer into cache, store and its own results. The sandbox runs in a process of its own. Memory is
-the whole process's above what it had before. `benchmarks.upstream` has the same under a rate limit.
+threads" are the same calls by as many threads, and nobody to keep the answers. A warm-up also plans, enters each call
+in the ledger, and puts every answer into cache, store and its own results. The sandbox runs in a process of its own.
+Memory is the whole process's above what it had before. `benchmarks.upstream` has the same under a rate limit.
 """
 
 from __future__ import annotations
