@@ -10,7 +10,6 @@ those.
 from __future__ import annotations
 
 import random
-import resource
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
@@ -18,7 +17,7 @@ from statistics import median
 from time import time
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.stage import Line, arguments, seconds, show, stage
+from tests.benchmarks.stage import Line, arguments, peak, resident, seconds, show, stage
 from tests.rucs import valid_rucs
 
 if TYPE_CHECKING:
@@ -43,14 +42,14 @@ def _of_size(size: int) -> Iterator[Line]:
     from api_service.services import warming
 
     _known(size)
-    before = _peak()
+    before = resident()
     asked = warming.request(dry_run=True)
     bare = median(seconds(_scan) for _ in range(REPEATS))
     plan = median(seconds(lambda: warming.warm(asked)) for _ in range(REPEATS))
     yield Line(f"{size:,} known: bare scan", bare, "s")
     yield Line(f"{size:,} known: a plan", plan, "s", plan / bare, "the bare scan")
     yield Line(f"{size:,} known: a plan", plan, "s", plan / SECONDS, "the 5 s allowed", 1.0)
-    memory = _peak() - before
+    memory = peak() - before
     yield Line(f"{size:,} known: memory above idle", memory, "MiB", memory / MEBIBYTES, "the 300 MiB allowed", 1.0)
 
 
@@ -60,10 +59,6 @@ def _scan() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT SUM(fast), SUM(slow) FROM api_service_readhabit")
         cursor.execute("SELECT SUM(visits) FROM api_service_readhabitbin")
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _traffic() -> None:

@@ -11,13 +11,12 @@ Memory is the whole process's above what it had before. `benchmarks.upstream` ha
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from math import ceil
 from statistics import median
 
 from tests.benchmarks.answers import TOKEN, end_threads, sandbox
-from tests.benchmarks.stage import Line, Scene, arguments, seconds, show, stage
+from tests.benchmarks.stage import Line, Scene, arguments, peak, resident, seconds, show, stage
 from tests.benchmarks.upstream import bare, switch
 from tests.rucs import valid_rucs
 
@@ -49,7 +48,7 @@ def _of(scene: Scene, size: int, parallel: int, latency: float) -> Iterator[Line
 
     settings.MIGO_PARALLEL = parallel
     provider.cache_clear()
-    rucs, before = valid_rucs(size), _peak()
+    rucs, before = valid_rucs(size), resident()
     least = ceil(size / CHUNK / parallel) * latency
     rounds = [(seconds(lambda: bare(rucs, parallel)), _warmed(scene, rucs)) for _ in range(REPEATS)]
     calls, warm = (median(column) for column in zip(*rounds, strict=True))
@@ -57,7 +56,7 @@ def _of(scene: Scene, size: int, parallel: int, latency: float) -> Iterator[Line
     yield Line(f"{size:,}, {parallel} at once: bare threads", calls, "s", calls / least, "latency alone")
     yield Line(f"{size:,}, {parallel} at once: warm-up", warm, "s", warm / least, "latency alone", TARGET)
     yield Line(f"{size:,}, {parallel} at once: warm-up", warm, "s", warm / calls, "bare threads")
-    memory = _peak() - before
+    memory = peak() - before
     yield Line(
         f"{size:,}, {parallel} at once: memory above idle",
         memory,
@@ -86,10 +85,6 @@ def _empty(scene: Scene) -> None:
     scene.memcached[0].flush()
     StoredAnswer.objects.all().delete()
     WarmedAnswer.objects.all().delete()
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
