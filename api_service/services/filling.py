@@ -28,7 +28,6 @@ FLIGHT_SECONDS = 60.0
 # One multi-get, one query of the store, one flight
 AT_ONCE = 1000
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
-SETTLED = frozenset({Outcome.HIT, Outcome.NEGATIVE})
 
 # The database's: with a cap set, nothing is paid that cannot be entered in the ledger. A time-out is another flight's.
 Failure: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
