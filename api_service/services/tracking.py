@@ -165,6 +165,15 @@ class ReadCounter:
                         self._batch.absorb(part)
             return written
 
+    def waiting(self) -> bool:
+        """Whether anything that was counted has not been written; a flush under way counts as not written."""
+        if not self._flushing.acquire(blocking=False):
+            return True
+        try:
+            return bool(self._entries or self._batch.outcomes or self._batch.dropped)
+        finally:
+            self._flushing.release()
+
     def _make_room(self) -> None:
         """One caller adds up while the others go on, until there is no room: then they wait for it."""
         if self._folding.acquire(blocking=len(self._entries) >= MAX_UNFOLDED):
@@ -291,12 +300,11 @@ def flush_at_end(seconds: float = LAST_SECONDS) -> None:
     flushing = Thread(target=_flush_and_close, name="last-reads", daemon=True)
     try:
         flushing.start()
+        flushing.join(seconds)
     except RuntimeError:
         # Python 3.12 and later start no thread any more when the interpreter itself ends
         flush_now()
-        return
-    flushing.join(seconds)
-    if flushing.is_alive():
+    if _counter.waiting():
         logger.error("the process ends, its last read counts were not written within %g s", seconds)
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.integration.services.looker import ROOT, Looker
+from tests.processes import free_port
 from tests.rucs import REAL, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Postgres
@@ -203,6 +204,26 @@ tracking.count("migo", "ruc", "20100038146", Outcome.HIT)
 
 
 def test_a_process_ends_although_its_last_read_counts_are_not_taken(server: Postgres, database: str) -> None:
+    with counting_process(database) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counted 1\n"
+        with frozen(server):
+            _, errors = process.communicate("\n", timeout=60)
+
+    assert process.returncode == 0
+    assert "last read counts were not written" in errors
+
+
+def test_a_process_says_that_its_last_read_counts_were_refused() -> None:
+    with counting_process(f"postgres://postgres@127.0.0.1:{free_port()}/store") as process:
+        _, errors = process.communicate("\n", timeout=60)
+
+    assert process.returncode == 0
+    assert "last read counts were not written" in errors
+
+
+@contextmanager
+def counting_process(database: str) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "DATABASE_URL": database, "CACHE_URL": "locmem://", "READ_FLUSH_SECONDS": "60"}
     with subprocess.Popen(
         [sys.executable, "-c", COUNTER],
@@ -214,12 +235,6 @@ def test_a_process_ends_although_its_last_read_counts_are_not_taken(server: Post
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "counted 1\n"
-            with frozen(server):
-                _, errors = process.communicate("\n", timeout=60)
+            yield process
         finally:
             process.kill()
-
-    assert process.returncode == 0
-    assert "last read counts were not written" in errors
