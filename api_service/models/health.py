@@ -22,8 +22,12 @@ class HealthSample(models.Model):
     duration_ms = models.FloatField(_("duration (ms)"))
     # {"connection": "✅ OK", …}: the texts of get_health()
     checks = models.JSONField(_("checks"), default=dict)
-    # [{"code", "severity", "node", "value", "limit"}, …]
+    # [{"code", "severity", "node", "value", "limit", "since", "counts"}, …]; `status` follows from those that count
     findings = models.JSONField(_("findings"), default=list)
+    # What was read beside the nodes: {"broker": {…}, "workers": {…}, "beat": {…}, "migo": {…}, …}
+    around = models.JSONField(_("around the cache"), default=dict)
+    # Kept for HEALTH_RETENTION_DAYS: one an hour, the worst of it; the others go after two days
+    hourly = models.BooleanField(_("kept of its hour"), default=False)
     # Each sample is judged once, and none after a newer one; null is "not yet"
     judged_at = models.DateTimeField(_("judged by the alert rules"), null=True, blank=True, db_index=True)
 
@@ -42,7 +46,9 @@ class NodeSample(models.Model):
     node = models.CharField(_("node"), max_length=255)
     reachable = models.BooleanField(_("reachable"))
     error = models.CharField(_("error"), max_length=300, blank=True)
+    # Median and worst of several round trips
     latency_ms = models.FloatField(_("latency (ms)"), null=True)
+    latency_worst_ms = models.FloatField(_("worst latency (ms)"), null=True)
     version = models.CharField(_("version"), max_length=50, blank=True)
     pid = models.PositiveBigIntegerField(_("process id"), null=True)
     booted_at = models.DateTimeField(_("booted"), null=True)
@@ -54,6 +60,15 @@ class NodeSample(models.Model):
     misses = models.PositiveBigIntegerField(_("misses"), null=True)
     connections = models.PositiveIntegerField(_("connections"), null=True)
     max_connections = models.PositiveIntegerField(_("maximum connections"), null=True)
+    # Of connections that the node had no room for
+    rejected_connections = models.PositiveBigIntegerField(_("rejected connections"), null=True)
+    expired_unfetched = models.PositiveBigIntegerField(_("expired unread"), null=True)
+    # Since the run before; null for the first run and after a restart
+    hit_ratio = models.FloatField(_("hit ratio"), null=True)
+    evictions_per_minute = models.FloatField(_("evictions a minute"), null=True)
+    expired_unfetched_per_minute = models.FloatField(_("expired unread a minute"), null=True)
+    # Of Redis: {"maxmemory_policy", "fragmentation", "role", "link"}
+    details = models.JSONField(_("details"), default=dict)
     restarted = models.BooleanField(_("restarted"), default=False)
 
     class Meta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -53,16 +54,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `code` is stable: the runbook has an entry for each."""
+    """One thing that is wrong. `code` is stable: the runbook has an entry for each.
+
+    `since` is the first run in a row that saw it; `counts` is false until enough of the last runs did.
+    """
 
     code: str
     severity: Severity
     node: str = ""
     value: float | str = ""
     limit: float | str = ""
+    since: datetime | None = None
+    counts: bool = True
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "severity": self.severity.value}
+        since = self.since.isoformat() if self.since else None
+        return {**asdict(self), "severity": self.severity.value, "since": since}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,4 +159,6 @@ def hit_ratio(node: NodeFacts, since: Since | None) -> float | None:
 
 
 def verdict(found: Iterable[Finding]) -> Severity:
-    return max((finding.severity for finding in found), key=RANK.__getitem__, default=Severity.HEALTHY)
+    """Of the findings that count."""
+    counting = (finding.severity for finding in found if finding.counts)
+    return max(counting, key=RANK.__getitem__, default=Severity.HEALTHY)

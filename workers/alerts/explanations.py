@@ -24,6 +24,8 @@ class Explanation:
     next_step: Promise
     unit: str = ""
     factor: int = 1
+    # The likely cause, in a sentence
+    cause: Promise | str = ""
 
 
 TABLE: dict[str, Explanation] = {
