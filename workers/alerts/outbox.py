@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from api_service.models import Delivery, Incident
+from api_service.models import Delivery
 
 # Longer than any send lasts: who takes a row over knows that the other sender is dead
 LEASE = timedelta(seconds=120)
@@ -52,9 +51,3 @@ def _end(delivery: Delivery, **values: object) -> bool:
     """False when the lease ran out and another worker claimed the row since: its outcome counts, not ours."""
     ours = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING, attempts=delivery.attempts)
     return ours.update(leased_until=None, **values) == 1
-
-
-def prune(now: datetime) -> int:
-    """Drop resolved incidents beyond the retention, with their deliveries; the number of rows."""
-    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
-    return Incident.objects.filter(resolved_at__lt=oldest).delete()[0]
