@@ -9,7 +9,8 @@ from email.utils import parseaddr
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured, ValidationError as DjangoValidationError
+from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import validate_email
 from marshmallow import ValidationError
 
@@ -126,4 +127,3 @@ def _port_is_readable(url: str) -> bool:
         return urlsplit(url).port is not None or True
     except ValueError:
         return False
-

@@ -220,9 +220,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="incident",
             name="since",
-            field=models.DateTimeField(
-                default=dt.datetime(2026, 1, 1, 0, 0, tzinfo=dt.UTC), verbose_name="since"
-            ),
+            field=models.DateTimeField(default=dt.datetime(2026, 1, 1, 0, 0, tzinfo=dt.UTC), verbose_name="since"),
             preserve_default=False,
         ),
         migrations.AddField(

@@ -14,7 +14,7 @@ from api_service.models.health import Status
 
 
 class FindingState(models.Model):
-    """What the last runs saw of one possible trouble: it counts after N bad runs of M, and is over after K good ones."""
+    """What the last runs saw of one possible trouble: it counts after N bad of M, and is over after K good."""
 
     code = models.CharField(_("code"), max_length=50)
     node = models.CharField(_("node"), max_length=255, blank=True)
@@ -56,7 +56,7 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
     acknowledged_at = models.DateTimeField(_("acknowledged"), null=True, blank=True)
     acknowledged_by = models.CharField(_("acknowledged by"), max_length=150, blank=True)
-    # Nothing is told of it before that
+    # Nothing is told of it before that, but its end
     muted_until = models.DateTimeField(_("muted until"), null=True, blank=True)
     muted_by = models.CharField(_("muted by"), max_length=150, blank=True)
     escalated_at = models.DateTimeField(_("escalated"), null=True, blank=True)
@@ -92,7 +92,7 @@ class Notice(models.Model):
 
 
 class Transition(models.Model):
-    """One step in an incident's life, written in the transaction that makes it. Untold ones are told by the next run."""
+    """One step in an incident's life, written in the transaction that makes it. The next run tells untold ones."""
 
     class Event(models.TextChoices):
         OPENED = "opened", _("opened")
@@ -119,7 +119,7 @@ class Transition(models.Model):
     # A person's name, "" for the monitor
     by = models.CharField(_("by"), max_length=150, blank=True)
     note = models.CharField(_("note"), max_length=300, blank=True)
-    # What a message says of it, fixed now: see workers.alerts.facts
+    # What a message says of it, fixed now: see api_service.services.incident_facts
     facts = models.JSONField(_("facts"), default=dict)
     telling = models.CharField(_("telling"), max_length=8, choices=Telling, default=Telling.PENDING)
     # Why it is told later or not at all: "maintenance", "muted", "flapping", …
@@ -174,7 +174,7 @@ class Delivery(models.Model):
 
 
 class ChannelState(models.Model):
-    """A channel that refused for good is off until somebody turns it on again. Its address is a setting, never a row."""
+    """A channel that refused for good is off until somebody turns it on. Its address is a setting, never a row."""
 
     name = models.CharField(_("channel"), max_length=50, unique=True)
     disabled_at = models.DateTimeField(_("disabled"), null=True, blank=True)

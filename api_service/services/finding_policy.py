@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
 from api_service.services.health_rules import Finding, Severity
 
@@ -77,6 +78,7 @@ TABLE: dict[str, Policy] = {
 _RULE = re.compile(r"(?P<code>[a-z][a-z0-9_]*)=(?P<bad>\d+)/(?P<of>\d+)/(?P<good>\d+)\Z")
 
 
+@cache
 def parse_rules(text: str) -> dict[str, Policy]:
     """`node_down=2/3/2, node_slow=3/5/3`: N/M/K by code, over the table. ValueError says which one is wrong and how."""
     return dict(_parse_rule(rule.strip()) for rule in text.split(",") if rule.strip())
@@ -87,9 +89,11 @@ def _parse_rule(rule: str) -> tuple[str, Policy]:
     if match is None:
         raise ValueError(f"{rule!r} is not code=bad/of/good, such as node_down=2/3/2")
     bad, of, good = (int(match[name]) for name in ("bad", "of", "good"))
+    if match["code"] not in TABLE:
+        raise ValueError(f"{rule!r}: there is no such finding; there are {', '.join(sorted(TABLE))}")
     if not (1 <= bad <= of <= HISTORY and 1 <= good <= HISTORY):
         raise ValueError(f"{rule!r}: 1 <= bad <= of <= {HISTORY}, and 1 <= good <= {HISTORY}")
-    return match["code"], replace(TABLE.get(match["code"], DEFAULT), bad=bad, of=of, good=good)
+    return match["code"], replace(TABLE[match["code"]], bad=bad, of=of, good=good)
 
 
 def policy_of(code: str, changed: Mapping[str, Policy]) -> Policy:

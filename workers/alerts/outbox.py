@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from api_service.models import ChannelState, Delivery, Notice, Transition
+from api_service.models import ChannelState, Delivery, Transition
 
 # Longer than any send lasts: who takes a row over knows that the other sender is dead
 LEASE = timedelta(seconds=120)
@@ -72,9 +71,3 @@ def give_up_waiting(addressee: str, reason: str, now: datetime) -> int:
     """What waits for a channel that is off ends as failed, to be tried again by hand; what is on its way does not."""
     waiting = Delivery.objects.filter(_is_free(now), channel=addressee, state=Delivery.State.PENDING)
     return waiting.update(state=Delivery.State.FAILED, leased_until=None, error=reason[:ERROR_LENGTH])
-
-
-def prune(now: datetime) -> int:
-    """Drop notices beyond the retention, with their deliveries; the number of rows."""
-    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
-    return Notice.objects.filter(created_at__lt=oldest).delete()[0]

@@ -44,7 +44,7 @@ class _Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One step that is told now, and what its way depends on."""
+    """One step that is told now, and what its way depends on: `escalated` says that further channels heard of it."""
 
     facts: StepFacts
     worst: Severity
@@ -109,7 +109,8 @@ def _put_aside(judged: _Judged) -> None:
 
 
 def _notify(told: list[tuple[Transition, Telling]], now: datetime) -> list[Delivery]:
-    steps = [_told(row, telling) for row, telling in told]
+    escalated = _escalated(told)
+    steps = [_told(row, telling, is_escalated=row.incident_id in escalated) for row, telling in told]
     worst = max((Severity(step.facts["severity"]) for step in steps), key=RANK.__getitem__)
     notice = Notice.objects.create(created_at=now, severity=worst.value)
     pks = [row.pk for row, _ in told]
@@ -120,7 +121,14 @@ def _notify(told: list[tuple[Transition, Telling]], now: datetime) -> list[Deliv
     return Delivery.objects.bulk_create(deliveries)
 
 
-def _told(row: Transition, telling: Telling) -> _Told:
+def _escalated(told: Iterable[tuple[Transition, Telling]]) -> set[int]:
+    """Incidents of which an escalation was told, or is now. An incident forgets its own when it gets better."""
+    before = Transition.objects.filter(telling=Transition.Telling.TOLD, event=Event.ESCALATED)
+    known = before.filter(incident__in={row.incident_id for row, _ in told}).values_list("incident", flat=True)
+    return {*known, *(row.incident_id for row, telling in told if telling.event is Event.ESCALATED)}
+
+
+def _told(row: Transition, telling: Telling, *, is_escalated: bool) -> _Told:
     """`incident.severity` is the worst that it has been."""
     facts: StepFacts = {
         **row.facts,
@@ -129,7 +137,7 @@ def _told(row: Transition, telling: Telling) -> _Told:
         "incident": row.incident_id,
         "began_in": telling.began_in,
     }
-    return _Told(facts, Severity(row.incident.severity), row.incident.escalated_at is not None)
+    return _Told(facts, Severity(row.incident.severity), is_escalated)
 
 
 def _deliveries(notice: Notice, steps: list[_Told], now: datetime) -> Iterable[Delivery]:

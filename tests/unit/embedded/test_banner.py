@@ -1,5 +1,6 @@
 """What the terminal says, from facts alone."""
 
+import re
 from dataclasses import replace
 
 from workers.embedded.banner import Facts, compose

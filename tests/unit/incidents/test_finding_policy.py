@@ -162,7 +162,16 @@ def test_a_setting_changes_the_numbers_and_leaves_the_rest() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["node_down", "node_down=2/3", "node_down=4/3/1", "node_down=0/3/1", "node_down=2/3/0", "x=1/99/1", "X=1/1/1"],
+    [
+        "node_down",
+        "node_down=2/3",
+        "node_down=4/3/1",
+        "node_down=0/3/1",
+        "node_down=2/3/0",
+        "node_slow=1/99/1",
+        "X=1/1/1",
+        "of_tomorrow=1/1/1",
+    ],
 )
 def test_a_wrong_rule_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=text):

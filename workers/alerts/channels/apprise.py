@@ -21,7 +21,7 @@ TYPES: Final = {"healthy": "success", "warning": "warning", "unhealthy": "failur
 # For one message; far within the lease of a delivery
 TIMEOUT: Final = 20.0
 # Some services read these as mentions of everybody, escaped or not, and Apprise helps them
-_HARMLESS: Final = str.maketrans({"<": "‹", ">": "›", "@": "＠"})  # noqa: RUF001 - that they look alike is the point
+_HARMLESS: Final = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 
 
 class AppriseChannel:

@@ -80,7 +80,9 @@ def html_of(message: Message) -> SafeString:
 
 def _problem(problem: Problem) -> SafeString:
     lines = format_html_join("", "<p>{}</p>", ((line,) for line in problem.lines()))
-    return format_html("<h3>{}</h3>{}<p>{}<br>{}</p>", problem.title, lines, _link(problem.link), _link(problem.runbook))
+    return format_html(
+        "<h3>{}</h3>{}<p>{}<br>{}</p>", problem.title, lines, _link(problem.link), _link(problem.runbook)
+    )
 
 
 def _link(address: str) -> SafeString:

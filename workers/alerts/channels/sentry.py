@@ -37,12 +37,12 @@ SEVERAL = "several"
 class SentryChannel:
     setting = "SENTRY_DSN"
 
-    def __init__(self, number: int) -> None:
-        self._dsn: str = settings.SENTRY_DSN
+    def __init__(self, address: str) -> None:
+        self._dsn = address
 
     @staticmethod
-    def addressees() -> int:
-        return int(bool(settings.SENTRY_DSN))
+    def addresses() -> list[str]:
+        return [settings.SENTRY_DSN] if settings.SENTRY_DSN else []
 
     def send(self, message: Message) -> None:
         """Cut off between two of its events it sends all of them again: Sentry drops the ids that it has."""

@@ -25,12 +25,12 @@ Block = dict[str, Any]
 class SlackChannel:
     setting = "SLACK_WEBHOOK_URL"
 
-    def __init__(self, number: int) -> None:
-        self._url: str = settings.SLACK_WEBHOOK_URL
+    def __init__(self, address: str) -> None:
+        self._url = address
 
     @staticmethod
-    def addressees() -> int:
-        return int(bool(settings.SLACK_WEBHOOK_URL))
+    def addresses() -> list[str]:
+        return [settings.SLACK_WEBHOOK_URL] if settings.SLACK_WEBHOOK_URL else []
 
     def send(self, message: Message) -> None:
         post(self._url, headers={"Accept": "*/*"}, json=payload(message))

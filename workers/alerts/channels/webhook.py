@@ -1,4 +1,4 @@
-"""Any HTTP address, signed as Standard Webhooks (standardwebhooks.com) says; docs/webhook.schema.json is the body's form.
+"""Any HTTP address, signed as Standard Webhooks (standardwebhooks.com) says; the body is as docs/webhook.schema.json.
 
 `webhook-id` is the same however often a message is sent: a receiver that remembers it gets nothing twice.
 """
@@ -76,12 +76,12 @@ class Body(TypedDict):
 class WebhookChannel:
     setting = "ALERT_WEBHOOK_URL"
 
-    def __init__(self, number: int) -> None:
-        self._url: str = settings.ALERT_WEBHOOK_URL
+    def __init__(self, address: str) -> None:
+        self._url = address
 
     @staticmethod
-    def addressees() -> int:
-        return int(bool(settings.ALERT_WEBHOOK_URL))
+    def addresses() -> list[str]:
+        return [settings.ALERT_WEBHOOK_URL] if settings.ALERT_WEBHOOK_URL else []
 
     def send(self, message: Message) -> None:
         body = json.dumps(body_of(message), ensure_ascii=False).encode()
