@@ -21,6 +21,7 @@ from api_service.services import (
     answers,
     clearing,
     group_commit,
+    health_history,
     key_tracking,
     lookup,
     monitoring,
@@ -167,7 +168,7 @@ def clean_up() -> Summary:
         return {
             "state": "done",
             "cache": APICacheService().cleanup_expired(),
-            "health_samples": monitoring.prune_samples(now),
+            "health_samples": health_history.prune(now),
             "answers": answers.prune(now),
             "deliveries": outbox.prune(now),
             "clearings": clearing.prune(now),
