@@ -198,6 +198,13 @@ WARM_SHARE: float = env.float("WARM_SHARE", 0.5, validate=Range(0, 1))
 HEALTH_LATENCY_WARNING_MS: float = env.float("HEALTH_LATENCY_WARNING_MS", 50.0, validate=Range(min=0))
 HEALTH_MEMORY_WARNING: float = env.float("HEALTH_MEMORY_WARNING", 0.95, validate=Range(0, 1))
 HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60.0, validate=Range(min=0))
+HEALTH_CONNECTIONS_WARNING: float = env.float("HEALTH_CONNECTIONS_WARNING", 0.9, validate=Range(0, 1))
+HEALTH_REJECTED_PER_MINUTE: float = env.float("HEALTH_REJECTED_PER_MINUTE", 0.0, validate=Range(min=0))
+# Low on purpose: what share of look-ups comes again differs from one business to the next. 0 never warns
+HEALTH_HIT_RATIO_WARNING: float = env.float("HEALTH_HIT_RATIO_WARNING", 0.2, validate=Range(0, 1))
+HEALTH_HIT_RATIO_GETS: int = env.int("HEALTH_HIT_RATIO_GETS", 200, validate=Range(min=1))
+# Memory that Redis takes over memory that it uses; 0 never warns
+HEALTH_FRAGMENTATION_WARNING: float = env.float("HEALTH_FRAGMENTATION_WARNING", 2.0, validate=Range(min=0))
 # Share of a cap from which the health check warns
 BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
 # Days that the account's queries should last at least

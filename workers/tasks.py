@@ -22,6 +22,7 @@ from api_service.services import (
     clearing,
     finding_states,
     group_commit,
+    health_history,
     incidents,
     key_tracking,
     lookup,
@@ -190,7 +191,7 @@ def clean_up() -> Summary:
         return {
             "state": "done",
             "cache": APICacheService().cleanup_expired(),
-            "health_samples": monitoring.prune_samples(now),
+            "health_samples": health_history.prune(now),
             "answers": answers.prune(now),
             "clearings": clearing.prune(now),
             **retention.prune(now),

@@ -20,7 +20,7 @@ from django.core.cache import caches
 
 from api_service.caches.errors import CacheOutage
 from api_service.caches.protocol import StrictCache
-from api_service.services import clear_nodes, clear_plan, health, inventory, keys
+from api_service.services import clear_nodes, clear_plan, health, inventory, keys, node_checks
 from api_service.services.backends import Adapter, adapter_for, adapter_path
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.outcomes import MISS, OUTAGE, CacheRead, Outcome
@@ -269,11 +269,14 @@ class APICacheService:
         return inventory.cleanup(self)
 
     def get_health(self) -> dict[str, Any]:
-        """`timestamp`, `status`, `checks` (short texts), `nodes` (facts of each), `findings`."""
+        """`timestamp`, `status`, `checks` (short texts), `nodes` (facts of each), `findings`, `unknown`.
+
+        Ends within a few seconds whatever hangs. Rates need the run before and are None here: a stored sample has them.
+        """
         return dict(health.check(self).as_json())
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """`timestamp`, `status`, `backend`, `invalid_rucs`, `timeouts`, `services`, `hit_ratio`.
+        """`timestamp`, `status`, `backend`, `invalid_rucs`, `timeouts`, `services`, `hit_ratio`, `nodes`, `findings`.
 
         Lists every node's keys: seconds for millions of them. For a page, read what `track_keys` stored.
         """
@@ -281,7 +284,7 @@ class APICacheService:
 
     def _verify_cache_connection(self) -> bool:
         """set → get → delete on every node; logged, never raised."""
-        facts = health.probe_nodes(self.adapter)
+        facts = node_checks.probe_nodes(self.adapter)
         for node in facts:
             if node.reachable:
                 logger.info("cache %s: node %s answers (%s ms)", self.backend, node.node, node.latency_ms)

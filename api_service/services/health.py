@@ -1,25 +1,32 @@
-"""The cache as it is now: every node through a client of its own, and the alias as the application uses it."""
+"""The cache as it is now: every node through a client of its own, and the alias as the application uses it.
+
+Whatever hangs, a check ends within CHECK_SECONDS: nodes and alias are asked side by side, in threads that are left
+behind when they take too long.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import uuid4
 
 from django.conf import settings
 from django.utils import timezone
 
-from api_service.caches.errors import CacheOutage
-from api_service.services import health_rules, inventory, keys, providers
-from api_service.services.backends import Adapter, Entry
-from api_service.services.backends.base import LOCK_PREFIX
+from api_service.services import alias_check, health_rules, keys, node_rules
+from api_service.services.alias_check import AliasFacts
+from api_service.services.backends import Deadline, Entry
+from api_service.services.backends.base import ROUND_TRIPS
+from api_service.services.beside import beside
 from api_service.services.durations import short
-from api_service.services.health_rules import Finding, Limits, NodeFacts, Severity, Since
+from api_service.services.health_rules import Finding, Severity
+from api_service.services.inventory import Listing
+from api_service.services.node_checks import Asked, NodeChecks
+from api_service.services.node_facts import NodeFacts, Since, with_rates
+from api_service.services.node_rules import Limits, Unjudged
 
 if TYPE_CHECKING:
     from api_service.services.cache_service import APICacheService
@@ -27,9 +34,11 @@ if TYPE_CHECKING:
 OK = "✅ OK"
 BROKEN = "❌"
 UNKNOWN = "⚠️"
-INVENTORY_SECONDS = 3.0
+# Of the 5 s of a health run: the rest is for what it reads and writes around the check
+CHECK_SECONDS = 3.5
+# Statistics list every key of every node
+STATS_SECONDS = 60.0
 SAMPLE_SIZE = 10
-PROBE_THREADS = 16
 
 
 class HealthJSON(TypedDict):
@@ -39,6 +48,7 @@ class HealthJSON(TypedDict):
     checks: dict[str, str]
     nodes: list[dict[str, Any]]
     findings: list[dict[str, Any]]
+    unknown: list[dict[str, str]]
     duration_ms: float
 
 
@@ -61,12 +71,18 @@ class StatsJSON(TypedDict):
     timeouts: dict[str, str]
     services: dict[str, ServiceJSON]
     hit_ratio: float | None
+    nodes: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
     nodes_failed: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Report:
-    """One check of everything, at `at`. `unknown`: (code, node) that could not be judged, "*" for every node."""
+    """One check of everything, at `at`.
+
+    `unknown`: (code, node) that could not be judged, which is neither well nor ill; the node is "*" for every node of
+    that code, and "" for what belongs to none.
+    """
 
     at: datetime
     status: Severity
@@ -75,12 +91,13 @@ class Report:
     nodes: Sequence[NodeFacts]
     findings: Sequence[Finding]
     duration_ms: float
-    unknown: frozenset[tuple[str, str]] = frozenset()
+    unknown: Unjudged = frozenset()
 
-    def with_findings(self, more: Iterable[Finding]) -> Report:
+    def with_findings(self, more: Iterable[Finding], unknown: Unjudged = frozenset()) -> Report:
         """What is known from elsewhere joins the verdict."""
         found = health_rules.worst_first([*self.findings, *more])
-        return replace(self, findings=found, status=health_rules.verdict(found))
+        status = health_rules.verdict(found)
+        return replace(self, findings=found, status=status, unknown=self.unknown | unknown)
 
     def as_json(self) -> HealthJSON:
         return {
@@ -90,32 +107,67 @@ class Report:
             "checks": self.checks,
             "nodes": [asdict(node) for node in self.nodes],
             "findings": [finding.as_json() for finding in self.findings],
+            "unknown": [{"code": code, "node": node} for code, node in sorted(self.unknown)],
             "duration_ms": self.duration_ms,
         }
 
 
-def check(service: APICacheService, since: dict[str, Since] | None = None) -> Report:
+class Checking:
+    """A check that has begun: others may be asked meanwhile. Give it what the previous run saw of each node."""
+
+    def __init__(
+        self,
+        service: APICacheService,
+        since: Mapping[str, Since] | None = None,
+        *,
+        prefix: str | None = None,
+        seconds: float = CHECK_SECONDS,
+    ) -> None:
+        self.at = timezone.now()
+        self._started = monotonic()
+        self._service = service
+        self._since = since or {}
+        # An alias that needs longer is of no use to anybody, however long the nodes take to list their keys
+        self._alias_until = Deadline.after(CHECK_SECONDS)
+        # The adapter finds its cache where it is made: in the caller's thread
+        asked = Asked(ROUND_TRIPS, Deadline.after(seconds), _invalid_prefix(service) if prefix is None else prefix)
+        self._nodes = NodeChecks(service.adapter, asked)
+        self._alias = beside("check-alias", lambda: alias_check.check(service))
+
+    def report(self) -> Report:
+        """Waits for what is still under way, within the limit."""
+        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS) for node in self._nodes.facts()]
+        alias = self._alias_facts()
+        found, unknown = node_rules.judged(nodes, alias.error, self._since, limits())
+        found = health_rules.worst_first([*found, *alias.refusals])
+        return Report(
+            at=self.at,
+            status=health_rules.verdict(found),
+            backend=self._service.backend,
+            checks=_checks(nodes, alias.error, self.listing()),
+            nodes=nodes,
+            findings=found,
+            duration_ms=round((monotonic() - self._started) * 1000, 1),
+            unknown=unknown | alias.unknown,
+        )
+
+    def listing(self) -> Listing:
+        return self._nodes.listing()
+
+    def _alias_facts(self) -> AliasFacts:
+        try:
+            return self._alias.result(self._alias_until.left())
+        except TimeoutError:
+            return alias_check.no_answer(CHECK_SECONDS)
+
+
+def check(service: APICacheService, since: Mapping[str, Since] | None = None) -> Report:
     """Probe everything; `since` is what the previous run saw of each node."""
-    started, at = monotonic(), timezone.now()
-    nodes = probe_nodes(service.adapter)
-    alias_error = check_alias(service)
-    found = [*health_rules.findings(nodes, alias_error, since or {}, limits()), *_refusals(service)]
-    return Report(
-        at=at,
-        status=health_rules.verdict(found),
-        backend=service.backend,
-        checks=_checks(service, nodes, alias_error),
-        nodes=nodes,
-        findings=found,
-        duration_ms=round((monotonic() - started) * 1000, 1),
-    )
+    return Checking(service, since).report()
 
 
-def _refusals(service: APICacheService) -> list[Finding]:
-    from api_service.services import refusals  # it needs the cache service, which needs this module
-
-    said = {name: refusals.current(service, name) for name in providers.TABLE}
-    return [health_rules.upstream_refused(name, text) for name, text in said.items() if text]
+def _invalid_prefix(service: APICacheService) -> str:
+    return service.wire_prefix + service.get_service_cache_key("migo", "invalid_")
 
 
 def limits() -> Limits:
@@ -123,44 +175,23 @@ def limits() -> Limits:
         latency_ms=settings.HEALTH_LATENCY_WARNING_MS,
         memory_share=settings.HEALTH_MEMORY_WARNING,
         evictions_per_minute=settings.HEALTH_EVICTIONS_PER_MINUTE,
+        connections_share=settings.HEALTH_CONNECTIONS_WARNING,
+        rejected_per_minute=settings.HEALTH_REJECTED_PER_MINUTE,
+        hit_ratio=settings.HEALTH_HIT_RATIO_WARNING,
+        hit_ratio_gets=settings.HEALTH_HIT_RATIO_GETS,
+        fragmentation=settings.HEALTH_FRAGMENTATION_WARNING,
     )
 
 
-def probe_nodes(adapter: Adapter) -> list[NodeFacts]:
-    """All nodes side by side: a frozen one costs its own time-outs, not the sum of all."""
-    nodes = adapter.nodes()
-    if len(nodes) == 1:
-        return [adapter.probe(nodes[0])]
-    with ThreadPoolExecutor(min(len(nodes), PROBE_THREADS)) as pool:
-        return list(pool.map(adapter.probe, nodes))
-
-
-def check_alias(service: APICacheService) -> str:
-    """set → get → delete as the application does it; why it failed, or ""."""
-    key, value = f"{LOCK_PREFIX}alias.{uuid4().hex}", uuid4().hex
-    cache = service.cache
-    # A node that came back a second ago is well: what this process remembers of it is not the question
-    cache.retry_now()
-    try:
-        if not cache.store(key, value, 30):
-            return "the write was refused"
-        if cache.fetch(key) != value:
-            return "read back another value than was written"
-        return "" if cache.remove(key) else "the delete found nothing"
-    except CacheOutage as error:
-        return str(error)
-
-
 def stats(service: APICacheService) -> StatsJSON:
-    """Counts from the live inventory of every node."""
-    at = timezone.now()
-    nodes = probe_nodes(service.adapter)
-    found = inventory.listing(service.adapter, service.wire_prefix)
-    invalid = service.get_all_invalid_rucs()
-    hits, misses = (sum(getattr(node, name) or 0 for node in nodes) for name in ("hits", "misses"))
+    """The facts of a check, and counts from the live inventory of every node that passes it."""
+    checking = Checking(service, prefix=service.wire_prefix, seconds=STATS_SECONDS)
+    found = checking.listing()
+    report = checking.report().as_json()
+    invalid = _invalid_rucs(service, found.entries)
     return {
-        "timestamp": timezone.localtime(at).isoformat(),
-        "status": health_rules.verdict(health_rules.findings(nodes, check_alias(service), {}, limits())).value,
+        "timestamp": report["timestamp"],
+        "status": report["status"],
         "backend": service.backend,
         "invalid_rucs": {
             "total_count": len(invalid),
@@ -169,9 +200,24 @@ def stats(service: APICacheService) -> StatsJSON:
         },
         "timeouts": timeouts(),
         "services": _by_service(service, found.entries),
-        "hit_ratio": round(hits / (hits + misses), 4) if hits + misses else None,
+        "hit_ratio": _hit_ratio(report["nodes"]),
+        "nodes": report["nodes"],
+        "findings": report["findings"],
         "nodes_failed": found.failed,
     }
+
+
+def _invalid_rucs(service: APICacheService, entries: Iterable[Entry]) -> dict[str, Any]:
+    start, skipped = _invalid_prefix(service), len(service.wire_prefix)
+    infos = service.get_many(entry.key[skipped:] for entry in entries if entry.key.startswith(start))
+    return {key[len(start) - skipped :]: info for key, info in infos.items()}
+
+
+def _hit_ratio(nodes: Iterable[Mapping[str, Any]]) -> float | None:
+    """Over all nodes since their boots."""
+    known = [(node["hits"] or 0, node["misses"] or 0) for node in nodes]
+    hits, misses = (sum(column) for column in zip(*known, strict=True))
+    return round(hits / (hits + misses), 4) if hits + misses else None
 
 
 def timeouts() -> dict[str, str]:
@@ -187,20 +233,16 @@ def breakdown_by_reason(invalid_rucs: Mapping[str, Mapping[str, Any]]) -> dict[s
     return dict(Counter(str(info.get("reason", "")) for info in invalid_rucs.values()).most_common())
 
 
-def _checks(service: APICacheService, nodes: Sequence[NodeFacts], alias_error: str) -> dict[str, str]:
+def _checks(nodes: Sequence[NodeFacts], alias_error: str, invalid: Listing) -> dict[str, str]:
     down = [node.node for node in nodes if not node.reachable]
     return {
         "connection": f"{BROKEN} {', '.join(down)}" if down else OK,
         "basic_operations": f"{BROKEN} {alias_error}" if alias_error else OK,
-        "invalid_rucs": _invalid_rucs_text(service, anything_up=len(down) < len(nodes)),
+        "invalid_rucs": _invalid_rucs_text(invalid) if len(down) < len(nodes) else f"{BROKEN} no node answers",
     }
 
 
-def _invalid_rucs_text(service: APICacheService, *, anything_up: bool) -> str:
-    if not anything_up:
-        return f"{BROKEN} no node answers"
-    prefix = service.wire_prefix + service.get_service_cache_key("migo", "invalid_")
-    found = inventory.listing(service.adapter, prefix, INVENTORY_SECONDS)
+def _invalid_rucs_text(found: Listing) -> str:
     if found.failed:
         return f"{UNKNOWN} {len(found.entries)} RUCs; not listed: {', '.join(found.failed)}"
     return f"✅ {len(found.entries)} RUCs"

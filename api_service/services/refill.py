@@ -19,8 +19,8 @@ from api_service.models import NodeSample, RefillRun
 from api_service.services import inventory, keys, providers, refill_order, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.cache_service import APICacheService
-from api_service.services.health_rules import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.leases import Lease, LeaseLost, lease
+from api_service.services.node_facts import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.redaction import redact
 from api_service.services.refill_plan import other_boot, ratio_between
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from api_service.services import keys
-from api_service.services.backends.base import Item
+from api_service.services.backends.base import ROUND_TRIPS, Item
 from api_service.services.envelope import VERSION
-from api_service.services.health_rules import NodeFacts, Since, hit_ratio, restarted
+from api_service.services.node_facts import NodeFacts, increase, restarted
 
 # What ends sooner would be gone before somebody asks for it
 LEAST_LEFT = 5.0
 # Answers that were written together must not end together
 JITTER = 0.1
-# A health run asks a node this often itself: probe, the application's path, refusals. A refill probes twice.
-GETS_OF_A_HEALTH_RUN = 3
+# A health run asks a node this often itself: its round trips, the application's path, refusals. A refill probes twice.
+GETS_OF_A_HEALTH_RUN = ROUND_TRIPS + 2
 
 _FORM = b'{"v":%d,"t":%%.3f,"e":%%.3f,"d":%%b}' % VERSION
 
@@ -61,12 +61,16 @@ def ratio_between(now: NodeFacts, before: NodeFacts | None, health_runs: int) ->
 
     `health_runs` that looked at the node meanwhile asked as well: that few gets are nobody's.
     """
-    since = None if before is None else Since(before, 0.0)
-    return hit_ratio(now, since) if _gets(now, before) > GETS_OF_A_HEALTH_RUN * (health_runs + 1) else None
+    hits, misses = _since(before, now)
+    gets = hits + misses
+    return hits / gets if gets > GETS_OF_A_HEALTH_RUN * (health_runs + 1) else None
 
 
-def _gets(now: NodeFacts, before: NodeFacts | None) -> int:
-    total = (now.hits or 0) + (now.misses or 0)
-    earlier = 0 if before is None or restarted(now, before) else (before.hits or 0) + (before.misses or 0)
+def _since(before: NodeFacts | None, now: NodeFacts) -> tuple[int, int]:
+    """Hits and misses, since boot where the counters began anew meanwhile."""
+    hits, misses = now.hits or 0, now.misses or 0
+    if before is None or restarted(now, before):
+        return hits, misses
+    more_hits, more_misses = increase(hits, before.hits or 0), increase(misses, before.misses or 0)
     # Counters can be set back without a restart
-    return total - earlier if total >= earlier else total
+    return (hits, misses) if more_hits is None or more_misses is None else (more_hits, more_misses)

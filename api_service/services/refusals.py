@@ -30,6 +30,7 @@ def note(cache: APICacheService, service: str, results: Iterable[Answer | Upstre
         cache.delete(key)
 
 
-def current(cache: APICacheService, service: str) -> str:
-    """What the provider said when it last refused, "" when it does not."""
-    return str(cache.get(keys.service_key(service, NAME), ""))
+def current(cache: APICacheService, service: str) -> str | None:
+    """What the provider said when it last refused, "" when it does not, None while the cache cannot be asked."""
+    said = cache.get(keys.service_key(service, NAME), "", on_outage=None)
+    return None if said is None else str(said)

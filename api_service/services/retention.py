@@ -47,7 +47,7 @@ def prune(now: datetime) -> dict[str, int]:
 def _gone_keys(now: datetime) -> int:
     gone = [TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED]
     old = now - timedelta(days=settings.TRACK_GONE_DAYS)
-    return _drop(TrackedKey.objects.filter(state__in=gone, seen_at__lt=old))
+    return drop(TrackedKey.objects.filter(state__in=gone, seen_at__lt=old))
 
 
 def _runs(now: datetime) -> int:
@@ -56,35 +56,35 @@ def _runs(now: datetime) -> int:
     has_history = Exists(ServiceSnapshot.objects.filter(run=OuterRef("pk")))
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
     newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
-    inventories = _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
-    money = _drop(CircuitChange.objects.filter(at__lt=old)) + _drop(AccountReading.objects.filter(taken_at__lt=old))
-    runs = sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    inventories = drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
+    money = drop(CircuitChange.objects.filter(at__lt=old)) + drop(AccountReading.objects.filter(taken_at__lt=old))
+    runs = sum(drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
     return inventories + runs + money
 
 
 def _habits(now: datetime) -> int:
     bins, habits = warm_statistics.forgotten(now)
-    return _drop(bins) + _drop(habits) + _drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
+    return drop(bins) + drop(habits) + drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
 
 
 def _incidents(now: datetime) -> int:
     """With their transitions; then what was told of them. One that is open stays, however old, and what it told."""
     old = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
-    incidents = _drop(Incident.objects.filter(resolved_at__lt=old))
+    incidents = drop(Incident.objects.filter(resolved_at__lt=old))
     waiting = Exists(Delivery.objects.filter(notice=OuterRef("pk"), state=Delivery.State.PENDING))
     of_one_kept = Exists(Transition.objects.filter(notice=OuterRef("pk")))
-    _drop(Notice.objects.filter(~waiting, ~of_one_kept, created_at__lt=old))
+    drop(Notice.objects.filter(~waiting, ~of_one_kept, created_at__lt=old))
     return incidents
 
 
 def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
-    hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
-    stale = _drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
-    return hours + stale + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    hours = drop(LookupHour.objects.filter(hour__lt=until)) + drop(SpendHour.objects.filter(hour__lt=until))
+    stale = drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
+    return hours + stale + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
-def _drop(rows: QuerySet[Row]) -> int:
+def drop(rows: QuerySet[Row]) -> int:
     """Walks the table once, in the order of its primary key; rows that go along by cascade are not counted."""
     dropped = last = 0
     while pks := list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):

@@ -1,4 +1,4 @@
-"""What each finding means and what to do: one row per code of `health_rules` and `money_rules` in
+"""What each finding means and what to do: one row per code of `health_rules`, `node_rules` and `money_rules` in
 `api_service.services`.
 
 The runbook (`docs/runbook.md`) has a heading for every code.
@@ -79,6 +79,40 @@ TABLE: dict[str, Explanation] = {
         " %",
         100,
         cause=gettext_lazy("More processes than planned for, or a client that opens connections and leaves them."),
+    ),
+    "connections_rejected": Explanation(
+        gettext_lazy("Node %(node)s refuses connections: %(value)s a minute (limit %(limit)s)"),
+        gettext_lazy("Look-ups of whoever was refused go past the cache: slow, and each is a paid query to APIMIGO."),
+        gettext_lazy("Raise the limit (-c, maxclients), or find the client that leaves connections open."),
+        cause=gettext_lazy("More processes and threads than the node has connections for, or one that leaks them."),
+    ),
+    "hit_ratio_low": Explanation(
+        gettext_lazy("Node %(node)s answers only %(value)s of what it is asked for (limit %(limit)s)"),
+        gettext_lazy("Most look-ups of that node wait for APIMIGO, and are paid."),
+        gettext_lazy("See whether it was emptied, whether its life times end too soon, and what warming does."),
+        " %",
+        100,
+        cause=gettext_lazy("A node that was emptied, keys that end before they are asked for again, or new traffic."),
+    ),
+    "redis_policy": Explanation(
+        gettext_lazy("Node %(node)s has a memory limit and drops nothing when it is full: maxmemory-policy %(value)s"),
+        gettext_lazy("Once it is full it refuses every write: nothing new is cached, and each look-up of it is paid."),
+        gettext_lazy(
+            "Set maxmemory-policy to allkeys-lru. A broker must keep noeviction: give the cache its own Redis."
+        ),
+        cause=gettext_lazy("Redis' own default, or a Redis that was set up as a broker."),
+    ),
+    "redis_fragmented": Explanation(
+        gettext_lazy("Node %(node)s takes %(value)s times the memory that it uses (limit %(limit)s)"),
+        gettext_lazy("Nobody notices yet. The machine runs out of memory long before Redis does."),
+        gettext_lazy("Switch activedefrag on, or restart the node at a quiet hour: it is refilled by itself."),
+        cause=gettext_lazy("Many keys that ended at once, or values of very different sizes."),
+    ),
+    "redis_replica": Explanation(
+        gettext_lazy("Node %(node)s is a replica and takes writes: %(value)s"),
+        gettext_lazy("What is written to it is gone at its next synchronisation: look-ups are slow and paid again."),
+        gettext_lazy("Point CACHE_URL at the primary, or promote this one with REPLICAOF NO ONE."),
+        cause=gettext_lazy("A failover that changed the roles, or a wrong CACHE_URL."),
     ),
     "upstream_refused": Explanation(
         gettext_lazy("%(node)s refuses the token or the plan: %(value)s"),

@@ -13,7 +13,8 @@ from api_service import selectors
 from api_service.management.base import ServiceCommand, partly, table
 from api_service.services import health, monitoring
 from api_service.services.cache_service import APICacheService
-from api_service.services.health_rules import NodeFacts, Severity, Since
+from api_service.services.health_rules import Severity
+from api_service.services.node_facts import NodeFacts, Since
 
 
 class Command(ServiceCommand):

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from time import monotonic, perf_counter
+from statistics import median
+from time import monotonic, perf_counter, sleep
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
-from api_service.services.health_rules import NodeFacts
+from api_service.services.node_facts import NodeFacts
 
 # Never listed, never cleared: a lock that disappears is two owners
 LOCK_PREFIX = "cache-operations-lock."
 # Of one wait amid a thousand keys. A single question's time-out is far shorter, and a busy node may exceed it here.
 STALL_SECONDS = 5.0
+# Of a health run's probe. Spread over a tenth of a second, they are not all in one and the same stutter, and the
+# probes of many nodes side by side do not measure each other's work in this process.
+ROUND_TRIPS = 5
+PAUSE_SECONDS = 0.02
+# A node that is slower than that twice in a row is down for every look-up, whatever CACHE_TIMEOUT says
+PROBE_TIMEOUT = 1.0
 
 
 class InventoryError(Exception):
@@ -99,8 +106,11 @@ class Adapter(Protocol):
     def node_for(self, wire_key: str, /) -> str:
         """Where the cache itself puts and looks for that key."""
 
-    def probe(self, node: str, /) -> NodeFacts:
-        """set → get → delete of a unique key, and the node's own statistics. Never raises for a dead node."""
+    def probe(self, node: str, /, round_trips: int = 1) -> NodeFacts:
+        """set → get → delete of a unique key, that often, and the node's own statistics. Never raises for a dead node.
+
+        A connection of its own, and no second attempt.
+        """
 
     def scan(self, node: str, prefix: str, deadline: Deadline, /) -> Iterator[Entry]:
         """Every live key that starts with `prefix` (a wire prefix, "" for all). Raises InventoryError."""
@@ -143,8 +153,24 @@ class Pipe(Protocol):
     def delete(self, key: str) -> object: ...
 
 
-def round_trip(pipe: Pipe) -> float:
-    """Milliseconds of the get in a set → get → delete of a unique key. RoundTripFailed, or the driver's error."""
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds over the round trips of one probe."""
+
+    median: float
+    worst: float
+
+
+def timed(pipe: Pipe, times: int) -> Latency:
+    """Each with a key and a value of its own. RoundTripFailed, or the driver's error."""
+    took = [_round_trip(pipe, pause=number > 0) for number in range(times)]
+    return Latency(round(median(took), 3), round(max(took), 3))
+
+
+def _round_trip(pipe: Pipe, *, pause: bool) -> float:
+    """Milliseconds of the get in a set → get → delete."""
+    if pause:
+        sleep(PAUSE_SECONDS)
     key, value = f"{LOCK_PREFIX}probe.{uuid4().hex}", uuid4().hex.encode()
     if not pipe.set(key, value):
         raise RoundTripFailed("the write was refused")

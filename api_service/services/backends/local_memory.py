@@ -20,9 +20,9 @@ from api_service.services.backends.base import (
     RoundTripFailed,
     Written,
     error_text,
-    round_trip,
+    timed,
 )
-from api_service.services.health_rules import NodeFacts
+from api_service.services.node_facts import NodeFacts
 
 NODE = "this process"
 STARTED_AT = time()
@@ -57,16 +57,17 @@ class LocalMemoryAdapter:
     def node_for(self, _wire_key: str) -> str:
         return NODE
 
-    def probe(self, _node: str) -> NodeFacts:
+    def probe(self, _node: str, round_trips: int = 1) -> NodeFacts:
         try:
-            latency = round_trip(_Pipe(self._cache))
+            latency = timed(_Pipe(self._cache), round_trips)
         except RoundTripFailed as error:
             return NodeFacts(NODE, reachable=False, error=error_text(error))
         sizes = [entry.size for entry in self._cache.entries()]
         return NodeFacts(
             NODE,
             reachable=True,
-            latency_ms=round(latency, 3),
+            latency_ms=latency.median,
+            latency_worst_ms=latency.worst,
             pid=os.getpid(),
             booted_at=STARTED_AT,
             items=len(sizes),

@@ -14,6 +14,7 @@ from pymemcache.exceptions import MemcacheError
 from api_service.caches.placement import Placement, Server, parse_servers
 from api_service.services.backends import memcached_dump, memcached_keys, memcached_values
 from api_service.services.backends.base import (
+    PROBE_TIMEOUT,
     STALL_SECONDS,
     Deadline,
     Entry,
@@ -21,12 +22,17 @@ from api_service.services.backends.base import (
     Found,
     InventoryError,
     Item,
+    Latency,
     RoundTripFailed,
     Written,
     error_text,
-    round_trip,
+    timed,
 )
-from api_service.services.health_rules import NodeFacts
+from api_service.services.node_facts import NodeFacts
+
+# It refuses connections beyond the last and counts each; with `-o no_maxconns_fast` they wait instead, and it counts
+# how often it stopped listening
+REJECTED, STOPPED_LISTENING = "rejected_connections", "listen_disabled_num"
 
 _ERRORS = (OSError, MemcacheError)
 
@@ -65,10 +71,10 @@ class MemcachedAdapter:
     def node_for(self, wire_key: str) -> str:
         return self._placement.node_for(wire_key)
 
-    def probe(self, node: str) -> NodeFacts:
-        with closing(self._client(node)) as client:
+    def probe(self, node: str, round_trips: int = 1) -> NodeFacts:
+        with closing(self._quick_client(node)) as client:
             try:
-                latency = round_trip(_Pipe(client))
+                latency = timed(_Pipe(client), round_trips)
                 stats = client.stats()
             except (*_ERRORS, RoundTripFailed) as error:
                 return NodeFacts(node, reachable=False, error=error_text(error))
@@ -111,8 +117,12 @@ class MemcachedAdapter:
         timeout = timeout or self._timeout
         return Client(self._servers[node], connect_timeout=self._connect_timeout, timeout=timeout, no_delay=True)
 
+    def _quick_client(self, node: str) -> Client:
+        connect, answer = min(self._connect_timeout, PROBE_TIMEOUT), min(self._timeout, PROBE_TIMEOUT)
+        return Client(self._servers[node], connect_timeout=connect, timeout=answer, no_delay=True)
 
-def facts_of(node: str, latency_ms: float, stats: dict[str, Any]) -> NodeFacts:
+
+def facts_of(node: str, latency: Latency, stats: dict[str, Any]) -> NodeFacts:
     def number(name: str) -> int | None:
         value = stats.get(name)
         return int(value) if value is not None else None
@@ -122,7 +132,8 @@ def facts_of(node: str, latency_ms: float, stats: dict[str, Any]) -> NodeFacts:
     return NodeFacts(
         node=node,
         reachable=True,
-        latency_ms=round(latency_ms, 3),
+        latency_ms=latency.median,
+        latency_worst_ms=latency.worst,
         version=version.decode() if isinstance(version, bytes) else str(version),
         pid=number("pid"),
         booted_at=float(clock - uptime) if clock is not None and uptime is not None else None,
@@ -130,8 +141,10 @@ def facts_of(node: str, latency_ms: float, stats: dict[str, Any]) -> NodeFacts:
         bytes_used=number("bytes"),
         bytes_limit=number("limit_maxbytes"),
         evictions=number("evictions"),
+        expired_unfetched=number("expired_unfetched"),
         hits=number("get_hits"),
         misses=number("get_misses"),
         connections=number("curr_connections"),
         max_connections=number("max_connections"),
+        rejected_connections=number(REJECTED if REJECTED in stats else STOPPED_LISTENING),
     )

@@ -18,18 +18,20 @@ from redis.retry import Retry
 from api_service.caches.serializer import Unreadable, loads
 from api_service.services.backends.base import (
     LOCK_PREFIX,
+    PROBE_TIMEOUT,
     STALL_SECONDS,
     Deadline,
     Entry,
     Found,
     InventoryError,
     Item,
+    Latency,
     RoundTripFailed,
     Written,
     error_text,
-    round_trip,
+    timed,
 )
-from api_service.services.health_rules import NodeFacts
+from api_service.services.node_facts import NodeFacts
 
 SCAN_COUNT = 1000
 REMEMBERED = 50_000
@@ -75,10 +77,11 @@ class RedisAdapter:
     def node_for(self, _wire_key: str) -> str:
         return next(iter(self._urls))
 
-    def probe(self, node: str) -> NodeFacts:
-        with closing(self._client(node)) as client:
+    def probe(self, node: str, round_trips: int = 1) -> NodeFacts:
+        quick = {name: min(seconds, PROBE_TIMEOUT) for name, seconds in self._timeouts.items()}
+        with closing(self._client(node, **quick)) as client:
             try:
-                latency = round_trip(_Pipe(client))
+                latency = timed(_Pipe(client), round_trips)
                 info, items = client.info(), client.dbsize()
             except (*_ERRORS, RoundTripFailed) as error:
                 return NodeFacts(node, reachable=False, error=error_text(error))
@@ -276,12 +279,13 @@ def _write(client: Redis, items: list[Item], written: Written, *, replace: bool)
             raise reply if isinstance(reply, Exception) else ResponseError("an unexpected answer")
 
 
-def facts_of(node: str, latency_ms: float, info: dict[str, Any], items: int) -> NodeFacts:
+def facts_of(node: str, latency: Latency, info: dict[str, Any], items: int) -> NodeFacts:
     clock, uptime = info.get("server_time_usec"), info.get("uptime_in_seconds")
     return NodeFacts(
         node=node,
         reachable=True,
-        latency_ms=round(latency_ms, 3),
+        latency_ms=latency.median,
+        latency_worst_ms=latency.worst,
         version=str(info.get("redis_version", "")),
         pid=info.get("process_id"),
         booted_at=clock // 1_000_000 - uptime if clock is not None and uptime is not None else None,
@@ -293,4 +297,11 @@ def facts_of(node: str, latency_ms: float, info: dict[str, Any], items: int) -> 
         misses=info.get("keyspace_misses"),
         connections=info.get("connected_clients"),
         max_connections=info.get("maxclients"),
+        rejected_connections=info.get("rejected_connections"),
+        # Read or unread: it does not say
+        expired_keys=info.get("expired_keys"),
+        maxmemory_policy=str(info.get("maxmemory_policy", "")),
+        fragmentation=info.get("mem_fragmentation_ratio"),
+        role=str(info.get("role", "")),
+        link=str(info.get("master_link_status", "")),
     )

@@ -6,7 +6,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, monitoring
+from api_service.services import health, health_history, monitoring, node_checks, node_samples
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
@@ -44,7 +44,7 @@ def test_what_is_stored_is_what_the_probe_said(cache: APICacheService) -> None:
     sample = monitoring.store(report)
 
     (row,) = NodeSample.objects.filter(sample=sample)
-    assert monitoring.facts_of(row) == report.nodes[0]
+    assert node_samples.facts_of(row) == report.nodes[0]
 
 
 def test_a_dead_node_makes_the_cache_unhealthy_and_the_others_are_still_told_of(
@@ -95,7 +95,7 @@ def test_a_node_seen_down_is_marked_restarted_when_it_comes_back_empty(
 
 def wait_for_the_retry(node: Memcached) -> None:
     """The application's own path leaves a dead node alone for a while; the probe does not."""
-    assert health.probe_nodes(APICacheService().adapter)[0].reachable, node.address
+    assert node_checks.probe_nodes(APICacheService().adapter)[0].reachable, node.address
 
 
 def test_the_first_run_has_nobody_to_compare_with(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
@@ -155,7 +155,7 @@ def test_samples_beyond_their_retention_are_pruned_with_their_nodes(cache: APICa
     now = timezone.now()
     HealthSample.objects.filter(pk=old.pk).update(taken_at=now - timedelta(days=90, seconds=1))
 
-    assert monitoring.prune_samples(now) == 2
+    assert health_history.prune(now) == 1
     assert list(HealthSample.objects.values_list("pk", flat=True)) == [kept.pk]
     assert NodeSample.objects.count() == 1
 

@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po
 from django.utils import translation
 from pytest_django import Settings
 
-from api_service.services import health_rules, money_rules
+from api_service.services import health_rules, money_rules, node_rules
 from tests.unit.alerts.factories import finding, message
 from workers.alerts import explanations, messages
 
@@ -23,12 +23,12 @@ RECOVERED = {"event": "recovered", "severity": "healthy", "previous": "unhealthy
 
 
 def emitted_codes() -> set[str]:
-    """The codes that the rules can emit: the first argument of every Finding made there."""
-    sources = [inspect.getsource(module) for module in (health_rules, money_rules)]
+    """The codes that the rules can emit: the first argument of every Finding made there, and the table of nodes."""
+    sources = [inspect.getsource(module) for module in (health_rules, money_rules, node_rules)]
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
     calls = (node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
     first = (call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Finding")
-    return {
+    return set(node_rules.RULES) | {
         argument.value for argument in first if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     }
 
@@ -84,6 +84,9 @@ def test_a_worse_alert_tells_both_times() -> None:
         ("node_slow", 80.2, 50.0, "responde en 80.2 ms (límite 50 ms)"),
         ("memory_high", 0.967, 0.95, "usa el 96.7 % de su memoria (límite 95 %)"),
         ("connections_high", 0.912, 0.9, "usa el 91.2 % de sus conexiones (límite 90 %)"),
+        ("connections_rejected", 1.4, 0.0, "rechaza conexiones: 1.4 por minuto (límite 0)"),
+        ("hit_ratio_low", 0.125, 0.2, "responde solo el 12.5 % de lo que se le pide (límite 20 %)"),
+        ("redis_fragmented", 2.5, 2.0, "ocupa 2.5 veces la memoria que usa (límite 2)"),
         ("evictions_high", 61.5, 60.0, "descarta 61.5 respuestas por minuto (límite 60)"),
     ],
 )

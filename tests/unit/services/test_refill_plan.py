@@ -4,8 +4,8 @@ import pytest
 from api_service.caches.serializer import dumps, loads
 from api_service.services.backends import Item
 from api_service.services.envelope import unwrap, wrap
-from api_service.services.health_rules import NodeFacts
 from api_service.services.keys import normalize
+from api_service.services.node_facts import NodeFacts
 from api_service.services.outcomes import Outcome
 from api_service.services.refill_plan import LifeOf, items, other_boot, ratio_between
 
@@ -121,8 +121,8 @@ def test_counters_of_an_earlier_boot_do_not_count() -> None:
 
 def test_the_watching_alone_is_nobody() -> None:
     assert ratio_between(facts(hits=0, misses=0), None, health_runs=0) is None
-    assert ratio_between(facts(hits=5, misses=1), None, health_runs=1) is None
-    assert ratio_between(facts(hits=5, misses=2), None, health_runs=1) == 5 / 7
+    assert ratio_between(facts(hits=9, misses=5), None, health_runs=1) is None
+    assert ratio_between(facts(hits=10, misses=5), None, health_runs=1) == 10 / 15
     assert ratio_between(facts(hits=None, misses=None), None, health_runs=1) is None
 
 

@@ -1,0 +1,101 @@
+"""A node as a probe saw it, and what changed since the run before: pure, no I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node as probed by a client of its own. Counters are since its boot; None is "it did not say".
+
+    `error` is a short text when the node did not pass set → get → delete; times are Unix seconds, sizes bytes.
+    """
+
+    node: str
+    reachable: bool
+    error: str = ""
+    # Why the first attempt failed, where the second one passed or failed as well
+    first_error: str = ""
+    # Median and worst of the round trips of this probe
+    latency_ms: float | None = None
+    latency_worst_ms: float | None = None
+    version: str = ""
+    pid: int | None = None
+    booted_at: float | None = None
+    items: int | None = None
+    bytes_used: int | None = None
+    bytes_limit: int | None = None
+    evictions: int | None = None
+    expired_unfetched: int | None = None
+    hits: int | None = None
+    misses: int | None = None
+    connections: int | None = None
+    max_connections: int | None = None
+    # Of connections for which the node had no room
+    rejected_connections: int | None = None
+    # Since the run before; None for the first run, and after a restart or a reset of the counters
+    hit_ratio: float | None = None
+    evictions_per_minute: float | None = None
+    expired_unfetched_per_minute: float | None = None
+    # Of Redis: `role` is "master" or "slave", `link` that of a replica to its primary, "up" or "down"
+    expired_keys: int | None = None
+    maxmemory_policy: str = ""
+    fragmentation: float | None = None
+    role: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What the previous run saw of a node, and how many seconds ago."""
+
+    facts: NodeFacts
+    seconds: float
+
+
+BOOT_JITTER_SECONDS = 3  # `time - uptime` moves by a second or two between readings
+
+
+def restarted(now: NodeFacts, before: NodeFacts | None) -> bool:
+    """A new process id or a later boot time; a falling uptime alone can miss one."""
+    if before is None or not now.reachable or before.booted_at is None or now.booted_at is None:
+        return False
+    return now.pid != before.pid or now.booted_at - before.booted_at > BOOT_JITTER_SECONDS
+
+
+def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0) -> NodeFacts:
+    """`now` with what happened since the previous run; unchanged where that cannot be told.
+
+    `own_hits` of the probe itself are nobody's: an idle node has no hit ratio.
+    """
+    if since is None or not continues(now, since):
+        return now
+    before, seconds = since.facts, since.seconds
+    hits, misses = increase(now.hits, before.hits), increase(now.misses, before.misses)
+    return replace(
+        now,
+        hit_ratio=_ratio(None if hits is None else max(0, hits - own_hits), misses),
+        evictions_per_minute=_per_minute(increase(now.evictions, before.evictions), seconds),
+        expired_unfetched_per_minute=_per_minute(increase(now.expired_unfetched, before.expired_unfetched), seconds),
+    )
+
+
+def continues(now: NodeFacts, since: Since) -> bool:
+    """Whether the counters of the two go on from each other: the same boot, some time apart."""
+    return since.seconds > 0 and now.reachable and since.facts.reachable and not restarted(now, since.facts)
+
+
+def increase(now: int | None, before: int | None) -> int | None:
+    """Of a counter; None where one is missing, or was set back: `stats reset`, CONFIG RESETSTAT."""
+    return None if now is None or before is None or now < before else now - before
+
+
+def _ratio(hits: int | None, misses: int | None) -> float | None:
+    if hits is None or misses is None or hits + misses == 0:
+        return None
+    return round(hits / (hits + misses), 4)
+
+
+def _per_minute(count: int | None, seconds: float) -> float | None:
+    return None if count is None else round(count * 60 / seconds, 2)
