@@ -213,6 +213,18 @@ ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Ra
 HEALTH_RULES: str = env.str("HEALTH_RULES", "", validate=health_rules)
 # A run that contradicts what counts is repeated after so many seconds; 0 waits for the schedule
 HEALTH_CONFIRM_SECONDS: int = env.int("HEALTH_CONFIRM_SECONDS", 20, validate=Range(0, 120))
+# What a health run waits at most for all that it reads around the nodes; 0 reads in the run's own thread, however long
+HEALTH_AROUND_SECONDS: float = env.float("HEALTH_AROUND_SECONDS", 3.0, validate=Range(0, 30))
+# What workers have to answer; 0 does not ask them
+HEALTH_WORKERS_SECONDS: float = env.float("HEALTH_WORKERS_SECONDS", 1.0, validate=Range(0, 10))
+HEALTH_QUEUE_LENGTH: int = env.int("HEALTH_QUEUE_LENGTH", 100, validate=Range(min=0))
+HEALTH_QUEUE_SECONDS: float = env.float("HEALTH_QUEUE_SECONDS", 600.0, validate=Range(min=0))
+# Share of the calls of the last ten minutes that brought no answer, of at least so many
+HEALTH_UPSTREAM_ERRORS: float = env.float("HEALTH_UPSTREAM_ERRORS", 0.2, validate=Range(0, 1))
+HEALTH_UPSTREAM_CALLS: int = env.int("HEALTH_UPSTREAM_CALLS", 10, validate=Range(min=1))
+HEALTH_DATABASE_MS: float = env.float("HEALTH_DATABASE_MS", 100.0, validate=Range(min=0))
+# Inventories that a node may miss
+HEALTH_TRACKING_PERIODS: float = env.float("HEALTH_TRACKING_PERIODS", 3.0, validate=Range(min=1))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
@@ -278,6 +290,8 @@ SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard"
 # Seconds between two health runs, and between two warm runs
 HEALTH_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
 WARM_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
+# And between two inventories
+TRACK_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 600
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()

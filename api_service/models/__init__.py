@@ -19,7 +19,14 @@ from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
-from api_service.models.money import AccountReading, CircuitChange, CircuitState, RateWindow, UpstreamCircuit
+from api_service.models.money import (
+    AccountReading,
+    CircuitChange,
+    CircuitState,
+    RateWindow,
+    UpstreamCalls,
+    UpstreamCircuit,
+)
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
 from api_service.models.stale import StaleServed
@@ -55,6 +62,7 @@ __all__ = [
     "TrackRun",
     "TrackedKey",
     "Transition",
+    "UpstreamCalls",
     "UpstreamCircuit",
     "WarmRun",
     "WarmedAnswer",

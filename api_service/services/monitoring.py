@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import finding_states, health, money_watch, node_samples, refill_watch, stale_counts
+from api_service.services import around, finding_states, health, node_samples, refill_watch
+from api_service.services.around import Around
 from api_service.services.cache_service import APICacheService
-from api_service.services.durations import rough
-from api_service.services.health_rules import Finding, stale_served, verdict
+from api_service.services.health_rules import verdict
 from api_service.services.node_facts import Since
 
 
@@ -19,23 +19,16 @@ def run_health_check() -> HealthSample:
     """Check the cache now and store the sample with one row per node."""
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
+    readings = around.begin(datetime.now(UTC))
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
+    # The nodes are asked while what is around them is read
     checking = health.Checking(APICacheService(), since_of(previous, datetime.now(UTC)))
-    # The nodes are being asked: what is to be read around them is read here, in the thread that has the database
-    return store(checking.report())
+    return store(checking.report(), readings.collect())
 
 
-def old_answers(now: datetime) -> list[Finding]:
-    """Who was shown answers past their life because no newer ones could be had."""
-    return [
-        stale_served(each.service, f"{each.answers} × ≤ {rough(each.oldest)}: {', '.join(each.reasons)}")
-        for each in stale_counts.troubles(now)
-    ]
-
-
-def store(report: health.Report) -> HealthSample:
-    """The sample has what the database knows, too: one without it would end those incidents."""
-    report = report.with_findings([*old_answers(report.at), *money_watch.findings(report.at)])
+def store(report: health.Report, seen: Around) -> HealthSample:
+    """The sample has what was read around the nodes, too: one without it would end those incidents."""
+    report = report.with_findings(seen.findings, seen.unknown)
     known = node_samples.last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
         report = with_earlier_runs(report)
@@ -46,6 +39,7 @@ def store(report: health.Report) -> HealthSample:
             duration_ms=report.duration_ms,
             checks=report.checks,
             findings=[finding.as_json() for finding in report.findings],
+            around=seen.facts,
         )
         rows = NodeSample.objects.bulk_create(
             node_samples.row_of(sample, node, known.get(node.node)) for node in report.nodes

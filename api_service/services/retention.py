@@ -25,10 +25,11 @@ from api_service.models import (
     TrackedKey,
     TrackRun,
     Transition,
+    UpstreamCalls,
     WarmedAnswer,
     WarmRun,
 )
-from api_service.services import key_history, stale_counts, warm_results, warm_statistics
+from api_service.services import key_history, stale_counts, upstream_calls, warm_results, warm_statistics
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -81,7 +82,8 @@ def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
     hours = drop(LookupHour.objects.filter(hour__lt=until)) + drop(SpendHour.objects.filter(hour__lt=until))
     stale = drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
-    return hours + stale + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    calls = drop(UpstreamCalls.objects.filter(since__lt=now - upstream_calls.KEPT))
+    return hours + stale + calls + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
 def drop(rows: QuerySet[Row]) -> int:
