@@ -11,7 +11,16 @@ from marshmallow.validate import OneOf, Range, Regexp
 
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
-from myproject.env import Environment, database_config, http_url, local_secret, secret_parts, sentry_dsn
+from myproject.env import (
+    Environment,
+    database_config,
+    http_url,
+    local_secret,
+    ping_secrets,
+    ping_urls,
+    secret_parts,
+    sentry_dsn,
+)
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -211,6 +220,11 @@ SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, v
 ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
 
+# --- Who watches the watcher ---------------------------------------------------------------------------
+# Seconds that a schedule may be late
+BEAT_MARGIN_SECONDS: int = env.int("BEAT_MARGIN_SECONDS", 300, validate=Range(min=1))
+HEALTHCHECK_PING_URL: str = env.str("HEALTHCHECK_PING_URL", "", validate=ping_urls)
+
 # --- Celery ------------------------------------------------------------------------------------------
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", "memory://")
 CELERY_RESULT_BACKEND: str = env.str("CELERY_RESULT_BACKEND", "") or (
@@ -270,6 +284,9 @@ if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
 if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
     raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
+# The addresses that are told of the start and the end of each run, by schedule
+PING_URLS: dict[str, str] = ping_urls(HEALTHCHECK_PING_URL)
+
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
@@ -282,6 +299,7 @@ SECRETS = [
         SENTRY_DSN,
         FLOWER_BASIC_AUTH.partition(":")[2],
     ),
+    *ping_secrets(PING_URLS.values()),
     *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND),
 ]
 register_secrets(SECRETS)

@@ -9,3 +9,9 @@ from django.utils.translation import gettext_lazy as _
 class WorkersConfig(AppConfig):
     name = "workers"
     verbose_name = _("Workers")
+
+    def ready(self) -> None:
+        """In every process: Beat sends, a worker or the single process runs, the admin may do either."""
+        from workers.watch import signals
+
+        signals.connect()

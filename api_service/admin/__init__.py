@@ -13,7 +13,20 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import alerts, clearing, habits, health, inventory, keys, money, periodic, refills, runs, stale
+from api_service.admin import (
+    alerts,
+    clearing,
+    habits,
+    health,
+    inventory,
+    keys,
+    money,
+    periodic,
+    refills,
+    runs,
+    schedules,
+    stale,
+)
 
 __all__ = [
     "alerts",
@@ -26,6 +39,7 @@ __all__ = [
     "periodic",
     "refills",
     "runs",
+    "schedules",
     "stale",
 ]
 

@@ -14,6 +14,7 @@ from api_service.models.keys import DailyReads, LookupHour, TrackedKey
 from api_service.models.money import AccountReading, CircuitChange, CircuitState, RateWindow, UpstreamCircuit
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
+from api_service.models.schedules import ScheduleRun
 from api_service.models.stale import StaleServed
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "RefillRun",
     "Run",
     "RunLock",
+    "ScheduleRun",
     "ServiceSnapshot",
     "SpendHour",
     "StaleServed",
