@@ -12,4 +12,5 @@ urlpatterns = [
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),
     path("health/cache", views.cache_health, name="health-cache"),
+    path("health/beat", views.beat_health, name="health-beat"),
 ]

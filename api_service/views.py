@@ -6,6 +6,7 @@ GET  /health/live       this process answers; no I/O
 GET  /health/ready      the database is there and migrated; the cache is reported, and is no condition
 GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
 POST /health/cache      starts a health run; for staff
+GET  /health/beat       whether each schedule is sent in time and succeeds: the dead man's switch
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
-from api_service import health_page, selectors
+from api_service import beat_page, health_page, selectors
 from api_service.problems import problem, reply, retry_headers, status_of
+from api_service.services import beat_watch
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.task_sending import BrokerDown, send
 
@@ -139,6 +141,15 @@ def cache_health(request: HttpRequest) -> HttpResponse:
         if request.method == "POST":
             return _start_run() if staff else _staff_only()
         return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=staff)
+    except DatabaseTrouble:
+        return _no_database()
+
+
+@only("GET", "HEAD")
+def beat_health(_request: HttpRequest) -> HttpResponse:
+    """It asks the database once, and neither Celery nor the broker: it answers also when all of those hang."""
+    try:
+        return beat_page.of_schedules(beat_watch.look_in_time(timezone.now()))
     except DatabaseTrouble:
         return _no_database()
 

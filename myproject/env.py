@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -14,6 +15,8 @@ from environs import EnvError, FileAwareEnv
 from marshmallow import ValidationError
 
 from api_service.services.finding_policy import parse_rules
+from api_service.services.redaction import SHORTEST_URL_PART
+from workers.schedules import TABLE as SCHEDULES
 
 # Nothing waits for ever: not for a host that is gone (10 s), nor for a lock or a statement (the longest are prunes)
 POSTGRES_LIMITS = {
@@ -24,6 +27,9 @@ POSTGRES_LIMITS = {
     "tcp_user_timeout": 10_000,
     "options": "-c statement_timeout=120000 -c lock_timeout=20000",
 }
+
+# The schedule that an address to ping without a name is for
+MONITOR = "monitor-cache-health"
 
 
 class Environment(FileAwareEnv):
@@ -105,6 +111,45 @@ def sentry_dsn(value: str) -> None:
         Dsn(value)
     except BadDsn as error:
         raise ValidationError("Must be a DSN: https://key@host/project.") from error
+
+
+def ping_urls(value: str) -> dict[str, str]:
+    """The addresses to ping, by schedule: `name=https://…, name=https://…`, or one address for the health check.
+
+    No message repeats an address: whoever knows it can ping in our name.
+    """
+    found: dict[str, str] = {}
+    for number, item in enumerate(filter(None, map(str.strip, value.split(","))), 1):
+        name, url = _named(item)
+        if name not in SCHEDULES:
+            raise ValidationError(f"Entry {number} is for {name!r}, which is none of: {', '.join(SCHEDULES)}.")
+        if name in found:
+            raise ValidationError(f"{name} has two addresses.")
+        if not url:
+            raise ValidationError(f"{name} has no address.")
+        http_url(url)
+        found[name] = url
+    return found
+
+
+def _named(item: str) -> tuple[str, str]:
+    """An address alone may have an equals sign of its own, behind its scheme."""
+    name, equals, url = item.partition("=")
+    return (name.strip(), url.strip()) if equals and "://" not in name else (MONITOR, item)
+
+
+def ping_secrets(urls: Iterable[str]) -> list[str]:
+    """What is secret in those addresses: the path as a whole and its long parts, but no schedule's name.
+
+    Such a name ends an address where the service goes by slugs; as a secret it would be blotted out everywhere.
+    """
+    found: list[str] = []
+    for parts in map(urlsplit, urls):
+        path = parts.path.strip("/")
+        values = (value for _, value in parse_qsl(parts.query))
+        found += [part for part in (path, *path.split("/"), *values) if len(part) >= SHORTEST_URL_PART]
+        found += [parts.password or ""]
+    return [part for part in dict.fromkeys(found) if part and part not in SCHEDULES]
 
 
 def secret_parts(*urls: str) -> list[str]:

@@ -12,7 +12,17 @@ from marshmallow.validate import OneOf, Range, Regexp
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
 from myproject import alert_env
-from myproject.env import Environment, database_config, health_rules, http_url, local_secret, secret_parts, sentry_dsn
+from myproject.env import (
+    Environment,
+    database_config,
+    health_rules,
+    http_url,
+    local_secret,
+    ping_secrets,
+    ping_urls,
+    secret_parts,
+    sentry_dsn,
+)
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -256,6 +266,11 @@ ALERT_FLAP_CHANGES: int = env.int("ALERT_FLAP_CHANGES", 4, validate=Range(0, 20)
 ALERT_FLAP_WINDOW_MINUTES: float = env.float("ALERT_FLAP_WINDOW_MINUTES", 60.0, validate=Range(min=1))
 ALERT_FLAP_QUIET_MINUTES: float = env.float("ALERT_FLAP_QUIET_MINUTES", 30.0, validate=Range(min=1))
 
+# --- Who watches the watcher ---------------------------------------------------------------------------
+# Seconds that a schedule may be late
+BEAT_MARGIN_SECONDS: int = env.int("BEAT_MARGIN_SECONDS", 300, validate=Range(min=1))
+HEALTHCHECK_PING_URL: str = env.str("HEALTHCHECK_PING_URL", "", validate=ping_urls)
+
 # --- Celery ------------------------------------------------------------------------------------------
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", "memory://")
 CELERY_RESULT_BACKEND: str = env.str("CELERY_RESULT_BACKEND", "") or (
@@ -325,6 +340,9 @@ alert_env.check_alerts(
     webhook_secret=ALERT_WEBHOOK_SECRET,
 )
 globals().update(alert_env.mail_config(EMAIL_URL))
+# The addresses that are told of the start and the end of each run, by schedule
+PING_URLS: dict[str, str] = ping_urls(HEALTHCHECK_PING_URL)
+
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
@@ -341,6 +359,7 @@ SECRETS = [
     ),
     *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
     *alert_env.apprise_secrets(ALERT_APPRISE_URLS),
+    *ping_secrets(PING_URLS.values()),
 ]
 register_secrets(SECRETS)
 

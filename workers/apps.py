@@ -11,4 +11,8 @@ class WorkersConfig(AppConfig):
     verbose_name = _("Workers")
 
     def ready(self) -> None:
+        """In every process: Beat sends, a worker or the single process runs, the admin may do either."""
         from workers import checks  # noqa: F401 - registers them
+        from workers.watch import signals
+
+        signals.connect()

@@ -13,22 +13,44 @@ from celery.schedules import crontab
 
 @dataclass(frozen=True)
 class Schedule:
-    """A periodic task: `expires` seconds after its time a run that did not start is dropped."""
+    """A periodic task: `expires` seconds after its time a run that did not start is dropped.
+
+    The rest is for Sentry Crons, times in whole minutes: a run may begin `margin` late, and last `max_runtime`;
+    `failures` in a row make an issue.
+    """
 
     task: str
     when: crontab
     expires: int
     queue: str
+    # Beyond `expires`: until then a run that waits for a worker may still begin
+    margin: int
+    # Beyond the hard time limit of the task: what is killed by it never checks in again
+    max_runtime: int
+    # One of a frequent task may fail, as the next one makes good for it
+    failures: int = 2
 
 
 # Own queues: a long warm-up never delays a health check or an alert
 TABLE: dict[str, Schedule] = {
-    "monitor-cache-health": Schedule("workers.tasks.monitor_cache_health", crontab(minute="*/5"), 240, "health"),
-    "deliver-alerts": Schedule("workers.tasks.deliver_alerts", crontab(), 50, "health"),
-    "warm-frequent-rucs": Schedule("workers.tasks.warm_frequent_rucs", crontab(minute="2-59/5"), 240, "warming"),
-    "track-keys": Schedule("workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking"),
-    "read-account": Schedule("workers.tasks.read_account", crontab(minute=9), 600, "tracking"),
-    "clean-up": Schedule("workers.tasks.clean_up", crontab(hour=3, minute=17), 3600, "tracking"),
+    "monitor-cache-health": Schedule(
+        "workers.tasks.monitor_cache_health", crontab(minute="*/5"), 240, "health", margin=5, max_runtime=2
+    ),
+    "deliver-alerts": Schedule(
+        "workers.tasks.deliver_alerts", crontab(), 50, "health", margin=2, max_runtime=2, failures=3
+    ),
+    "warm-frequent-rucs": Schedule(
+        "workers.tasks.warm_frequent_rucs", crontab(minute="2-59/5"), 240, "warming", margin=5, max_runtime=6
+    ),
+    "track-keys": Schedule(
+        "workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking", margin=9, max_runtime=6
+    ),
+    "read-account": Schedule(
+        "workers.tasks.read_account", crontab(minute=9), 600, "tracking", margin=11, max_runtime=2
+    ),
+    "clean-up": Schedule(
+        "workers.tasks.clean_up", crontab(hour=3, minute=17), 3600, "tracking", margin=61, max_runtime=6, failures=1
+    ),
 }
 # Tasks that others start, or people: their queues
 UNSCHEDULED: dict[str, str] = {

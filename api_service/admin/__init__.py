@@ -26,6 +26,7 @@ from api_service.admin import (
     periodic,
     refills,
     runs,
+    schedules,
     stale,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "periodic",
     "refills",
     "runs",
+    "schedules",
     "stale",
 ]
 

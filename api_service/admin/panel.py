@@ -17,6 +17,7 @@ from api_service.admin import display
 from api_service.admin.display import Tone
 from api_service.admin.health import findings_words
 from api_service.admin.recent import Line, lines
+from api_service.admin.schedules import verdict
 from api_service.models import (
     Delivery,
     HealthSample,
@@ -28,6 +29,8 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
+from api_service.services import beat_watch
+from api_service.services.beat_rules import late
 from api_service.services.outcomes import Outcome
 
 # Two runs of the schedule missed, and some
@@ -53,12 +56,12 @@ class Panel:
 
 
 def panel(now: datetime) -> Panel:
-    """Twelve queries."""
+    """Thirteen queries."""
     sample = HealthSample.objects.order_by("-taken_at").prefetch_related("nodes").first()
     return Panel(
         health=_health(sample, now),
         nodes=tuple(_node(row) for row in sample.nodes.all()) if sample else (),
-        tiles=(_lookups(now), _spend(now), _alerts(now), _tracked(now), _warmed(now)),
+        tiles=(_lookups(now), _spend(now), _alerts(now), _tracked(now), _warmed(now), _schedules(now)),
         recent=lines(now),
     )
 
@@ -148,6 +151,20 @@ def _warmed(now: datetime) -> Tile:
         facts = {"loaded": display.number(run.from_store + run.refreshed), "paid": display.number(run.paid)}
         notes = (_("%(loaded)s loaded again, %(paid)s paid") % facts,)
     return _run(_("Warming"), run or WarmRun, notes, LATE["warm"], now)
+
+
+def _schedules(now: datetime) -> Tile:
+    title, url = _("Schedules"), reverse("admin:django_celery_beat_periodictask_changelist")
+    watched = beat_watch.look(now)
+    if not watched:
+        return Tile(title, url, display.toned(Tone.WARNING, _("none is on")), (), _("Beat has not started here."))
+    found = late(watched)
+    if not found:
+        note = ngettext("%(count)s schedule", "%(count)s schedules", len(watched)) % {"count": len(watched)}
+        return Tile(title, url, display.toned(Tone.GOOD, _("on time")), (note,))
+    text = ngettext("%(count)s late", "%(count)s late", len(found)) % {"count": len(found)}
+    notes = tuple(format_html("<code>{}</code> {}", one.seen.name, verdict(one, now)) for one in found)
+    return Tile(title, url, display.toned(Tone.BAD, text), notes)
 
 
 def _run(title: str, run: Run | type[Run], notes: tuple[str, ...], late: timedelta, now: datetime) -> Tile:

@@ -1,4 +1,4 @@
-"""django-celery-beat's table of periodic tasks, with its "Run selected tasks" made safe."""
+"""django-celery-beat's table of periodic tasks: what became of each, and its "Run selected tasks" made safe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import logging
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
+from api_service.admin import display, schedules
+from api_service.services import beat_watch
+from api_service.services.beat_rules import judge
 from api_service.services.task_sending import BrokerDown, send
 
 logger = logging.getLogger(__name__)
@@ -23,6 +28,36 @@ admin.site.unregister(PeriodicTask)
 @admin.register(PeriodicTask)
 class TaskAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
     """Its own action lets everybody who may look start a task, and ends in an error page while the broker is down."""
+
+    list_display = ("name", "enabled", "state", "interval", "sent", "succeeded", "took", "task", "one_off")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+        return beat_watch.with_runs(super().get_queryset(request))
+
+    @admin.display(description=_("state"))
+    def state(self, row: PeriodicTask) -> SafeString | str:
+        """What is off, or has no rhythm, is never late."""
+        seen = beat_watch.seen_of(row) if row.enabled else None
+        if seen is None:
+            return display.NOTHING
+        now = timezone.now()
+        return schedules.verdict(judge(seen, now, beat_watch.margin()), now)
+
+    @admin.display(description=_("interval"))
+    def interval(self, row: PeriodicTask) -> str:
+        return str(row.scheduler)
+
+    @admin.display(description=_("sent"), ordering="last_run_at")
+    def sent(self, row: PeriodicTask) -> SafeString | str:
+        return display.age(row.last_run_at, timezone.now())
+
+    @admin.display(description=_("last success"), ordering="run_succeeded_at")
+    def succeeded(self, row: PeriodicTask) -> SafeString | str:
+        return display.age(row.run_succeeded_at, timezone.now())
+
+    @admin.display(description=_("duration"), ordering="run_duration")
+    def took(self, row: PeriodicTask) -> str:
+        return display.number(row.run_duration, " s", 1)
 
     @admin.action(description=_("Run selected tasks"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:

@@ -24,6 +24,8 @@ FINDINGS: Mapping[str, Promise] = {
     "budget_exhausted": _("limit of paid queries reached"),
     "account_low": _("queries of the account nearly used up"),
     "upstream_circuit_open": _("the service fails and is left alone"),
+    "schedule_late": _("Beat does not send it"),
+    "schedule_not_run": _("no run succeeds"),
     "cache_path_broken": _("the application cannot use the cache"),
 }
 CHECKS: Mapping[str, Promise] = {

@@ -29,6 +29,7 @@ from api_service.models.money import (
 )
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
+from api_service.models.schedules import ScheduleRun
 from api_service.models.stale import StaleServed
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "RefillRun",
     "Run",
     "RunLock",
+    "ScheduleRun",
     "ServiceSnapshot",
     "SpendHour",
     "StaleServed",

@@ -155,6 +155,20 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("Look at the status page of the service and at the network. It is tried again by itself."),
         cause=gettext_lazy("APIMIGO is down or overloaded, or the way to it is cut."),
     ),
+    "schedule_late": Explanation(
+        gettext_lazy("Beat has not sent %(node)s for %(value)s beyond its time (limit %(limit)s)"),
+        gettext_lazy("What it does stays undone: checks, alerts and warm-ups come late or not at all."),
+        gettext_lazy("Restart Beat, and see its log. check_beat shows every schedule."),
+        " s",
+        cause=gettext_lazy("Beat has stopped, hangs or is not started; or the clock was set back."),
+    ),
+    "schedule_not_run": Explanation(
+        gettext_lazy("No run of %(node)s has succeeded for %(value)s (limit %(limit)s and two runs)"),
+        gettext_lazy("What it does stays undone: checks, alerts and warm-ups come late or not at all."),
+        gettext_lazy("See whether a worker takes its queue, then its last error: check_beat, and the worker's log."),
+        " s",
+        cause=gettext_lazy("No worker serves its queue, the broker is cut off, or every run fails."),
+    ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),
         gettext_lazy("Nothing is cached: every look-up is slow and a paid query to APIMIGO."),

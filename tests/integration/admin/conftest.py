@@ -166,6 +166,16 @@ def rows(db: None) -> Rows:
         models.AccountReading.objects.create(
             service="migo", taken_at=now, queries_left=4810, spent_in_hour=41, spent=120, divergence=-2
         ),
+        models.ScheduleRun.objects.create(
+            name="monitor-cache-health",
+            task="workers.tasks.monitor_cache_health",
+            waiting_since=now - timedelta(minutes=7),
+            started_at=now - timedelta(minutes=2),
+            succeeded_at=now - timedelta(minutes=12),
+            failed_at=now - timedelta(minutes=2),
+            duration=1.25,
+            error="RuntimeError: broken",
+        ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]
     return {type(row): row for row in created}

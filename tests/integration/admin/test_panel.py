@@ -30,7 +30,7 @@ def tile(page: str, title: str) -> str:
 def test_the_first_page_says_how_everything_is(rows: Rows, admin_client: Client) -> None:
     with CaptureQueriesContext(connection) as queries:
         page = index(admin_client)
-    assert len(queries) <= 15
+    assert len(queries) <= 16
     assert "unhealthy" in tile(page, "Cache")
     assert "node does not answer 10.0.4.12:11211" in tile(page, "Cache")
     assert "connection refused" in tile(page, "Cache")

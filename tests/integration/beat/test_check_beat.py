@@ -11,13 +11,22 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
+from pytest_django import DjangoAssertNumQueries
 
+from api_service.services import beat_watch, schedule_runs
+from api_service.services.beat_rules import State
 from myproject.celery import app
-from workers.beat_watch import Due, late
-from workers.management.commands.check_beat import read_due
-from workers.schedules import beat_schedule
+from workers.schedules import TABLE, beat_schedule
 
 pytestmark = pytest.mark.django_db
+MARGIN = timedelta(minutes=5)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command reads on a thread of its own, which would not see what a test has not committed."""
+    monkeypatch.setattr(beat_watch, "look_in_time", beat_watch.look)
+
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -26,6 +35,15 @@ def check(**options: Any) -> str:
     out = StringIO()
     call_command("check_beat", stdout=out, **options)
     return out.getvalue()
+
+
+def refused(**options: Any) -> CommandError:
+    """The error it ends with, and what it has printed before."""
+    out = StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("check_beat", stdout=out, **options)
+    caught.value.printed = out.getvalue()  # type: ignore[attr-defined]
+    return caught.value
 
 
 def every(minute: str, hour: str = "*") -> CrontabSchedule:
@@ -44,57 +62,126 @@ def install_all() -> None:
         ModelEntry.from_entry(name, app=app, **entry)
 
 
-def test_only_what_is_later_than_the_margin_is_late_and_the_worst_comes_first() -> None:
-    due = [Due("just", NOON - timedelta(seconds=300)), Due("hour", NOON - timedelta(hours=1)), Due("next", NOON)]
-    assert [one.name for one in late(due, NOON)] == ["hour"]
-    assert [one.name for one in late(due, NOON, timedelta(seconds=60))] == ["hour", "just"]
-
-
 def test_a_beat_that_has_just_written_its_schedules_is_on_time() -> None:
     install_all()
-    assert "on time: 6 schedules" in check()
-    assert json.loads(check(json=True)) == {"ok": True, "schedules": 6, "late": {}}
+    shown = check().splitlines()
+    assert [line.split()[0] for line in shown[1:]] == sorted(TABLE)
+    assert all("on time" in line and "never" in line for line in shown[1:])
+    answer = json.loads(check(json=True))
+    assert answer["ok"] is True
+    assert {row["late_by"] for row in answer["schedules"]} == {0}
 
 
-def test_a_beat_that_stopped_is_named_with_what_it_missed() -> None:
+def test_a_beat_that_stopped_is_named_with_what_it_missed_and_how_long_ago() -> None:
     install_all()
-    long_ago = timezone.now() - timedelta(minutes=30)
-    PeriodicTask.objects.update(last_run_at=long_ago, date_changed=long_ago)
-    with pytest.raises(CommandError, match="monitor-cache-health by"):
-        check()
-    with pytest.raises(CommandError, match=r"Restart Beat"):
-        check(json=True)
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=30))
+    error = refused(json=True)
+    assert error.returncode == 1
+    assert "monitor-cache-health by" in str(error)
+    assert "Restart Beat" in str(error)
+    answer = json.loads(error.printed)  # type: ignore[attr-defined]
+    states = {row["name"]: row["state"] for row in answer["schedules"]}
+    assert answer["ok"] is False
+    assert states["monitor-cache-health"] == states["deliver-alerts"] == "not_sent"
+    assert states["clean-up"] == "on_time"
+
+
+def test_what_is_sent_and_never_succeeds_is_late_with_an_exit_code_of_its_own() -> None:
+    row = ran("on", timezone.now(), crontab=every("*/5"))
+    schedule_runs.sent(row.name, row.task, timezone.now() - timedelta(minutes=16))
+    error = refused()
+    assert error.returncode == 2
+    assert "on by 960 s" in str(error)
+    assert "workers" in str(error)
+    assert "not run" in error.printed  # type: ignore[attr-defined]
+    assert "on time" not in error.printed  # type: ignore[attr-defined]
+
+
+def test_a_check_that_restarts_beat_does_not_blame_it_for_the_workers() -> None:
+    row = ran("on", timezone.now(), crontab=every("*/5"))
+    schedule_runs.sent(row.name, row.task, timezone.now() - timedelta(hours=2))
+    assert "not run" in check(sent_only=True)
+
+
+def test_a_clock_that_was_set_back_is_named_as_no_restart_helps() -> None:
+    ran("on", timezone.now() + timedelta(hours=1), crontab=every("*/5"))
+    error = refused()
+    assert error.returncode == 1
+    assert "clock was set back" in str(error)
+
+
+def test_a_smaller_margin_is_stricter() -> None:
+    interval = IntervalSchedule.objects.create(every=5, period=IntervalSchedule.MINUTES)
+    ran("on", timezone.now() - timedelta(minutes=7), interval=interval)
+    check(margin=240)
+    with pytest.raises(CommandError, match="on by"):
+        check(margin=60)
 
 
 def test_an_empty_table_is_a_failure_not_a_success() -> None:
-    with pytest.raises(CommandError, match="Beat has not started here"):
-        check()
+    assert refused().returncode == 1
+    assert "Beat has not started here" in str(refused())
 
 
 def test_a_schedule_that_an_operator_turned_off_is_never_late() -> None:
     ran("off", NOON - timedelta(days=30), crontab=every("*/5"), enabled=False)
     ran("on", timezone.now(), crontab=every("*/5"))
-    assert "1 schedules" in check()
+    assert len(json.loads(check(json=True))["schedules"]) == 1
+
+
+def test_one_query_reads_all(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    install_all()
+    with django_assert_num_queries(1):
+        assert len(beat_watch.look(timezone.now())) == len(TABLE)
 
 
 def test_a_daily_schedule_counts_in_lima_time_and_is_late_only_after_its_hour() -> None:
     lima = ZoneInfo("America/Lima")
     ran("nightly", datetime(2026, 11, 21, 3, 17, tzinfo=lima), crontab=every("17", "3"))
-    (due,) = read_due()
-    assert due.at == datetime(2026, 11, 22, 3, 17, tzinfo=lima)
-    assert late([due], datetime(2026, 11, 22, 3, 20, tzinfo=lima)) == []
-    assert [one.name for one in late([due], datetime(2026, 11, 22, 3, 23, tzinfo=lima))] == ["nightly"]
+    (early,) = beat_watch.look(datetime(2026, 11, 22, 3, 20, tzinfo=lima), MARGIN)
+    (night,) = beat_watch.look(datetime(2026, 11, 22, 3, 23, tzinfo=lima), MARGIN)
+    assert early.seen.next_due == datetime(2026, 11, 22, 3, 17, tzinfo=lima)
+    assert early.seen.every == timedelta(days=1)
+    assert [early.state, night.state] == [State.ON_TIME, State.NOT_SENT]
+
+
+def test_a_daily_schedule_that_was_switched_on_at_noon_waits_for_its_night() -> None:
+    """Beat does not look at it before; its last run is a week old."""
+    task = ran("nightly", NOON - timedelta(days=7), crontab=every("17", "3"))
+    PeriodicTask.objects.filter(pk=task.pk).update(date_changed=NOON)
+    (one,) = beat_watch.look(NOON + timedelta(hours=1), MARGIN)
+    assert one.state is State.ON_TIME
+
+
+def test_a_beat_that_only_starts_again_and_again_does_not_look_fresh() -> None:
+    """Each start of Beat writes the rows anew."""
+    task = ran("frequent", NOON - timedelta(hours=1), crontab=every("*/5"))
+    PeriodicTask.objects.filter(pk=task.pk).update(date_changed=NOON)
+    (one,) = beat_watch.look(NOON, MARGIN)
+    assert (one.state, one.send_late) == (State.NOT_SENT, timedelta(minutes=55))
 
 
 def test_an_interval_counts_from_its_last_run() -> None:
     interval = IntervalSchedule.objects.create(every=10, period=IntervalSchedule.MINUTES)
     ran("interval", NOON, interval=interval)
-    (due,) = read_due()
-    assert due.at == NOON + timedelta(minutes=10)
+    (one,) = beat_watch.look(NOON, MARGIN)
+    assert one.seen.next_due == NOON + timedelta(minutes=10)
+    assert one.seen.every == timedelta(minutes=10)
 
 
 def test_what_never_ran_counts_from_when_it_was_written() -> None:
     task = ran("new", NOON, crontab=every("*/5"))
     PeriodicTask.objects.filter(pk=task.pk).update(last_run_at=None)
-    (due,) = read_due()
-    assert due.at == NOON + timedelta(minutes=5)
+    (one,) = beat_watch.look(NOON, MARGIN)
+    assert one.seen.next_due == NOON + timedelta(minutes=5)
+
+
+def test_the_health_check_reports_what_beat_and_what_the_workers_are_to_blame_for() -> None:
+    ran("unsent", NOON - timedelta(minutes=20), crontab=every("*/5"))
+    unrun = ran("unrun", NOON, crontab=every("*/5"))
+    schedule_runs.sent(unrun.name, unrun.task, NOON - timedelta(minutes=17))
+    found = [(f.code, f.node, f.value, f.limit, f.severity.value) for f in beat_watch.findings(NOON)]
+    assert found == [
+        ("schedule_not_run", "unrun", 1020, 300, "warning"),
+        ("schedule_late", "unsent", 900, 300, "unhealthy"),
+    ]

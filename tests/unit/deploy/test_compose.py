@@ -133,7 +133,7 @@ def test_beat_runs_exactly_once_and_is_judged_by_its_work() -> None:
     beats = [name for name in ours() if "beat" in command(name)]
     assert beats == ["beat"]
     assert services()["beat"]["deploy"]["replicas"] == 1
-    assert services()["beat"]["healthcheck"]["test"] == ["CMD", "python", "manage.py", "check_beat"]
+    assert services()["beat"]["healthcheck"]["test"] == ["CMD", "python", "manage.py", "check_beat", "--sent-only"]
     assert (ROOT / "workers/management/commands/check_beat.py").exists()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.deploy.files import ROOT, command, queues_of
+from workers.management.commands import check_beat
 from workers.schedules import QUEUES
 
 FOLDER = ROOT / "deploy/systemd"
@@ -124,7 +125,8 @@ def test_every_unit_that_is_named_exists() -> None:
 
 def test_a_beat_that_sends_nothing_is_restarted_where_it_runs() -> None:
     check = service("check-beat")
-    assert check["Service"]["ExecStart"].endswith("manage.py check_beat")
+    assert check["Service"]["ExecStart"].endswith("manage.py check_beat --sent-only")
+    assert check["Service"]["SuccessExitStatus"] == str(check_beat.NO_DATABASE)
     assert check["Unit"]["OnFailure"] == "cache-worker-restart-beat.service"
     assert "try-restart cache-worker-beat.service" in service("restart-beat")["Service"]["ExecStart"]
 

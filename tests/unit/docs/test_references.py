@@ -10,7 +10,16 @@ from django.apps import apps
 from django.core.management import get_commands
 from django.urls import resolve
 
-from api_service.services import clearing, health_rules, money_rules, node_rules, outcomes, retention, warm_plan
+from api_service.services import (
+    beat_rules,
+    clearing,
+    health_rules,
+    money_rules,
+    node_rules,
+    outcomes,
+    retention,
+    warm_plan,
+)
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.unit.docs.documents import CACHE_README, DOCUMENTS, ROOT, anchors, fences, links, name_of, prose, text_of
@@ -166,7 +175,7 @@ def test_every_address_named_is_served() -> None:
         (doc, found.replace("<ruc>", "20100038146")) for doc, found in by_document(ADDRESS) if "tasks" not in found
     ]
 
-    assert {"/health/live", "/health/ready", "/health/cache"} <= {address for _, address in named}
+    assert {"/health/live", "/health/ready", "/health/cache", "/health/beat"} <= {address for _, address in named}
     assert [(doc, address) for doc, address in named if not callable(resolve(address).func)] == []
 
 
@@ -179,7 +188,7 @@ def test_every_target_of_make_exists() -> None:
 
 
 def test_the_runbook_has_an_entry_for_every_finding_and_every_check_id() -> None:
-    rules = "".join(map(inspect.getsource, (health_rules, money_rules, node_rules)))
+    rules = "".join(map(inspect.getsource, (health_rules, money_rules, beat_rules, node_rules)))
     codes = set(re.findall(r'Finding\(\s*"(\w+)"', rules)) | set(node_rules.RULES)
     ids = set(re.findall(r'id="(api_service\.\w+)"', text_of(ROOT / "api_service" / "checks.py")))
     headings = set(re.findall(r"^##+ (\S+)$", text_of(RUNBOOK), re.MULTILINE))

@@ -1,62 +1,104 @@
-"""`manage.py check_beat`: exit code 0 while Beat sends what is due, 1 when it does not. For health checks and cron."""
+"""`manage.py check_beat`: is every schedule sent in time, and does what is sent succeed? For health checks and cron."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery.schedules import crontab
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseTrouble
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
 
-from workers.beat_watch import MARGIN, Due, late
+from api_service.beat_page import Schedule, rows
+from api_service.services import beat_watch
+from api_service.services.beat_rules import State, Watched, late, not_sent
+
+NOT_SENT, NOT_RUN, NO_DATABASE = 1, 2, 3
+HEADINGS = ("SCHEDULE", "STATE", "SENT", "SUCCEEDED", "FAILED", "TOOK", "NEXT DUE", "LATE BY")
+EPILOG = (
+    f"Exit codes: 0 all is on time; {NOT_SENT} Beat does not send what is due, or no schedule is on: restart Beat; "
+    f"{NOT_RUN} Beat sends, but no run succeeds: look at workers and broker; {NO_DATABASE} the "
+    "database does not answer."
+)
 
 
 class Command(BaseCommand):
-    help = "Tells whether Beat sends what is due, from what is written in the database."
+    help = f"Tells whether every schedule is sent in time and succeeds, from what the database says. {EPILOG}"
     # It runs every minute as a health check: no look at templates and models
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        seconds = int(MARGIN.total_seconds())
-        parser.add_argument("--margin", type=int, default=seconds, help=f"seconds a schedule may be late ({seconds})")
-        parser.add_argument("--json", action="store_true", help="print a JSON object")
+        default = settings.BEAT_MARGIN_SECONDS
+        parser.add_argument(
+            "--margin", type=int, default=default, help=f"seconds that a schedule may be late ({default})"
+        )
+        parser.add_argument(
+            "--sent-only",
+            action="store_true",
+            help="only whether Beat sends: for a check that restarts Beat, which helps nothing where workers are away",
+        )
+        parser.add_argument("--json", action="store_true", help="print a JSON object; the exit code is the same")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        due = read_due()
-        found = late(due, timezone.now(), timedelta(seconds=options["margin"]))
+        now = timezone.now()
+        try:
+            watched = beat_watch.look_in_time(now, timedelta(seconds=options["margin"]))
+        except DatabaseTrouble as error:
+            raise CommandError("The database does not answer: nobody can say.", returncode=NO_DATABASE) from error
+        trouble = not_sent(watched) if options["sent_only"] else late(watched)
+        schedules = rows(watched)
         if options["json"]:
-            seconds = {one.name: round(one.by.total_seconds()) for one in found}
-            self.stdout.write(json.dumps({"ok": bool(due) and not found, "schedules": len(due), "late": seconds}))
-        if not due:
-            raise CommandError("No schedule is enabled in the database: Beat has not started here, or all are off.")
-        if found:
-            names = ", ".join(f"{one.name} by {round(one.by.total_seconds())} s" for one in found)
-            raise CommandError(f"Beat does not send what is due. Late: {names}. Restart Beat.")
-        if not options["json"]:
-            self.stdout.write(f"Beat is on time: {len(due)} schedules.")
+            ok = bool(watched) and not trouble
+            self.stdout.write(json.dumps({"ok": ok, "schedules": schedules}, ensure_ascii=False, indent=2))
+        elif schedules:
+            self.stdout.write(table(schedules, now))
+        _raise_if(watched, trouble)
 
 
-def read_due() -> list[Due]:
-    """Crontabs and intervals that are on. Solar and one-time schedules have no rhythm to be late against."""
-    tasks = PeriodicTask.objects.filter(enabled=True, one_off=False, start_time=None, expires=None)
-    return [Due(task.name, at) for task in tasks.select_related("crontab", "interval") if (at := _next_run(task))]
+def _raise_if(watched: Sequence[Watched], trouble: Sequence[Watched]) -> None:
+    if not watched:
+        text = "No schedule is on in the database: Beat has not started here, or all are switched off."
+        raise CommandError(text, returncode=NOT_SENT)
+    if not trouble:
+        return
+    names = ", ".join(f"{one.seen.name} by {one.late_by.total_seconds():.0f} s" for one in trouble)
+    if any(one.state is State.CLOCK_SET_BACK for one in trouble):
+        text = f"The clock was set back: Beat sends nothing before it is that late again. {names}. See the runbook."
+        raise CommandError(text, returncode=NOT_SENT)
+    if not_sent(trouble):
+        raise CommandError(f"Beat does not send what is due. Late: {names}. Restart Beat.", returncode=NOT_SENT)
+    text = f"What Beat sends does not succeed. Late: {names}. Look at the workers, the broker and the log."
+    raise CommandError(text, returncode=NOT_RUN)
 
 
-def _next_run(task: PeriodicTask) -> datetime | None:
-    """Counted from the last run, or from the last change of the row: Beat renews the rows when it starts."""
-    since: datetime = max(moment for moment in (task.last_run_at, task.date_changed) if moment)
-    if task.crontab is not None:
-        return _next_by_crontab(task.crontab.schedule, since)
-    if task.interval is not None:
-        every: timedelta = task.interval.schedule.run_every
-        return since + every
-    return None
+def table(schedules: Sequence[Schedule], now: datetime) -> str:
+    """Columns as wide as their longest cell."""
+    lines = [HEADINGS, *(_cells(one, now) for one in schedules)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
 
 
-def _next_by_crontab(when: crontab, since: datetime) -> datetime:
-    local, delta, _ = when.remaining_delta(since)
-    following: datetime = local + delta
-    return following
+def _cells(one: Schedule, now: datetime) -> tuple[str, ...]:
+    moments = (one["sent_at"], one["succeeded_at"], one["failed_at"])
+    ages = (_age(now - datetime.fromisoformat(moment)) if moment else "never" for moment in moments)
+    took = "-" if one["duration"] is None else f"{one['duration']:.1f} s"
+    due = _age(now - datetime.fromisoformat(one["next_due"]))
+    late_by = _span(timedelta(seconds=one["late_by"])) if one["late_by"] else "-"
+    return (one["name"], one["state"].replace("_", " "), *ages, took, due, late_by)
+
+
+def _age(passed: timedelta) -> str:
+    return f"{_span(passed)} ago" if passed >= timedelta(0) else f"in {_span(-passed)}"
+
+
+def _span(span: timedelta) -> str:
+    """`42 s`, `12 min`, `3.5 h`, `9 d`: one unit is enough to see what is wrong."""
+    seconds = span.total_seconds()
+    for unit, size, decimals in (("d", 86_400, 0), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{decimals}f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,102 @@
+"""What the database knows of each schedule: when it was sent, what became of it, when it is due. One query, no writes.
+
+Read by `manage.py check_beat`, `GET /health/beat`, the admin and the health check.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from celery.schedules import crontab
+from django.conf import settings
+from django.db.models import OuterRef, QuerySet, Subquery
+from django_celery_beat.models import PeriodicTask
+
+from api_service.models import ScheduleRun
+from api_service.services import beat_rules
+from api_service.services.beat_rules import Seen, Watched, judge
+from api_service.services.bounded import BoundedCalls, Breaker
+from api_service.services.health_rules import Finding
+
+# A frozen database holds its callers for ever: whoever asks over HTTP or as a health check leaves after so long
+DATABASE_SECONDS = 3.0
+RUN_FIELDS = ("waiting_since", "started_at", "succeeded_at", "failed_at", "duration", "error")
+
+_reads = BoundedCalls("schedules", Breaker("schedules"))
+
+
+def margin() -> timedelta:
+    return timedelta(seconds=settings.BEAT_MARGIN_SECONDS)
+
+
+def look(now: datetime, allowed: timedelta | None = None) -> list[Watched]:
+    """Every schedule that is on and has a rhythm, by name. `allowed` is the margin, by default that of the settings."""
+    allowed = margin() if allowed is None else allowed
+    # Solar and one-time schedules, and those with a first or a last day, have no rhythm to be late against
+    rows = PeriodicTask.objects.filter(enabled=True, one_off=False, start_time=None, expires=None).order_by("name")
+    seen = (seen_of(row) for row in with_runs(rows).select_related("crontab", "interval"))
+    return [judge(one, now, allowed) for one in seen if one is not None]
+
+
+def look_in_time(now: datetime, allowed: timedelta | None = None) -> list[Watched]:
+    """The same; NoAnswerInTime when the database does not answer within DATABASE_SECONDS."""
+    return _reads.call(lambda: look(now, allowed), DATABASE_SECONDS)
+
+
+def stop() -> None:
+    """End the thread that `look_in_time` reads on."""
+    _reads.thread.stop(DATABASE_SECONDS)
+
+
+def findings(now: datetime) -> list[Finding]:
+    """One for each schedule that is late."""
+    return beat_rules.findings(look(now), margin())
+
+
+def with_runs(rows: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """Each row with its `ScheduleRun`'s fields as `run_…`: no foreign key leads there, and one query is enough."""
+    of_name = ScheduleRun.objects.filter(name=OuterRef("name"))
+    annotated: QuerySet[PeriodicTask] = rows.annotate(
+        **{f"run_{field}": Subquery(of_name.values(field)) for field in RUN_FIELDS}
+    )
+    return annotated
+
+
+def seen_of(row: PeriodicTask) -> Seen | None:
+    """None for what has no rhythm. `row` comes from `with_runs`."""
+    since = _counted_from(row)
+    due = _following(row, since)
+    if due is None or (after := _following(row, due)) is None:
+        return None
+    runs = {field: getattr(row, f"run_{field}") for field in RUN_FIELDS}
+    runs["error"] = runs["error"] or ""
+    return Seen(row.name, row.task, next_due=due, every=after - due, sent_at=row.last_run_at, **runs)
+
+
+def _counted_from(row: PeriodicTask) -> datetime:
+    """From the last time it was sent, or from the last change of the row where that is later and can be the reason.
+
+    Every start of Beat changes the rows. So a Beat that dies again and again would always look fresh; but a row that
+    names its hour is not even looked at by Beat until two hours before: switched on at noon, it waits for its night.
+    """
+    changed: datetime = row.date_changed
+    sent: datetime | None = row.last_run_at
+    if sent is None:
+        return changed
+    names_its_hour = row.crontab is not None and row.crontab.hour.isdigit()
+    return max(sent, changed) if names_its_hour else sent
+
+
+def _following(row: PeriodicTask, since: datetime) -> datetime | None:
+    if row.crontab is not None:
+        return _next_by_crontab(row.crontab.schedule, since)
+    if row.interval is not None:
+        every: timedelta = row.interval.schedule.run_every
+        return since + every
+    return None
+
+
+def _next_by_crontab(when: crontab, since: datetime) -> datetime:
+    local, delta, _ = when.remaining_delta(since)
+    following: datetime = local + delta
+    return following
