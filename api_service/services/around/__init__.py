@@ -30,6 +30,7 @@ from api_service.services.health_rules import Finding
 logger = logging.getLogger(__name__)
 
 TABLE: Final[dict[str, str]] = {
+    "beat": "api_service.services.around.beat.read",
     "broker": "api_service.services.around.broker.read",
     "workers": "api_service.services.around.workers.read",
     "providers": "api_service.services.around.providers.read",
