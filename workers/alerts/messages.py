@@ -21,7 +21,6 @@ from workers.alerts.grouping import Group, grouped
 from workers.alerts.plain import plain
 from workers.alerts.problems import Problem, admin_url, list_url, problem_of
 
-# Links of a whole message when it is about more than one incident
 TEST_TITLE = gettext_lazy("TEST: this is not an incident")
 SEVERAL = "several"
 MAX_REASON = 300
@@ -81,8 +80,8 @@ def _of_incidents(identity: str, facts: IncidentsFacts) -> Message:
     single = groups[0].steps[0] if len(groups) == 1 and len(groups[0].steps) == 1 else None
     return Message(
         id=identity,
-        event=groups[0].event if len({group.event for group in groups}) == 1 else SEVERAL,
-        severity=max((group.severity for group in groups), key=lambda one: RANK[Severity(one)]),
+        event=groups[0].event.value if len({group.event for group in groups}) == 1 else SEVERAL,
+        severity=_worst(groups).value,
         backend=_backend(groups),
         at=at,
         title=problems[0].title if len(problems) == 1 else wording.counts(groups),
@@ -100,13 +99,12 @@ def _summary(groups: list[Group], problems: tuple[Problem, ...]) -> str:
         return _("Over. Nothing is to be done now.")
     if len(problems) == 1 and problems[0].meaning:
         return problems[0].meaning
-    return " · ".join(problem.title for problem in problems[:5]) if len(problems) > 1 else problems[0].title
+    return " · ".join(problem.title for problem in problems[:5]) if len(problems) > 1 else problems[0].what[0]
 
 
 def _details(groups: list[Group], at: datetime) -> Iterator[tuple[str, str]]:
     newest = _newest(groups)
-    worst = max((group.severity for group in groups), key=lambda one: RANK[Severity(one)])
-    yield pgettext("alert", "Status"), str(wording.SEVERITIES[worst])
+    yield pgettext("alert", "Status"), str(wording.SEVERITIES[_worst(groups)])
     yield pgettext("alert", "Time"), wording.local_time(at)
     if newest["nodes_total"]:
         reachable = {"reachable": newest["nodes_reachable"], "total": newest["nodes_total"]}
@@ -115,6 +113,10 @@ def _details(groups: list[Group], at: datetime) -> Iterator[tuple[str, str]]:
         yield pgettext("alert", "Cache"), newest["backend"]
     incidents = sorted({step["incident"] for group in groups for step in group.steps})
     yield pgettext("alert", "Incident"), wording.listed([f"#{pk}" for pk in incidents])
+
+
+def _worst(groups: list[Group]) -> Severity:
+    return max((group.severity for group in groups), key=RANK.__getitem__)
 
 
 def _newest(groups: list[Group]) -> StepFacts:
@@ -130,13 +132,13 @@ def _of_channel(identity: str, facts: ChannelOffFacts) -> Message:
     at = datetime.fromisoformat(facts["at"])
     reason = plain(facts["reason"], MAX_REASON)
     summary = _(
-        "Channel %(channel)s refused for good: %(reason)s. Nothing is sent to it any more: mend it, then turn it on again "
-        "in the admin or with send_test_alert."
+        "Channel %(channel)s refused for good: %(reason)s. Nothing is sent to it any more: mend it, then turn it on "
+        "again in the admin or with send_test_alert."
     )
     return Message(
         id=identity,
         event="channel_off",
-        severity=Severity.WARNING,
+        severity=Severity.WARNING.value,
         backend="-",
         at=at,
         title=_("Alert channel %(channel)s is off") % {"channel": facts["channel"]},
@@ -154,7 +156,7 @@ def test_message(addressee: str, now: datetime) -> Message:
         return Message(
             id=message_id(addressee, "test", now.isoformat()),
             event="test",
-            severity=Severity.HEALTHY,
+            severity=Severity.HEALTHY.value,
             backend="-",
             at=now,
             title=str(TEST_TITLE),

@@ -15,7 +15,8 @@ def plain(text: str, limit: int) -> str:
 
     Markup of a channel is the channel's to escape.
     """
-    kept = "".join(_kept(sign) for sign in text[: 20 * limit])
+    start = text[: 4 * limit]
+    kept = start if start.isprintable() else "".join(map(_kept, start))
     return cut(" ".join(kept.split()), limit)
 
 

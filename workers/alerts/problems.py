@@ -14,7 +14,7 @@ from api_service.admin import words
 from api_service.models import Incident
 from api_service.services.incident_facts import Event
 from workers.alerts import wording
-from workers.alerts.explanations import explain
+from workers.alerts.explanations import Explained, explain
 from workers.alerts.facts import StepFacts
 from workers.alerts.grouping import Group
 
@@ -25,7 +25,9 @@ EXPLAINED = frozenset({Event.OPENED, Event.WORSE, Event.ESCALATED, Event.REMINDE
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`what` has a line for each fact. `meaning`, `cause` and `next_step` are empty when there is nothing to do."""
+    """`what` has a line for each fact. `meaning`, `cause` and `next_step` are empty when there is nothing to do;
+    `advice` has a labelled line for each of them that is not.
+    """
 
     code: str
     event: str
@@ -35,37 +37,44 @@ class Problem:
     meaning: str
     cause: str
     next_step: str
+    advice: tuple[str, ...]
     runbook: str
     link: str
     steps: tuple[StepFacts, ...]
 
-    def lines(self) -> list[str]:
-        labelled = (
-            (_("What users notice: %(text)s"), self.meaning),
-            (_("Likely cause: %(text)s"), self.cause),
-            (_("What to do: %(text)s"), self.next_step),
-        )
-        return [*self.what, *(label % {"text": text} for label, text in labelled if text)]
+    def lines(self) -> tuple[str, ...]:
+        return (*self.what, *self.advice)
 
 
 def problem_of(group: Group, at: datetime) -> Problem:
     """`at` is when the message was written."""
     first = group.steps[0]
     explained = explain(first)
-    is_explained = group.event in EXPLAINED
+    # What is over or taken care of needs no advice
+    known = explained if group.event in EXPLAINED else Explained(explained.what, "", "", "")
     return Problem(
         code=group.code,
         event=group.event.value,
         severity=group.severity.value,
         title=wording.title(group, words.word(words.FINDINGS, group.code)),
         what=tuple(_facts(group, explained.what, at)),
-        meaning=explained.meaning if is_explained else "",
-        cause=explained.cause if is_explained else "",
-        next_step=explained.next_step if is_explained else "",
+        meaning=known.meaning,
+        cause=known.cause,
+        next_step=known.next_step,
+        advice=tuple(_advice(known)),
         runbook=runbook_url(group.code),
         link=admin_url("incident", first["incident"]) if len(group.steps) == 1 else list_url(),
         steps=group.steps,
     )
+
+
+def _advice(known: Explained) -> Iterator[str]:
+    if known.meaning:
+        yield _("What users notice: %(text)s") % {"text": known.meaning}
+    if known.cause:
+        yield _("Likely cause: %(text)s") % {"text": known.cause}
+    if known.next_step:
+        yield _("What to do: %(text)s") % {"text": known.next_step}
 
 
 def _facts(group: Group, what: str, at: datetime) -> Iterator[str]:

@@ -22,7 +22,7 @@ from django.utils.timezone import get_default_timezone
 from api_service.models import Delivery, Incident, Notice, Transition
 from api_service.services import maintenance, maintenance_rules, telling_rules
 from api_service.services.health_rules import RANK, Severity
-from api_service.services.incident_facts import Event
+from api_service.services.incident_facts import Event, TransitionFacts
 from api_service.services.maintenance_rules import Window
 from api_service.services.telling_rules import IncidentState, Step, Telling
 from workers.alerts import channel_states
@@ -130,8 +130,9 @@ def _escalated(told: Iterable[tuple[Transition, Telling]]) -> set[int]:
 
 def _told(row: Transition, telling: Telling, *, is_escalated: bool) -> _Told:
     """`incident.severity` is the worst that it has been."""
+    known: TransitionFacts = row.facts
     facts: StepFacts = {
-        **row.facts,
+        **known,
         "event": telling.event.value,
         "transition": row.pk,
         "incident": row.incident_id,

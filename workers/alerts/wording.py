@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, pgettext_lazy
 
 from api_service.services.incident_facts import Event
 from workers.alerts.grouping import Group
@@ -30,18 +30,19 @@ TITLES: dict[Event, Promise] = {
     Event.SETTLED: gettext_lazy("Has settled: %(what)s"),
     Event.RESOLVED: gettext_lazy("Over: %(what)s"),
 }
+# English has one form for both; other languages have two
 COUNTS: dict[Event, Promise] = {
-    Event.OPENED: gettext_lazy("%(count)d new"),
-    Event.WORSE: gettext_lazy("%(count)d worse"),
-    Event.BETTER: gettext_lazy("%(count)d better"),
-    Event.ESCALATED: gettext_lazy("%(count)d not taken on"),
-    Event.REMINDED: gettext_lazy("%(count)d still open"),
-    Event.ACKNOWLEDGED: gettext_lazy("%(count)d taken on"),
-    Event.MUTED: gettext_lazy("%(count)d muted"),
-    Event.UNMUTED: gettext_lazy("%(count)d no longer muted"),
-    Event.FLAPPING: gettext_lazy("%(count)d that come and go"),
-    Event.SETTLED: gettext_lazy("%(count)d settled"),
-    Event.RESOLVED: gettext_lazy("%(count)d over"),
+    Event.OPENED: ngettext_lazy("%(count)d new", "%(count)d new", "count"),
+    Event.WORSE: ngettext_lazy("%(count)d worse", "%(count)d worse", "count"),
+    Event.BETTER: ngettext_lazy("%(count)d better", "%(count)d better", "count"),
+    Event.ESCALATED: ngettext_lazy("%(count)d not taken on", "%(count)d not taken on", "count"),
+    Event.REMINDED: ngettext_lazy("%(count)d still open", "%(count)d still open", "count"),
+    Event.ACKNOWLEDGED: ngettext_lazy("%(count)d taken on", "%(count)d taken on", "count"),
+    Event.MUTED: ngettext_lazy("%(count)d muted", "%(count)d muted", "count"),
+    Event.UNMUTED: ngettext_lazy("%(count)d no longer muted", "%(count)d no longer muted", "count"),
+    Event.FLAPPING: ngettext_lazy("%(count)d that come and go", "%(count)d that come and go", "count"),
+    Event.SETTLED: ngettext_lazy("%(count)d settled", "%(count)d settled", "count"),
+    Event.RESOLVED: ngettext_lazy("%(count)d over", "%(count)d over", "count"),
 }
 # With a context: these words are also labels elsewhere, where another translation may suit better
 SEVERITIES = {
@@ -54,8 +55,7 @@ SEVERITIES = {
 def title(group: Group, what: str) -> str:
     """`what` is the finding in a few words; where it is stands behind it in brackets."""
     nodes = group.nodes
-    place = nodes[0] if len(nodes) == 1 else _("%(count)d places") % {"count": len(nodes)}
-    return capfirst(str(TITLES[group.event]) % {"what": f"{what} ({place})" if nodes else what})
+    return capfirst(str(TITLES[group.event]) % {"what": f"{what} ({listed(nodes, 1)})" if nodes else what})
 
 
 def counts(groups: Sequence[Group]) -> str:
@@ -63,13 +63,13 @@ def counts(groups: Sequence[Group]) -> str:
     numbers: dict[Event, int] = {}
     for group in groups:
         numbers[group.event] = numbers.get(group.event, 0) + len(group.steps)
-    return _("Cache: %(what)s") % {"what": ", ".join(str(COUNTS[one]) % {"count": n} for one, n in numbers.items())}
+    return _("Cache: %(what)s") % {"what": ", ".join(COUNTS[one] % {"count": n} for one, n in numbers.items())}
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first ten: "a, b and 90 more"."""
-    shown = ", ".join(names[:FIRST])
-    left = len(names) - FIRST
+def listed(names: Sequence[str], first: int = FIRST) -> str:
+    """The first ones: "a, b and 90 more"."""
+    shown = ", ".join(names[:first])
+    left = len(names) - first
     if left <= 0:
         return shown
     return _("%(names)s and %(left)d more") % {"names": shown, "left": left}

@@ -37,12 +37,12 @@ class Channel(Protocol):
 
     setting: str
 
-    def __init__(self, number: int) -> None:
-        """For its addressee of that number, from 1: each has deliveries of its own, so one's failure is no other's."""
+    def __init__(self, address: str) -> None:
+        """For one of its addresses: each has deliveries of its own, so one's failure is no other's."""
 
     @staticmethod
-    def addressees() -> int:
-        """How many this process can send to; 0 when it is not configured."""
+    def addresses() -> list[str]:
+        """All that this process can send to; none when it is not configured. Secret: in no row and no log."""
 
     def send(self, message: Message) -> None:
         """Returns when the other side has accepted the message; any other end is a ChannelError."""
@@ -54,10 +54,11 @@ def channel(addressee: str) -> Channel:
     if name not in TABLE:
         raise ChannelError(f"there is no channel {name!r}", permanent=True)
     kind = _class(name)
-    if int(number or 1) > kind.addressees():
+    addresses = kind.addresses()
+    if int(number or 1) > len(addresses):
         # Not permanent: another worker, or this one after its next start, may have the setting
         raise ChannelError(f"{addressee} is not configured in this process: set {kind.setting}")
-    return kind(int(number or 1))
+    return kind(addresses[int(number or 1) - 1])
 
 
 def configured() -> list[str]:
@@ -66,7 +67,8 @@ def configured() -> list[str]:
 
 
 def addressees(name: str) -> list[str]:
-    return [name if number == 1 else f"{name}:{number}" for number in range(1, _class(name).addressees() + 1)]
+    number = len(_class(name).addresses())
+    return [name if one == 1 else f"{name}:{one}" for one in range(1, number + 1)]
 
 
 def setting_of(name: str) -> str:

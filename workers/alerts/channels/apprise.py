@@ -27,12 +27,12 @@ _HARMLESS: Final = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 class AppriseChannel:
     setting = "ALERT_APPRISE_URLS"
 
-    def __init__(self, number: int) -> None:
-        self._url: str = settings.ALERT_APPRISE_URLS[number - 1]
+    def __init__(self, address: str) -> None:
+        self._url = address
 
     @staticmethod
-    def addressees() -> int:
-        return len(settings.ALERT_APPRISE_URLS)
+    def addresses() -> list[str]:
+        return list(settings.ALERT_APPRISE_URLS)
 
     def send(self, message: Message) -> None:
         done = _notifier(self._url).notify(

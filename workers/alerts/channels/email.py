@@ -1,4 +1,4 @@
-"""E-mail by SMTP, as plain text and HTML. Each address of ALERT_EMAIL_TO is an addressee: one that bounces stops no other."""
+"""E-mail by SMTP, as text and HTML. Each address of ALERT_EMAIL_TO is an addressee: one that bounces stops no other."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PERMANENT: Final = range(500, 600)
 class EmailChannel:
     setting = "ALERT_EMAIL_TO"
 
-    def __init__(self, number: int) -> None:
-        self._to: str = settings.ALERT_EMAIL_TO[number - 1]
+    def __init__(self, address: str) -> None:
+        self._to = address
 
     @staticmethod
-    def addressees() -> int:
-        return len(settings.ALERT_EMAIL_TO) if settings.EMAIL_HOST else 0
+    def addresses() -> list[str]:
+        return list(settings.ALERT_EMAIL_TO) if settings.EMAIL_HOST else []
 
     def send(self, message: Message) -> None:
         try:
@@ -44,7 +44,7 @@ class EmailChannel:
 
 def _backend() -> EmailBackend:
     """Named, not Django's default: whatever else the project mails with, an alert leaves by SMTP or fails."""
-    return EmailBackend(fail_silently=False, timeout=TIMEOUT)  # type: ignore[arg-type]  # Django's stubs: int
+    return EmailBackend(fail_silently=False, timeout=TIMEOUT)
 
 
 def mail_of(message: Message, to: str) -> EmailMultiAlternatives:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final, TypedDict
 
@@ -21,7 +22,7 @@ from workers.alerts.problems import Problem
 
 TYPE: Final = "cache.alert"
 PREFIX: Final = "whsec_"
-# Enough for whoever counts nodes; a body stays far below what receivers refuse
+# Of a message: a body stays far below what receivers refuse
 MAX_INCIDENTS: Final = 100
 
 
@@ -40,7 +41,7 @@ class IncidentJson(TypedDict):
 
 
 class ProblemJson(TypedDict):
-    """Incidents of one code that the same happened to; `count` of them, the first MAX_INCIDENTS in `incidents`."""
+    """Incidents of one code that the same happened to: `count` of them, in `incidents` those that there is room for."""
 
     code: str
     event: str
@@ -119,12 +120,19 @@ def body_of(message: Message) -> Body:
             "title": message.title,
             "summary": message.summary,
             "link": message.link,
-            "problems": [_problem(problem) for problem in message.problems],
+            "problems": list(_problems(message.problems)),
         },
     }
 
 
-def _problem(problem: Problem) -> ProblemJson:
+def _problems(problems: Iterable[Problem]) -> Iterator[ProblemJson]:
+    room = MAX_INCIDENTS
+    for problem in problems:
+        yield _problem(problem, room)
+        room = max(0, room - len(problem.steps))
+
+
+def _problem(problem: Problem, room: int) -> ProblemJson:
     return {
         "code": problem.code,
         "event": problem.event,
@@ -137,7 +145,7 @@ def _problem(problem: Problem) -> ProblemJson:
         "next_step": problem.next_step,
         "runbook": problem.runbook,
         "link": problem.link,
-        "incidents": [_incident(step) for step in problem.steps[:MAX_INCIDENTS]],
+        "incidents": [_incident(step) for step in problem.steps[:room]],
     }
 
 
