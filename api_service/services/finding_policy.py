@@ -170,7 +170,7 @@ def is_doubtful(state: State, policy: Policy) -> bool:
     return policy.quick and bool(state.recent) and state.recent.endswith("1") != state.counts
 
 
-def is_forgotten(state: State, policy: Policy, now: datetime, kept: timedelta) -> bool:
+def is_forgotten(state: State, now: datetime, kept: timedelta) -> bool:
     """Nothing of it matters any more; `kept`: how long its changes are needed to see that it comes and goes."""
     recently = any(now.timestamp() - change < kept.total_seconds() for change in state.changes)
-    return not state.counts and not recently and "1" not in state.recent[-policy.of :]
+    return not state.counts and not recently and state.since is None
