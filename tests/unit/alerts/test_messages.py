@@ -13,15 +13,9 @@ from babel.messages.pofile import read_po
 from django.utils import translation
 from pytest_django import Settings
 
-<<<<<<< HEAD
 from api_service.services import beat_rules, health_rules, money_rules, node_rules
-from tests.unit.alerts.factories import finding, message
-from workers.alerts import explanations, messages
-=======
-from api_service.services import health_rules, money_rules
 from tests.unit.alerts.factories import OPENED, channel_off, hostile, message, over, step
 from workers.alerts import explanations, messages, problems, wording
->>>>>>> telling
 
 ROOT = Path(__file__).resolve().parents[3]
 LATER = OPENED + timedelta(hours=6)
