@@ -1,6 +1,6 @@
 """Three Memcached nodes, Redis, PostgreSQL, an APIMIGO, workers and Beat, and an addressee that keeps all it is told.
 
-The suite plays Beat, so that a period takes a second and not five minutes; where Beat is what breaks, the real one runs.
+The suite plays Beat, so that a period takes a second and not five minutes; where Beat breaks, the real one runs.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class World:
             "MIGO_ATTEMPTS": "1",
             "SLACK_WEBHOOK_URL": self.catcher.slack_webhook_url,
             "ALERT_WEBHOOK_URL": f"{self.catcher.url}{WEBHOOK}",
-            "ALERT_WEBHOOK_SECRET": "scenario-webhook-secret",
+            "ALERT_WEBHOOK_SECRET": "scenario-webhook-secret-0123456789",
             "HEALTH_CONFIRM_SECONDS": str(CONFIRM_SECONDS),
             # The machine that runs the suite is busy with it
             "HEALTH_LATENCY_WARNING_MS": "1000",
@@ -121,7 +121,9 @@ class World:
     def start_worker(self, **environment: str) -> None:
         celery = [str(BIN / "celery"), "-A", "tests.scenarios.worker", "worker", "-n", "scenario@%h"]
         self._spawn("worker", [*celery, "-Q", "health,default,warming,tracking", "-c", "2", "-l", "INFO"], environment)
-        wait_until(lambda: "ready" in self.printed("worker"), 60, message="a worker that is ready")
+        worker = self.processes["worker"]
+        wait_until(lambda: "ready." in self.printed("worker") or worker.poll() is not None, 60, message="a worker")
+        assert worker.poll() is None, self.printed("worker")[-2000:]
 
     def start_beat(self) -> None:
         self._spawn("beat", [str(BIN / "celery"), "-A", "myproject", "beat", "-l", "INFO", "--pidfile", ""], {})
