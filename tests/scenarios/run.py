@@ -40,7 +40,7 @@ class Seen:
 
 def run(world: World, scenario: Scenario) -> Seen:
     wait_for_health(world)
-    world.forget_what_was_told()
+    world.begin_a_night()
     expected = words(scenario.opened | scenario.closed)
     try:
         scenario.do(world)
@@ -94,7 +94,7 @@ def wait_for_health(world: World) -> None:
     def calm() -> bool:
         result = world.period() or {}
         last.append("good" if result.get("status") == "healthy" and not result.get("findings") else "bad")
-        return last[-4:] == ["good"] * 4
+        return last[-2:] == ["good"] * 2
 
     wait_until(calm, 180, message="a healthy cache before the scenario")
 
@@ -169,7 +169,7 @@ def quiet_runs(world: World, number: int) -> Seen:
     if "beat" in world.processes:
         world.end("beat")
     wait_for_health(world)
-    world.forget_what_was_told()
+    world.begin_a_night()
     import os
 
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "myproject.settings", **world.environment}
