@@ -39,10 +39,9 @@ class Seen:
 
 
 def run(world: World, scenario: Scenario) -> Seen:
-    wait_for_health(world)
-    world.begin_a_night()
     expected = words(scenario.opened | scenario.closed)
     try:
+        begin(world)
         scenario.do(world)
         detected = world.until(lambda: told(world, scenario.opened, scenario.meanwhile), scenario.within)
         world.quiet(AFTERWARDS)
@@ -87,8 +86,14 @@ def told(world: World, wanted: Iterable[Event], meanwhile: Callable[[World], Non
     return set(wanted) <= world.events()
 
 
-def wait_for_health(world: World) -> None:
+def begin(world: World) -> None:
     """From one scenario nothing is left for the next."""
+    world.begin_a_night()
+    wait_for_health(world)
+    world.begin_a_night()
+
+
+def wait_for_health(world: World) -> None:
     last: list[str] = []
 
     def calm() -> bool:
@@ -168,8 +173,7 @@ def quiet_runs(world: World, number: int) -> Seen:
     """So many health runs, with look-ups from three processes meanwhile: nobody is told of anything."""
     if "beat" in world.processes:
         world.end("beat")
-    wait_for_health(world)
-    world.begin_a_night()
+    begin(world)
     import os
 
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "myproject.settings", **world.environment}

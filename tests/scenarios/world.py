@@ -37,6 +37,11 @@ PERIOD = 1.0
 API_TOKEN = "scenario-token"
 WEBHOOK = "/alerts"
 CONFIRM_SECONDS = 1
+# What the rules look back at
+OF_THE_NIGHT = (
+    *("findingstate", "incident", "notice", "upstreamcalls", "upstreamcircuit", "circuitchange", "staleserved"),
+    *("channelstate",),
+)
 Event = tuple[str, str, str]  # what, code, node
 
 
@@ -187,8 +192,11 @@ class World:
 
     def begin_a_night(self) -> None:
         """Nothing of earlier scenarios: a node that was down five times within the hour would be flapping."""
+        for node in self.nodes:
+            node.flush()
         with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as database:
-            database.execute("TRUNCATE api_service_findingstate, api_service_incident, api_service_notice CASCADE")
+            tables = ", ".join(f"api_service_{name}" for name in OF_THE_NIGHT)
+            database.execute(f"TRUNCATE {tables} CASCADE".encode())
         self.catcher.clear()
         self.started = time.monotonic()
 
