@@ -11,6 +11,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
+from myproject import alert_env
 from myproject.env import Environment, database_config, health_rules, http_url, local_secret, secret_parts, sentry_dsn
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
@@ -212,6 +213,18 @@ SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "", validate=http_url)
 SENTRY_DSN: str = env.str("SENTRY_DSN", "", validate=sentry_dsn)
 SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
 SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1))
+# Where e-mail leaves (smtp://, smtp+tls:// or smtps://), from whom, and to whom
+EMAIL_URL: str = env.str("EMAIL_URL", "", validate=alert_env.mail_url)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("ALERT_EMAIL_FROM", "cache@localhost", validate=alert_env.mail_address)
+ALERT_EMAIL_TO: list[str] = env.list("ALERT_EMAIL_TO", [], validate=alert_env.mail_addresses)
+ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", "", validate=http_url)
+ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", "", validate=alert_env.webhook_secret)
+# Separated by spaces: an address may hold commas
+ALERT_APPRISE_URLS: list[str] = (env.str("ALERT_APPRISE_URLS", "", validate=alert_env.apprise_urls) or "").split()
+# "slack=warning, webhook=unhealthy:node_*|cache_*": who hears of what; without a rule everything from warning up
+ALERT_ROUTES: str = env.str("ALERT_ROUTES", "", validate=alert_env.alert_routes)
+# "email, apprise": who is told when nobody takes an incident on
+ALERT_ESCALATE_TO: str = env.str("ALERT_ESCALATE_TO", "", validate=alert_env.alert_channels)
 ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
 # Hours between two reminders of what is unhealthy, and of a warning; 0 never reminds
@@ -284,6 +297,13 @@ if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
 if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
     raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
+alert_env.check_alerts(
+    mail_url=EMAIL_URL,
+    mail_to=ALERT_EMAIL_TO,
+    webhook_url=ALERT_WEBHOOK_URL,
+    webhook_secret=ALERT_WEBHOOK_SECRET,
+)
+globals().update(alert_env.mail_config(EMAIL_URL))
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
@@ -294,9 +314,12 @@ SECRETS = [
         MIGO_TOKEN,
         SLACK_WEBHOOK_URL,
         SENTRY_DSN,
+        ALERT_WEBHOOK_URL,
+        ALERT_WEBHOOK_SECRET,
         FLOWER_BASIC_AUTH.partition(":")[2],
     ),
-    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND),
+    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
+    *alert_env.apprise_secrets(ALERT_APPRISE_URLS),
 ]
 register_secrets(SECRETS)
 

@@ -35,7 +35,8 @@ from api_service.services import (
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
-from workers.alerts import dispatch
+from workers.alerts import channel_states, dispatch, telling, trial
+from workers.alerts.channels import configured
 from workers.arguments import checked
 
 logger = logging.getLogger(__name__)
@@ -77,9 +78,19 @@ def monitor_cache_health(confirming: int = 0) -> Summary:
 @shared_task(typing=False, soft_time_limit=45, time_limit=60)
 @checked
 def deliver_alerts() -> Summary:
-    """Remind, escalate, and send the alerts that are due."""
-    incidents.tick(timezone.now())
-    return dict(dispatch.deliver_due(timezone.now()))
+    """Remind, escalate, tell what has changed and was not told yet, and send the messages that are due."""
+    now = timezone.now()
+    incidents.tick(now)
+    channel_states.note_configured()
+    written = telling.tell(now)
+    return {"written": len(written), **dispatch.deliver_due(now)}
+
+
+@shared_task(typing=False, soft_time_limit=100, time_limit=120)
+@checked
+def send_test_alert(channels: list[str] | None = None) -> Summary:
+    """Send a marked test message now. `channels`: only these, by name ("slack", "email:2"); without it all."""
+    return {"state": "done", "channels": trial.send(channels or configured(), timezone.now())}
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -5,6 +5,7 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 * start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
   into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
+* send a test message, turn a channel on again: `change` on alert channels;
 * release the lock of a run that died: `change` on run locks.
 """
 
@@ -13,11 +14,25 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import alerts, clearing, habits, health, inventory, keys, money, periodic, refills, runs, stale
+from api_service.admin import (
+    alerts,
+    clearing,
+    deliveries,
+    habits,
+    health,
+    inventory,
+    keys,
+    money,
+    periodic,
+    refills,
+    runs,
+    stale,
+)
 
 __all__ = [
     "alerts",
     "clearing",
+    "deliveries",
     "habits",
     "health",
     "inventory",

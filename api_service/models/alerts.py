@@ -179,8 +179,14 @@ class ChannelState(models.Model):
     name = models.CharField(_("channel"), max_length=50, unique=True)
     disabled_at = models.DateTimeField(_("disabled"), null=True, blank=True)
     reason = models.CharField(_("reason"), max_length=300, blank=True)
+    # Whether the workers have what it needs; kept by them, as the web may have other settings
+    configured = models.BooleanField(_("configured"), default=False)
     # 429: nothing is sent to it before that
     resting_until = models.DateTimeField(_("resting until"), null=True, blank=True)
+    # When it last took a message, tests included, and when and why it last did not
+    succeeded_at = models.DateTimeField(_("last success"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("last failure"), null=True, blank=True)
+    error = models.CharField(_("last error"), max_length=300, blank=True)
 
     class Meta:
         verbose_name = _("alert channel")
