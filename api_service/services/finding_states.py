@@ -17,6 +17,7 @@ from api_service.services.redaction import scrub
 Place = tuple[str, str]
 EVERY_NODE = "*"
 LOCK = "finding_states"
+NODE_LENGTH = FindingState._meta.get_field("node").max_length or 255
 
 
 def observe(findings: Iterable[Finding], unknown: Collection[Place], at: datetime) -> list[Finding]:
@@ -28,7 +29,7 @@ def observe(findings: Iterable[Finding], unknown: Collection[Place], at: datetim
     """
     take_turn(LOCK)
     # Worst first, so that of two findings in one place the worse one stays
-    seen = {(one.code, one.node): scrubbed(one) for one in reversed(worst_first(findings))}
+    seen = {(one.code, one.node): one for one in map(scrubbed, reversed(worst_first(findings)))}
     rows = {(row.code, row.node): row for row in FindingState.objects.all()}
     unjudged = {place for place in rows if place not in seen and _is_unknown(place, unknown)}
     known = {place: state_of(row) for place, row in rows.items()}
@@ -45,8 +46,9 @@ def is_anything_doubtful() -> bool:
 
 
 def scrubbed(finding: Finding) -> Finding:
-    """An error's text may quote a password: it goes no further than here."""
-    return Finding(finding.code, finding.severity, finding.node, scrub(finding.value), scrub(finding.limit))
+    """An error's text may quote a password: it goes no further than here. No row has room for a longer node."""
+    node = finding.node[:NODE_LENGTH]
+    return Finding(finding.code, finding.severity, node, scrub(finding.value), scrub(finding.limit))
 
 
 def state_of(row: FindingState) -> State:

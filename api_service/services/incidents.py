@@ -29,7 +29,7 @@ from api_service.services.redaction import scrub
 LOCK = "incidents"
 KEPT_BY_JUDGING = (
     *("severity", "current", "value", "limit", "resolved_at", "flapping_since"),
-    *("acknowledged_at", "acknowledged_by", "escalated_at"),
+    *("acknowledged_at", "acknowledged_by"),
 )
 
 
@@ -56,6 +56,8 @@ def apply(sample: HealthSample, now: datetime) -> list[Transition]:
 
 def tick(now: datetime) -> list[Transition]:
     """What time alone does: the end of a mute, an escalation, a reminder."""
+    if not _open().exists():
+        return []
     with transaction.atomic():
         take_turn(LOCK)
         standing = _standings(list(_open().select_for_update()), moment := latest_moment(now))
@@ -174,6 +176,8 @@ def _bring_forward(incident: Incident, change: Change, at: datetime) -> None:
     incident.current = Status(change.severity.value)
     if RANK[change.severity] > RANK[Severity(incident.severity)]:
         incident.severity = incident.current
+        # Who acknowledged a warning has not said that an outage is in hand
+        incident.acknowledged_at, incident.acknowledged_by = None, ""
     match change.event:
         case Event.RESOLVED:
             incident.resolved_at = at
@@ -181,9 +185,6 @@ def _bring_forward(incident: Incident, change: Change, at: datetime) -> None:
             incident.flapping_since = at
         case Event.SETTLED:
             incident.flapping_since = None
-        case Event.WORSE if not change.is_damped:
-            # Who acknowledged a warning has not said that an outage is in hand
-            incident.acknowledged_at, incident.acknowledged_by, incident.escalated_at = None, "", None
 
 
 # -- time ------------------------------------------------------------------------------------------------------------

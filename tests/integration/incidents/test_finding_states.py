@@ -104,6 +104,13 @@ def test_a_password_in_an_error_goes_no_further() -> None:
     assert "[redacted]" in str(sample.findings)
 
 
+def test_a_node_of_five_hundred_characters_breaks_no_run() -> None:
+    name = "n" * 500
+    for minutes in (0, 5):
+        sample = stored(minutes, down(name))
+    assert [(one["node"], one["counts"]) for one in sample.findings] == [("n" * 255, True)]
+
+
 def test_another_run_is_wanted_where_the_last_one_contradicts_what_is_known() -> None:
     assert not finding_states.is_anything_doubtful()
     stored(0, down())
