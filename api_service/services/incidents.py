@@ -95,12 +95,18 @@ def _judge(sample: HealthSample) -> list[Transition]:
     """New incidents get their rows first: the steps point at them."""
     moment = moment_of(sample, sample.taken_at)
     judged = [(case, _changes(case, moment.at)) for case in _cases(sample)]
+    before = {id(case.incident): _kept(case.incident) for case, _changes in judged}
     Incident.objects.bulk_create(case.incident for case, _changes in judged if case.is_new)
     steps = ((case.incident, step) for case, changes in judged for step in _steps(case, changes, moment))
     # One by one: a step's facts are of the incident as this step leaves it
     written = [new_transition(incident, step, moment) for incident, step in steps]
-    Incident.objects.bulk_update([case.incident for case, _changes in judged], KEPT_BY_JUDGING, batch_size=100)
+    changed = [case.incident for case, _changes in judged if _kept(case.incident) != before[id(case.incident)]]
+    Incident.objects.bulk_update(changed, KEPT_BY_JUDGING, batch_size=100)
     return Transition.objects.bulk_create(written)
+
+
+def _kept(incident: Incident) -> list[object]:
+    return [getattr(incident, name) for name in KEPT_BY_JUDGING]
 
 
 def _cases(sample: HealthSample) -> Iterator[_Case]:
