@@ -34,12 +34,17 @@ class EmailChannel:
         return list(settings.ALERT_EMAIL_TO) if settings.EMAIL_HOST else []
 
     def send(self, message: Message) -> None:
+        backend = _backend()
         try:
-            _backend().send_messages([mail_of(message, self._to)])
+            backend.send_messages([mail_of(message, self._to)])
         except smtplib.SMTPException as error:
             raise ChannelError(_said(error), permanent=_code(error) in PERMANENT) from error
         except OSError as error:
             raise ChannelError(f"no connection to the mail server: {error}") from error
+        finally:
+            # Django leaves it open when the log-in is refused
+            if backend.connection is not None:
+                backend.connection.close()
 
 
 def _backend() -> EmailBackend:
