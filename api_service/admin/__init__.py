@@ -6,6 +6,8 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
   into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
 * send a test message, turn a channel on again: `change` on alert channels;
+* acknowledge, mute or unmute an incident: `change` on incidents;
+* plan maintenance: `add`, `change` and `delete` on maintenance windows;
 * release the lock of a run that died: `change` on run locks.
 """
 
@@ -22,6 +24,7 @@ from api_service.admin import (
     health,
     inventory,
     keys,
+    maintenance,
     money,
     periodic,
     refills,
@@ -37,6 +40,7 @@ __all__ = [
     "health",
     "inventory",
     "keys",
+    "maintenance",
     "money",
     "periodic",
     "refills",

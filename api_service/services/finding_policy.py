@@ -22,8 +22,9 @@ CHANGES_KEPT = 20
 class Policy:
     """Counts after `bad` bad runs of the last `of`; is over after `good` good runs in a row.
 
-    `quick`: worth further runs at once, so that certainty costs seconds. The others are measures of a whole period:
-    what lasts for seconds is no trouble there, and runs in quick succession are one sign.
+    `quick`: each run counts, however soon after the last, and one that contradicts what is known is repeated at once,
+    so that certainty costs seconds. The others are measures of a whole period: what lasts for seconds is no trouble
+    there, and runs in quick succession are one sign.
     """
 
     bad: int
@@ -40,7 +41,7 @@ TABLE: dict[str, Policy] = {
     "node_down": Policy(2, 3, 2, quick=True),
     "cache_path_broken": Policy(2, 3, 2, quick=True),
     # An event, not a state: a process id that changed needs no second look, and the next run sees it no more
-    "node_restarted": Policy(1, 1, 1),
+    "node_restarted": Policy(1, 1, 1, quick=True),
     # Measured values: a burst is load, a quarter of an hour of it is trouble. Quiet for as long before it is over
     "node_slow": Policy(3, 5, 3),
     "evictions_high": Policy(3, 5, 3),
@@ -53,15 +54,15 @@ TABLE: dict[str, Policy] = {
     # Somebody was turned away: counted by the node, so true at once
     "connections_rejected": Policy(1, 1, 3),
     # As it is configured: true until somebody changes it
-    "redis_policy": Policy(1, 1, 1),
+    "redis_policy": Policy(1, 1, 1, quick=True),
     "redis_replica_broken": Policy(2, 3, 2, quick=True),
     # Money: read from the ledger, never by chance. The account's pace moves, so its end is looked at for longer
-    "budget_low": Policy(1, 1, 1),
-    "budget_exhausted": Policy(1, 1, 1),
+    "budget_low": Policy(1, 1, 1, quick=True),
+    "budget_exhausted": Policy(1, 1, 1, quick=True),
     "account_low": Policy(1, 1, 3),
-    "upstream_refused": Policy(1, 1, 2),
+    "upstream_refused": Policy(1, 1, 2, quick=True),
     # The breaker has counted failures of its own before; two runs, as a probe that works closes it for a moment
-    "upstream_circuit_open": Policy(1, 1, 2),
+    "upstream_circuit_open": Policy(1, 1, 2, quick=True),
     # Shares of the last minutes
     "upstream_errors": Policy(2, 3, 2),
     "stale_served": Policy(2, 3, 2),
@@ -71,8 +72,8 @@ TABLE: dict[str, Policy] = {
     "queue_old": Policy(2, 3, 2, quick=True),
     "answer_store_off": Policy(2, 3, 2, quick=True),
     # They have waited for their own margin already
-    "tracking_old": Policy(1, 1, 1),
-    "schedule_late": Policy(1, 1, 1),
+    "tracking_old": Policy(1, 1, 1, quick=True),
+    "schedule_late": Policy(1, 1, 1, quick=True),
 }
 
 _RULE = re.compile(r"(?P<code>[a-z][a-z0-9_]*)=(?P<bad>\d+)/(?P<of>\d+)/(?P<good>\d+)\Z")
@@ -170,7 +171,7 @@ def is_doubtful(state: State, policy: Policy) -> bool:
     return policy.quick and bool(state.recent) and state.recent.endswith("1") != state.counts
 
 
-def is_forgotten(state: State, policy: Policy, now: datetime, kept: timedelta) -> bool:
+def is_forgotten(state: State, now: datetime, kept: timedelta) -> bool:
     """Nothing of it matters any more; `kept`: how long its changes are needed to see that it comes and goes."""
     recently = any(now.timestamp() - change < kept.total_seconds() for change in state.changes)
-    return not state.counts and not recently and "1" not in state.recent[-policy.of :]
+    return not state.counts and not recently and state.since is None

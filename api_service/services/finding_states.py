@@ -84,7 +84,7 @@ def _finding(place: Place, state: State, at: datetime) -> Finding:
 def _write(rows: dict[Place, FindingState], states: dict[Place, State], at: datetime) -> None:
     # As long as they matter to `incident_rules.is_flapping`
     kept = timedelta(minutes=max(settings.ALERT_FLAP_WINDOW_MINUTES, settings.ALERT_FLAP_QUIET_MINUTES))
-    forgotten = {place for place, state in states.items() if is_forgotten(state, _policy(place[0]), at, kept)}
+    forgotten = {place for place, state in states.items() if is_forgotten(state, at, kept)}
     FindingState.objects.filter(pk__in=[rows[place].pk for place in forgotten & rows.keys()]).delete()
     remembered = states.keys() - forgotten
     new = (FindingState(code=code, node=node) for code, node in remembered - rows.keys())

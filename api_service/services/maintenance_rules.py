@@ -47,6 +47,14 @@ def ends_at(window: Window, now: datetime, zone: tzinfo) -> datetime | None:
     return start + window.length if start is not None and now < start + window.length else None
 
 
+def next_start(window: Window, now: datetime, zone: tzinfo) -> datetime | None:
+    """The first start after `now`; None when there is none any more."""
+    last = last_start(window, now, zone)
+    if last is None:
+        return window.starts_at
+    return last + WEEK if window.weekly else None
+
+
 def last_start(window: Window, now: datetime, zone: tzinfo) -> datetime | None:
     """The newest start that is not after `now`; None before the first one."""
     if now < window.starts_at:

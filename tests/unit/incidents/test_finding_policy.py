@@ -132,14 +132,14 @@ def test_each_change_is_remembered_and_not_more_than_twenty() -> None:
 def test_a_state_is_forgotten_once_it_is_good_and_its_changes_are_old() -> None:
     policy, hour = Policy(2, 3, 2), timedelta(hours=1)
     *_, pending = run("10", policy)
-    assert not is_forgotten(pending, policy, START, hour)
+    assert not is_forgotten(pending, START, hour)
     *_, counting = run("11", policy)
-    assert not is_forgotten(counting, policy, START + 10 * hour, hour)
+    assert not is_forgotten(counting, START + 10 * hour, hour)
     *_, over = run("1100", policy)
-    assert not is_forgotten(over, policy, START + timedelta(minutes=30), hour)
-    assert is_forgotten(over, policy, START + 2 * hour, hour)
+    assert not is_forgotten(over, START + timedelta(minutes=30), hour)
+    assert is_forgotten(over, START + 2 * hour, hour)
     *_, never = run("1000", policy)
-    assert is_forgotten(never, policy, START + timedelta(minutes=30), hour)
+    assert is_forgotten(never, START + timedelta(minutes=30), hour)
 
 
 # -- the table and the setting ---------------------------------------------------------------------------------------
