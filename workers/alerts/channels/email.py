@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from contextlib import suppress
 from email.utils import parseaddr
 from typing import Final
 
@@ -42,9 +43,9 @@ class EmailChannel:
         except OSError as error:
             raise ChannelError(f"no connection to the mail server: {error}") from error
         finally:
-            # Django leaves it open when the log-in is refused
-            if backend.connection is not None:
-                backend.connection.close()
+            # Open still when something was refused; how that failed is known already
+            with suppress(OSError):
+                backend.close()
 
 
 def _backend() -> EmailBackend:
