@@ -1,5 +1,7 @@
 """The settings of the channels: read, or refused with what is possible."""
 
+from typing import Any
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from marshmallow import ValidationError
@@ -29,7 +31,7 @@ def test_another_address_is_refused(url: str) -> None:
 
 
 def test_half_a_channel_is_refused() -> None:
-    whole = {"mail_url": "", "mail_to": [], "webhook_url": "", "webhook_secret": ""}
+    whole: dict[str, Any] = {"mail_url": "", "mail_to": [], "webhook_url": "", "webhook_secret": ""}
     alert_env.check_alerts(**whole)
     for part, named in (
         ({"mail_url": "smtp://a"}, "ALERT_EMAIL_TO"),
