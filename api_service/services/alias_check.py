@@ -38,7 +38,9 @@ def check(service: APICacheService) -> AliasFacts:
 
 
 def no_answer(seconds: float) -> AliasFacts:
-    return AliasFacts(f"no answer within {seconds:g} s", unknown=frozenset((REFUSED, name) for name in providers.TABLE))
+    return AliasFacts(
+        f"no answer within {seconds:.1f} s", unknown=frozenset((REFUSED, name) for name in providers.TABLE)
+    )
 
 
 def round_trip(service: APICacheService) -> str:

@@ -24,7 +24,7 @@ from api_service.services.beside import beside
 from api_service.services.durations import short
 from api_service.services.health_rules import Finding, Severity
 from api_service.services.inventory import Listing
-from api_service.services.node_checks import Asked, NodeChecks
+from api_service.services.node_checks import PROBE_SECONDS, Asked, NodeChecks
 from api_service.services.node_facts import NodeFacts, Since, with_rates
 from api_service.services.node_rules import Limits, Unjudged
 
@@ -128,7 +128,7 @@ class Checking:
         self._service = service
         self._since = since or {}
         # An alias that needs longer is of no use to anybody, however long the nodes take to list their keys
-        self._alias_until = Deadline.after(CHECK_SECONDS)
+        self._alias_until = Deadline.after(PROBE_SECONDS)
         # The adapter finds its cache where it is made: in the caller's thread
         asked = Asked(ROUND_TRIPS, Deadline.after(seconds), _invalid_prefix(service) if prefix is None else prefix)
         self._nodes = NodeChecks(service.adapter, asked)
@@ -158,7 +158,7 @@ class Checking:
         try:
             return self._alias.result(self._alias_until.left())
         except TimeoutError:
-            return alias_check.no_answer(CHECK_SECONDS)
+            return alias_check.no_answer(PROBE_SECONDS)
 
 
 def check(service: APICacheService, since: Mapping[str, Since] | None = None) -> Report:
