@@ -164,9 +164,8 @@ def frozen_broker(own_redis: Redis) -> Iterator[Redis]:
 def test_a_run_ends_within_five_seconds_with_nodes_and_the_broker_frozen(
     own_cluster_cache: APICacheService, own_cluster: list[Memcached], frozen_broker: Redis
 ) -> None:
-    RefillRun.objects.create(
-        node=own_cluster[1].address, reason="restarted", state="waiting", started_at=timezone.now()
-    )
+    due = {"reason": "restarted", "state": "waiting", "started_at": timezone.now()}
+    RefillRun.objects.create(node=own_cluster[1].address, **due)
     for node in own_cluster[:2]:
         node.freeze()
     started = time.monotonic()

@@ -88,8 +88,9 @@ def test_a_node_that_evicts_says_how_many_a_minute(use_cache_url: UseCacheUrl) -
     finally:
         server.close()
 
-    assert now.evictions_per_minute == pytest.approx(2 * (now.evictions or 0), rel=0.01)
-    assert now.evictions_per_minute > 60
+    assert now.evictions is not None
+    assert now.evictions > 60
+    assert now.evictions_per_minute == pytest.approx(2 * now.evictions, rel=0.01)
 
 
 def test_refused_connections_are_a_finding_once_there_is_room_again(use_cache_url: UseCacheUrl) -> None:
@@ -252,15 +253,23 @@ def test_an_error_of_our_own_is_raised_and_not_taken_for_a_dead_node() -> None:
 
 def test_a_process_with_a_probe_that_hangs_still_ends() -> None:
     code = """
-from tests.integration.services.test_node_checks import *
-print(NodeChecks(HangingAdapter(), Asked(1, Deadline.after(0.2))).facts()[0].error)
+from threading import Event
+from api_service.services.backends import Deadline
+from api_service.services.node_checks import Asked, NodeChecks
+
+class Hangs:
+    def nodes(self):
+        return ["a"]
+
+    def probe(self, node, round_trips):
+        Event().wait()
+
+print(NodeChecks(Hangs(), Asked(1, Deadline.after(0.2))).facts()[0].error)
 """
-    started = time.monotonic()
-    command = [sys.executable, "-c", f"import django; django.setup()\n{code}"]
+    command = [sys.executable, "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
     assert (ended.returncode, ended.stdout) == (0, "no answer within 0.2 s\n"), ended.stderr
-    assert time.monotonic() - started < 20
 
 
 # -- Redis
