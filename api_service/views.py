@@ -6,6 +6,7 @@ GET  /health/live       this process answers; no I/O
 GET  /health/ready      the database is there and migrated; the cache is reported, and is no condition
 GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
 POST /health/cache      starts a health run; for staff
+GET  /health/cache/history  the stored runs: see `history_views`
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def ready(_request: HttpRequest) -> HttpResponse:
             cursor.execute("SELECT 1")
         missing = selectors.missing_migrations()
     except DatabaseTrouble:
-        return _no_database()
+        return no_database()
     if missing:
         text = _("%d migrations have not been applied.") % len(missing)
         return problem(503, "not_migrated", text, _("Run manage.py migrate."))
@@ -140,7 +141,7 @@ def cache_health(request: HttpRequest) -> HttpResponse:
             return _start_run() if staff else _staff_only()
         return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=staff)
     except DatabaseTrouble:
-        return _no_database()
+        return no_database()
 
 
 def _is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
@@ -164,7 +165,7 @@ def _staff_only() -> HttpResponse:
     return problem(403, "staff_only", _("Only staff may start a health run."), _("Log in to the admin and try again."))
 
 
-def _no_database() -> HttpResponse:
+def no_database() -> HttpResponse:
     return problem(
         503,
         "database_unavailable",
