@@ -82,15 +82,16 @@ def _hours(text: str) -> int:
 
 def _until(text: str | None, now: datetime) -> datetime:
     """The future has no runs, and a time without its zone is Lima's."""
+    newest = now + timedelta(seconds=1)
     if text is None:
-        return now + timedelta(seconds=1)
+        return newest
     try:
         moment = parse_datetime(text)
     except ValueError:
         moment = None
     if moment is None or moment.year < FIRST_YEAR:
         raise ValueError(_("until is not a time."))
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    return min(newest, moment if timezone.is_aware(moment) else timezone.make_aware(moment))
 
 
 def _page(asked: Asked) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from api_service.services import (
     answers,
     clearing,
     group_commit,
-    health_history,
     key_tracking,
     lookup,
     monitoring,
@@ -168,7 +167,6 @@ def clean_up() -> Summary:
         return {
             "state": "done",
             "cache": APICacheService().cleanup_expired(),
-            "health_samples": health_history.prune(now),
             "answers": answers.prune(now),
             "deliveries": outbox.prune(now),
             "clearings": clearing.prune(now),

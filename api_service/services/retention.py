@@ -14,6 +14,7 @@ from api_service.models import (
     CircuitChange,
     CopyRun,
     DailyReads,
+    HealthSample,
     LookupHour,
     RefillRun,
     ServiceSnapshot,
@@ -24,7 +25,7 @@ from api_service.models import (
     WarmedAnswer,
     WarmRun,
 )
-from api_service.services import key_history, stale_counts, warm_results, warm_statistics
+from api_service.services import health_history, key_history, stale_counts, warm_results, warm_statistics
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -34,16 +35,16 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history", "habits"}`; active keys never."""
+    """Rows dropped: `{"keys", "runs", "counts", "history", "habits", "health_samples"}`; active keys never."""
     history = key_history.thin(now)
     dropped = {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
-    return {**dropped, "habits": _habits(now)}
+    return {**dropped, "habits": _habits(now), "health_samples": _health(now)}
 
 
 def _gone_keys(now: datetime) -> int:
     gone = [TrackedKey.State.EXPIRED, TrackedKey.State.REMOVED]
     old = now - timedelta(days=settings.TRACK_GONE_DAYS)
-    return drop(TrackedKey.objects.filter(state__in=gone, seen_at__lt=old))
+    return _drop(TrackedKey.objects.filter(state__in=gone, seen_at__lt=old))
 
 
 def _runs(now: datetime) -> int:
@@ -52,25 +53,30 @@ def _runs(now: datetime) -> int:
     has_history = Exists(ServiceSnapshot.objects.filter(run=OuterRef("pk")))
     beyond = Q(started_at__lt=ended) | Q(~has_history, started_at__lt=old)
     newest = TrackRun.objects.exclude(lookups={}).order_by("-pk").values("pk")[:1]
-    inventories = drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
-    money = drop(CircuitChange.objects.filter(at__lt=old)) + drop(AccountReading.objects.filter(taken_at__lt=old))
-    runs = sum(drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
+    inventories = _drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
+    money = _drop(CircuitChange.objects.filter(at__lt=old)) + _drop(AccountReading.objects.filter(taken_at__lt=old))
+    runs = sum(_drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
     return inventories + runs + money
 
 
 def _habits(now: datetime) -> int:
     bins, habits = warm_statistics.forgotten(now)
-    return drop(bins) + drop(habits) + drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
+    return _drop(bins) + _drop(habits) + _drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
+
+
+def _health(now: datetime) -> int:
+    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
+    return _drop(HealthSample.objects.filter(taken_at__lt=oldest)) + health_history.thin(now)
 
 
 def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
-    hours = drop(LookupHour.objects.filter(hour__lt=until)) + drop(SpendHour.objects.filter(hour__lt=until))
-    stale = drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
-    return hours + stale + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
+    stale = _drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
+    return hours + stale + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
-def drop(rows: QuerySet[Row]) -> int:
+def _drop(rows: QuerySet[Row]) -> int:
     """Walks the table once, in the order of its primary key; rows that go along by cascade are not counted."""
     dropped = last = 0
     while pks := list(rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):

@@ -9,7 +9,7 @@ from django.db.utils import OperationalError
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health_history
+from api_service.services import health_history, retention
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def kept() -> list[tuple[datetime, str, bool]]:
 def test_the_last_two_days_keep_every_run() -> None:
     every_five_minutes(OLD + timedelta(hours=1), 2)
 
-    assert health_history.prune(NOW) == 0
+    assert health_history.thin(NOW) == 0
     assert [hourly for _at, _status, hourly in kept()] == [False] * 24
 
 
@@ -47,7 +47,7 @@ def test_an_older_hour_keeps_its_worst_run_with_its_nodes() -> None:
     for number, sample in enumerate(every_five_minutes(OLD - timedelta(hours=1), 2)):
         HealthSample.objects.filter(pk=sample.pk).update(status={7: "warning", 8: "unhealthy"}.get(number, "healthy"))
 
-    assert health_history.prune(NOW) == 22
+    assert health_history.thin(NOW) == 22
     assert kept() == [(OLD - timedelta(minutes=20), "unhealthy", True), (OLD, "healthy", True)]
     assert NodeSample.objects.count() == 2
 
@@ -70,11 +70,11 @@ def test_the_worst_is_by_verdict_then_by_how_much_was_wrong_then_the_first(
 
 def test_it_changes_nothing_when_it_is_done_again() -> None:
     every_five_minutes(OLD - timedelta(hours=5), 6)
-    assert health_history.prune(NOW) == 66
+    assert health_history.thin(NOW) == 66
     once = kept()
 
-    assert health_history.prune(NOW) == 0
-    assert health_history.prune(NOW + timedelta(minutes=20)) == 0
+    assert health_history.thin(NOW) == 0
+    assert health_history.thin(NOW + timedelta(minutes=20)) == 0
     assert kept() == once
 
 
@@ -85,11 +85,11 @@ def test_a_run_that_was_cut_off_goes_on_and_a_late_sample_finds_its_hour() -> No
         patch.object(health_history, "_keep_worst", autospec=True, side_effect=[keep(OLD), OperationalError("gone")]),
         pytest.raises(OperationalError),
     ):
-        health_history.prune(NOW)
-    assert health_history.prune(NOW) == 22
+        health_history.thin(NOW)
+    assert health_history.thin(NOW) == 22
     run(OLD + timedelta(minutes=59), "unhealthy")
 
-    assert health_history.prune(NOW) == 1
+    assert health_history.thin(NOW) == 1
     assert kept()[-1] == (OLD + timedelta(minutes=59), "unhealthy", True)
     assert len(kept()) == 3
 
@@ -98,17 +98,18 @@ def test_more_than_a_batch_is_thinned_hour_by_hour(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(health_history, "BATCH", 7)
     every_five_minutes(OLD - timedelta(hours=9), 10)
 
-    assert health_history.prune(NOW) == 110
+    assert health_history.thin(NOW) == 110
     assert [at for at, _status, _hourly in kept()] == [OLD - timedelta(hours=9 - number) for number in range(10)]
 
 
-def test_what_is_beyond_the_retention_goes_whatever_it_was(settings: Settings) -> None:
+def test_a_clean_up_thins_and_drops_what_is_beyond_the_retention_whatever_it_was(settings: Settings) -> None:
     settings.HEALTH_RETENTION_DAYS = 90
     run(NOW - timedelta(days=90, seconds=1), "unhealthy")
     run(NOW - timedelta(days=89))
+    run(NOW - timedelta(days=89, minutes=1))
 
-    assert health_history.prune(NOW) == 1
-    assert [at for at, _status, _hourly in kept()] == [NOW - timedelta(days=89)]
+    assert retention.prune(NOW)["health_samples"] == 2
+    assert [at for at, _status, _hourly in kept()] == [NOW - timedelta(days=89, minutes=1)]
 
 
 def test_a_page_of_the_history_has_its_newest_runs_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:

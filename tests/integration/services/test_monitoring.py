@@ -8,7 +8,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, NodeSample, RefillRun
-from api_service.services import health, health_history, monitoring, node_checks, node_samples
+from api_service.services import health, monitoring, node_checks, node_samples
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
@@ -196,17 +196,6 @@ def test_the_details_of_redis_are_stored(redis_server: Redis, use_cache_url: Use
 
     assert (row.details["maxmemory_policy"], row.details["role"]) == ("noeviction", "master")
     assert node_samples.facts_of(row) == report.nodes[0]
-
-
-def test_samples_beyond_their_retention_are_pruned_with_their_nodes(cache: APICacheService, settings: Settings) -> None:
-    settings.HEALTH_RETENTION_DAYS = 90
-    old, kept = run_health_check(), run_health_check()
-    now = timezone.now()
-    HealthSample.objects.filter(pk=old.pk).update(taken_at=now - timedelta(days=90, seconds=1))
-
-    assert health_history.prune(now) == 1
-    assert list(HealthSample.objects.values_list("pk", flat=True)) == [kept.pk]
-    assert NodeSample.objects.count() == 1
 
 
 def test_statistics_come_from_the_live_inventory(cluster_cache: APICacheService) -> None:
