@@ -31,6 +31,22 @@ CHECKS: Mapping[str, Promise] = {
     "basic_operations": _("basic operations"),
     "invalid_rucs": _("invalid RUCs"),
 }
+READINGS: Mapping[str, Promise] = {
+    "broker": _("broker"),
+    "workers": _("workers"),
+    "providers": _("paid services"),
+    "database": _("database"),
+    "tracking": _("key inventories"),
+    "stale": _("old answers shown"),
+}
+NODE_DETAILS: Mapping[str, Promise] = {
+    "first_error": _("first attempt"),
+    "expired_keys": _("expired since its boot"),
+    "maxmemory_policy": _("when it is full"),
+    "fragmentation": _("fragmentation"),
+    "role": _("role"),
+    "link": _("link to its primary"),
+}
 INCIDENTS: Mapping[str, Promise] = {"cache_health": _("health of the cache")}
 OUTCOMES: Mapping[str, Promise] = {
     "hit": _("hit"),
