@@ -61,13 +61,12 @@ def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
 
 
 def around_table(around: Mapping[str, Any]) -> SafeString | str:
-    """What was read beside the nodes, whatever its depth: one row a value."""
+    """What was read beside the nodes, whatever its depth: a row a reading, a line a value."""
     rows = [
-        (words.word(words.READINGS, reading), fact, _measured(value))
+        (words.word(words.READINGS, reading), "\n".join(f"{fact}: {_measured(value)}" for fact, value in _flat(facts)))
         for reading, facts in around.items()
-        for fact, value in _flat(facts)
     ]
-    return display.table((_("read"), _("fact"), _("value")), rows)
+    return display.table((_("read"), _("facts")), rows)
 
 
 def _flat(facts: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -146,13 +145,13 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
 
 @admin.register(NodeSample)
 class NodeSampleAdmin(NodeColumns, TableAdmin[NodeSample]):
-    list_display = ("node", "taken", "state_badge", "latency", "memory", "hits_since", "evictions_since")
+    list_display = ("node", "taken", "state_badge", "median", "memory_share", "hits_since", "evictions_since")
     list_filter = (ByHealthNode,)
     list_select_related = ("sample",)
     ordering = ("-id",)
     fields = (
         *("sample", "node", "state_badge", "error_text", "latency", "version", "pid", "booted", "items_text", "memory"),
-        *("hits_since", "hit_ratio", "evictions_since", "evictions_text", "expired_since", "expired_text"),
+        *("hits_since", "hits_of_boot", "evictions_since", "evictions_text", "expired_since", "expired_text"),
         *("connections_text", "rejected_text", "of_redis"),
     )
 

@@ -36,9 +36,13 @@ class NodeColumns:
         return row.error or display.NOTHING
 
     @admin.display(description=_("latency"))
+    def median(self, row: NodeSample) -> str:
+        return _milliseconds(row.latency_ms)
+
+    @admin.display(description=_("latency"))
     def latency(self, row: NodeSample) -> str:
         """The median, and the worst where it is another."""
-        median, worst = (display.number(value, " ms", 1) for value in (row.latency_ms, row.latency_worst_ms))
+        median, worst = _milliseconds(row.latency_ms), _milliseconds(row.latency_worst_ms)
         if worst in (display.NOTHING, median):
             return median
         return gettext("%(median)s, worst %(worst)s") % {"median": median, "worst": worst}
@@ -52,6 +56,10 @@ class NodeColumns:
             return used
         facts = {"share": display.share(row.bytes_used, row.bytes_limit), "limit": display.size(row.bytes_limit)}
         return gettext("%(share)s of %(limit)s") % facts
+
+    @admin.display(description=_("memory"))
+    def memory_share(self, row: NodeSample) -> str:
+        return display.share(row.bytes_used, row.bytes_limit) if row.bytes_limit else display.size(row.bytes_used)
 
     @admin.display(description=_("items"))
     def items_text(self, row: NodeSample) -> str:
@@ -79,7 +87,7 @@ class NodeColumns:
         return display.share(row.hit_ratio, 1)
 
     @admin.display(description=_("hits since its boot"))
-    def hit_ratio(self, row: NodeSample) -> str:
+    def hits_of_boot(self, row: NodeSample) -> str:
         return display.share(row.hits, (row.hits or 0) + (row.misses or 0))
 
     @admin.display(description=_("rejected connections"))
@@ -100,3 +108,7 @@ class NodeColumns:
     @admin.display(description=_("booted"))
     def booted(self, row: NodeSample) -> str:
         return display.age(row.booted_at, timezone.now())
+
+
+def _milliseconds(value: float | None) -> str:
+    return display.number(value, " ms", 1 if value is None or value >= 1 else 2)
