@@ -19,7 +19,7 @@ from django.utils import timezone
 from api_service.services import alias_check, health_rules, keys, node_rules
 from api_service.services.alias_check import AliasFacts
 from api_service.services.backends import Deadline, Entry
-from api_service.services.backends.base import ROUND_TRIPS
+from api_service.services.backends.base import GETS_BESIDE, ROUND_TRIPS
 from api_service.services.beside import beside
 from api_service.services.durations import short
 from api_service.services.health_rules import Finding, Severity
@@ -136,7 +136,7 @@ class Checking:
 
     def report(self) -> Report:
         """Waits for what is still under way, within the limit."""
-        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS) for node in self._nodes.facts()]
+        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS, GETS_BESIDE) for node in self._nodes.facts()]
         alias = self._alias_facts()
         found, unknown = node_rules.judged(nodes, alias.error, self._since, limits())
         found = health_rules.worst_first([*found, *alias.refusals])

@@ -189,6 +189,13 @@ def test_rates_since_the_run_before_are_stored(own_cluster_cache: APICacheServic
     assert {row.rejected_connections for row in rows} == {0}
 
 
+def test_a_cache_that_nobody_asks_has_no_hit_ratio_however_often_it_is_checked(cluster_cache: APICacheService) -> None:
+    run_health_check()
+    for _ in range(3):
+        sample = run_health_check()
+        assert [row.hit_ratio for row in sample.nodes.all()] == [None] * 3
+
+
 def test_the_details_of_redis_are_stored(redis_server: Redis, use_cache_url: UseCacheUrl) -> None:
     use_cache_url(redis_server.url)
     report = health.check(APICacheService())

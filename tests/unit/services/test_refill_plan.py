@@ -121,8 +121,8 @@ def test_counters_of_an_earlier_boot_do_not_count() -> None:
 
 def test_the_watching_alone_is_nobody() -> None:
     assert ratio_between(facts(hits=0, misses=0), None, health_runs=0) is None
-    assert ratio_between(facts(hits=9, misses=5), None, health_runs=1) is None
-    assert ratio_between(facts(hits=10, misses=5), None, health_runs=1) == 10 / 15
+    assert ratio_between(facts(hits=10, misses=6), None, health_runs=1) is None
+    assert ratio_between(facts(hits=11, misses=6), None, health_runs=1) == 11 / 17
     assert ratio_between(facts(hits=None, misses=None), None, health_runs=1) is None
 
 
