@@ -62,8 +62,11 @@ def ratio_between(now: NodeFacts, before: NodeFacts | None, health_runs: int) ->
     `health_runs` that looked at the node meanwhile asked as well: that few gets are nobody's.
     """
     hits, misses = _since(before, now)
-    gets = hits + misses
-    return hits / gets if gets > GETS_OF_A_HEALTH_RUN * (health_runs + 1) else None
+    if hits + misses <= GETS_OF_A_HEALTH_RUN * (health_runs + 1):
+        return None
+    # Their round trips are all hits, and nobody's
+    hits = max(0, hits - ROUND_TRIPS * health_runs)
+    return hits / (hits + misses)
 
 
 def _since(before: NodeFacts | None, now: NodeFacts) -> tuple[int, int]:
