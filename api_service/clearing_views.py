@@ -9,12 +9,10 @@ POST /api/v1/cache/clear/<id>  goes on with one that failed
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseTrouble
 from django.http import HttpRequest, HttpResponse
@@ -26,6 +24,7 @@ from django.views.decorators.vary import vary_on_headers
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api_service.models import ClearRun
+from api_service.operations_token import bearer, is_right, unauthorized
 from api_service.problems import problem, reply
 from api_service.services import clearing
 from api_service.services.task_sending import BrokerDown
@@ -69,8 +68,8 @@ def for_operators(view: Operation[P]) -> Callable[Concatenate[HttpRequest, P], H
     @wraps(view)
     def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         try:
-            if (token := _bearer(request)) is not None:
-                return view(request, TOKEN_HOLDER, *args, **kwargs) if _is_right(token) else _unauthorized()
+            if (token := bearer(request)) is not None:
+                return view(request, TOKEN_HOLDER, *args, **kwargs) if is_right(token) else unauthorized()
             return _refused(request) or view(request, request.user.get_username(), *args, **kwargs)
         except DatabaseTrouble:
             text, step = _("The database does not answer."), _("Check that it runs and that DATABASE_URL is right.")
@@ -79,22 +78,10 @@ def for_operators(view: Operation[P]) -> Callable[Concatenate[HttpRequest, P], H
     return checked
 
 
-def _bearer(request: HttpRequest) -> str | None:
-    """None without one: another scheme is a proxy's in front of us, and the session counts."""
-    scheme, _blank, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
-def _is_right(token: str) -> bool:
-    """An empty setting opens nothing. The comparison takes as long for a wrong token as for the right one."""
-    right = hmac.compare_digest(token.encode(), settings.OPERATIONS_TOKEN.encode())
-    return right and bool(settings.OPERATIONS_TOKEN)
-
-
 def _refused(request: HttpRequest) -> HttpResponse | None:
     """Why this session may not; None when it may."""
     if not request.user.is_authenticated:
-        return _unauthorized()
+        return unauthorized()
     permissions = [CLEARING] if request.method == "POST" else [CLEARING, LOOKING]
     if not request.user.is_staff or not any(map(request.user.has_perm, permissions)):
         text = _("This account may not do that.")
@@ -105,16 +92,6 @@ def _refused(request: HttpRequest) -> HttpResponse | None:
 
 def _unchecked(_request: HttpRequest) -> HttpResponse:
     return HttpResponse()
-
-
-def _unauthorized() -> HttpResponse:
-    return problem(
-        401,
-        "unauthorized",
-        _("The token of operations is missing or wrong; API_TOKEN is for look-ups only."),
-        _("Send the header Authorization: Bearer with the value of OPERATIONS_TOKEN, or log in to the admin."),
-        {"WWW-Authenticate": 'Bearer realm="operations"'},
-    )
 
 
 # The token is no cookie that a foreign page could make a browser send; sessions are checked in `for_operators`

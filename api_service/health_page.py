@@ -23,6 +23,11 @@ from api_service.services.health import BROKEN, UNKNOWN
 STALE_SECONDS: Final = 900.0
 NEVER: Final = "never_checked"
 STALE: Final = "stale"
+OF_A_NODE: Final = (
+    *("node", "reachable", "error", "restarted", "latency_ms", "latency_worst_ms", "version", "items"),
+    *("bytes_used", "bytes_limit", "evictions", "evictions_per_minute", "expired_unfetched_per_minute"),
+    *("hit_ratio", "connections", "max_connections", "rejected_connections", "details"),
+)
 
 
 class CacheInShort(TypedDict):
@@ -80,7 +85,7 @@ def _page(sample: HealthSample, age: float, *, nodes: bool) -> Page:
     }
     if nodes:
         page["findings"] = sample.findings
-        page["nodes"] = [_node(row) for row in sample.nodes.all()]
+        page["nodes"] = [node_json(row) for row in sample.nodes.all()]
     return page | _trouble(sample, age)
 
 
@@ -103,6 +108,6 @@ def _anonymous(text: str) -> str:
     return next((sign for sign in (BROKEN, UNKNOWN) if text.startswith(sign)), text)
 
 
-def _node(row: NodeSample) -> dict[str, Any]:
-    names = ("node", "reachable", "error", "latency_ms", "version", "items", "bytes_used", "bytes_limit", "evictions")
-    return {name: getattr(row, name) for name in names}
+def node_json(row: NodeSample) -> dict[str, Any]:
+    """A node of a stored run, as staff and operators see it."""
+    return {name: getattr(row, name) for name in OF_A_NODE}

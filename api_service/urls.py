@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from api_service import clearing_views, views
+from api_service import clearing_views, history_views, views
 
 urlpatterns = [
     # Any text up to the next slash: a RUC that cannot exist gets its answer in JSON, not a page
@@ -13,4 +13,5 @@ urlpatterns = [
     path("health/ready", views.ready, name="health-ready"),
     path("health/cache", views.cache_health, name="health-cache"),
     path("health/beat", views.beat_health, name="health-beat"),
+    path("health/cache/history", history_views.history, name="health-cache-history"),
 ]

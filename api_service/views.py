@@ -7,6 +7,7 @@ GET  /health/ready      the database is there and migrated; the cache is reporte
 GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
 POST /health/cache      starts a health run; for staff
 GET  /health/beat       whether each schedule is sent in time and succeeds: the dead man's switch
+GET  /health/cache/history  the stored runs: see `history_views`
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def ready(_request: HttpRequest) -> HttpResponse:
             cursor.execute("SELECT 1")
         missing = selectors.missing_migrations()
     except DatabaseTrouble:
-        return _no_database()
+        return no_database()
     if missing:
         text = _("%d migrations have not been applied.") % len(missing)
         return problem(503, "not_migrated", text, _("Run manage.py migrate."))
@@ -142,7 +143,7 @@ def cache_health(request: HttpRequest) -> HttpResponse:
             return _start_run() if staff else _staff_only()
         return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=staff)
     except DatabaseTrouble:
-        return _no_database()
+        return no_database()
 
 
 @only("GET", "HEAD")
@@ -151,7 +152,7 @@ def beat_health(_request: HttpRequest) -> HttpResponse:
     try:
         return beat_page.of_schedules(beat_watch.look_in_time(timezone.now()))
     except DatabaseTrouble:
-        return _no_database()
+        return no_database()
 
 
 def _is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
@@ -175,7 +176,7 @@ def _staff_only() -> HttpResponse:
     return problem(403, "staff_only", _("Only staff may start a health run."), _("Log in to the admin and try again."))
 
 
-def _no_database() -> HttpResponse:
+def no_database() -> HttpResponse:
     return problem(
         503,
         "database_unavailable",

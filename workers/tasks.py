@@ -22,7 +22,6 @@ from api_service.services import (
     clearing,
     finding_states,
     group_commit,
-    health_history,
     incidents,
     key_tracking,
     lookup,
@@ -191,7 +190,6 @@ def clean_up() -> Summary:
         return {
             "state": "done",
             "cache": APICacheService().cleanup_expired(),
-            "health_samples": health_history.prune(now),
             "answers": answers.prune(now),
             "clearings": clearing.prune(now),
             **retention.prune(now),

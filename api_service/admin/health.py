@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.contrib import admin
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
 from api_service.admin.base import RowsInline, TableAdmin
-from api_service.admin.display import Tone
 from api_service.admin.filters import ByHealthNode
+from api_service.admin.node_columns import NodeColumns
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.models import HealthSample, NodeSample
 
@@ -29,16 +29,27 @@ def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
             one.get("node") or display.NOTHING,
             measured(one.get("value", "")),
             measured(one.get("limit", "")),
+            _since(one),
         )
         for one in sorted(findings, key=lambda one: one["severity"] != "unhealthy")
     ]
-    return display.table((_("severity"), _("what"), _("node"), _("value"), _("limit")), rows)
+    return display.table((_("severity"), _("what"), _("node"), _("value"), _("limit"), _("since")), rows)
 
 
 def measured(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: display.NOTHING, True: gettext("yes"), False: gettext("no")}[value]
     if isinstance(value, int | float):
         return display.number(int(value) if value == int(value) else value)
     return str(value) or display.NOTHING
+
+
+def _since(finding: Mapping[str, Any]) -> SafeString | str:
+    """One that has not been seen often enough is told by nobody yet."""
+    if not finding.get("counts", True):
+        return gettext("does not count yet")
+    since = finding.get("since")
+    return display.age(parse_datetime(since), timezone.now()) if since else display.NOTHING
 
 
 def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
@@ -49,67 +60,30 @@ def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(texts) or display.NOTHING
 
 
-class NodeFacts:
-    """Mix-in: the facts of a node as columns."""
-
-    @admin.display(description=_("state"))
-    def state_badge(self, row: NodeSample) -> SafeString:
-        if not row.reachable:
-            return display.toned(Tone.BAD, gettext("no answer"))
-        return (
-            display.toned(Tone.WARNING, gettext("restarted"))
-            if row.restarted
-            else display.toned(Tone.GOOD, gettext("answers"))
-        )
-
-    @admin.display(description=_("state"))
-    def state_with_error(self, row: NodeSample) -> SafeString:
-        return format_html("{} {}", self.state_badge(row), row.error)
-
-    @admin.display(description=_("error"))
-    def error_text(self, row: NodeSample) -> str:
-        return row.error or display.NOTHING
-
-    @admin.display(description=_("latency"))
-    def latency(self, row: NodeSample) -> str:
-        return display.number(row.latency_ms, " ms", 1)
-
-    @admin.display(description=_("memory"))
-    def memory(self, row: NodeSample) -> str:
-        if row.bytes_used is None:
-            return display.NOTHING
-        used = display.size(row.bytes_used)
-        if not row.bytes_limit:
-            return used
-        facts = {"share": display.share(row.bytes_used, row.bytes_limit), "limit": display.size(row.bytes_limit)}
-        return gettext("%(share)s of %(limit)s") % facts
-
-    @admin.display(description=_("items"))
-    def items_text(self, row: NodeSample) -> str:
-        return display.number(row.items)
-
-    @admin.display(description=_("evictions"))
-    def evictions_text(self, row: NodeSample) -> str:
-        return display.number(row.evictions)
-
-    @admin.display(description=_("hits"))
-    def hit_ratio(self, row: NodeSample) -> str:
-        """Since the node's boot."""
-        return display.share(row.hits, (row.hits or 0) + (row.misses or 0))
-
-    @admin.display(description=_("connections"))
-    def connections_text(self, row: NodeSample) -> str:
-        of = f" / {display.number(row.max_connections)}" if row.max_connections else ""
-        return display.number(row.connections) + of
-
-    @admin.display(description=_("booted"))
-    def booted(self, row: NodeSample) -> str:
-        return display.age(row.booted_at, timezone.now())
+def around_table(around: Mapping[str, Any]) -> SafeString | str:
+    """What was read beside the nodes, whatever its depth: a row a reading, a line a value."""
+    rows = [
+        (words.word(words.READINGS, reading), "\n".join(f"{fact}: {measured(value)}" for fact, value in _flat(facts)))
+        for reading, facts in around.items()
+    ]
+    return display.table((_("read"), _("facts")), rows)
 
 
-class NodesInline(NodeFacts, RowsInline[NodeSample, HealthSample]):
+def _flat(facts: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """`{"queues": {"health": {"length": 3}}}` → `("queues.health.length", 3)`; a list in one line."""
+    if isinstance(facts, Mapping):
+        for name, value in facts.items():
+            yield from _flat(value, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, ", ".join(map(str, facts)) if isinstance(facts, list) else facts
+
+
+class NodesInline(NodeColumns, RowsInline[NodeSample, HealthSample]):
     model = NodeSample
-    fields = ("node", "state_with_error", "latency", "memory", "items_text", "hit_ratio", "evictions_text", "booted")
+    fields = (
+        *("node", "state_with_error", "latency", "memory", "items_text", "hits_since"),
+        *("evictions_since", "expired_since", "connections_text", "booted", "of_redis"),
+    )
 
 
 @admin.register(HealthSample)
@@ -125,7 +99,10 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
     list_display = ("taken", "status_badge", "what", "duration", "backend")
     list_filter = ("status",)
     ordering = ("-taken_at",)
-    fields = ("taken", "status_badge", "backend", "duration", "checks_table", "findings_rows", "judged")
+    fields = (
+        *("taken", "status_badge", "backend", "duration", "checks_table", "findings_rows", "around_table"),
+        *("kept", "judged"),
+    )
     inlines = (NodesInline,)
 
     @admin.display(description=_("taken"))
@@ -153,20 +130,29 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
     def findings_rows(self, row: HealthSample) -> SafeString | str:
         return findings_table(row.findings)
 
+    @admin.display(description=_("around the cache"))
+    def around_table(self, row: HealthSample) -> SafeString | str:
+        return around_table(row.around)
+
+    @admin.display(description=_("kept"), boolean=False)
+    def kept(self, row: HealthSample) -> str:
+        return str(_("the worst of its hour") if row.hourly else _("every run of the last two days"))
+
     @admin.display(description=_("judged by the alert rules"))
     def judged(self, row: HealthSample) -> str:
         return display.age(row.judged_at, timezone.now())
 
 
 @admin.register(NodeSample)
-class NodeSampleAdmin(NodeFacts, TableAdmin[NodeSample]):
-    list_display = ("node", "taken", "state_badge", "latency", "memory", "hit_ratio", "evictions_text")
+class NodeSampleAdmin(NodeColumns, TableAdmin[NodeSample]):
+    list_display = ("node", "taken", "state_badge", "median", "memory_share", "hits_since", "evictions_since")
     list_filter = (ByHealthNode,)
     list_select_related = ("sample",)
     ordering = ("-id",)
     fields = (
-        *("sample", "node", "state_badge", "error_text", "latency", "version", "pid", "booted"),
-        *("items_text", "memory", "evictions_text", "hit_ratio", "connections_text"),
+        *("sample", "node", "state_badge", "error_text", "latency", "version", "pid", "booted", "items_text", "memory"),
+        *("hits_since", "hits_of_boot", "evictions_since", "evictions_text", "expired_since", "expired_text"),
+        *("connections_text", "rejected_text", "of_redis"),
     )
 
     @admin.display(description=_("taken"))

@@ -43,6 +43,23 @@ HELD_BY: Mapping[str, Promise] = {
     "superseded": _("a newer step says more"),
     "minor": _("nobody waits for it"),
 }
+READINGS: Mapping[str, Promise] = {
+    "beat": _("schedules"),
+    "broker": _("broker"),
+    "workers": _("workers"),
+    "providers": _("paid services"),
+    "database": _("database"),
+    "tracking": _("key inventories"),
+    "stale": _("old answers shown"),
+}
+NODE_DETAILS: Mapping[str, Promise] = {
+    "first_error": _("first attempt"),
+    "expired_keys": _("expired since its boot"),
+    "maxmemory_policy": _("when it is full"),
+    "fragmentation": _("fragmentation"),
+    "role": _("role"),
+    "link": _("link to its primary"),
+}
 OUTCOMES: Mapping[str, Promise] = {
     "hit": _("hit"),
     "stale": _("old answer"),

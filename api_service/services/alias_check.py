@@ -38,7 +38,8 @@ def check(service: APICacheService) -> AliasFacts:
 
 
 def no_answer(seconds: float) -> AliasFacts:
-    return AliasFacts(f"no answer within {seconds:g} s", unknown=frozenset((REFUSED, name) for name in providers.TABLE))
+    unknown = frozenset((REFUSED, name) for name in providers.TABLE)
+    return AliasFacts(f"no answer within {seconds:.1f} s", unknown=unknown)
 
 
 def round_trip(service: APICacheService) -> str:

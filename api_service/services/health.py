@@ -19,12 +19,12 @@ from django.utils import timezone
 from api_service.services import alias_check, health_rules, keys, node_rules
 from api_service.services.alias_check import AliasFacts
 from api_service.services.backends import Deadline, Entry
-from api_service.services.backends.base import ROUND_TRIPS
+from api_service.services.backends.base import GETS_BESIDE, ROUND_TRIPS
 from api_service.services.beside import beside
 from api_service.services.durations import short
 from api_service.services.health_rules import Finding, Severity
 from api_service.services.inventory import Listing
-from api_service.services.node_checks import Asked, NodeChecks
+from api_service.services.node_checks import PROBE_SECONDS, Asked, NodeChecks
 from api_service.services.node_facts import NodeFacts, Since, with_rates
 from api_service.services.node_rules import Limits, Unjudged
 
@@ -128,7 +128,7 @@ class Checking:
         self._service = service
         self._since = since or {}
         # An alias that needs longer is of no use to anybody, however long the nodes take to list their keys
-        self._alias_until = Deadline.after(CHECK_SECONDS)
+        self._alias_until = Deadline.after(PROBE_SECONDS)
         # The adapter finds its cache where it is made: in the caller's thread
         asked = Asked(ROUND_TRIPS, Deadline.after(seconds), _invalid_prefix(service) if prefix is None else prefix)
         self._nodes = NodeChecks(service.adapter, asked)
@@ -136,7 +136,7 @@ class Checking:
 
     def report(self) -> Report:
         """Waits for what is still under way, within the limit."""
-        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS) for node in self._nodes.facts()]
+        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS, GETS_BESIDE) for node in self._nodes.facts()]
         alias = self._alias_facts()
         found, unknown = node_rules.judged(nodes, alias.error, self._since, limits())
         found = health_rules.worst_first([*found, *alias.refusals])
@@ -158,7 +158,7 @@ class Checking:
         try:
             return self._alias.result(self._alias_until.left())
         except TimeoutError:
-            return alias_check.no_answer(CHECK_SECONDS)
+            return alias_check.no_answer(PROBE_SECONDS)
 
 
 def check(service: APICacheService, since: Mapping[str, Since] | None = None) -> Report:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample
 from api_service.services.health_rules import RANK, Severity
-from api_service.services.retention import drop
 
 ALL_KEPT = timedelta(days=2)
 # Samples looked at at a time, and what one transaction deletes: an hour, at most 60 of them
@@ -20,18 +18,12 @@ BATCH = 1000
 PAGE = 1000
 
 
-def prune(now: datetime) -> int:
-    """Samples dropped: beyond HEALTH_RETENTION_DAYS, and all but the worst of each hour that is two days old.
+def thin(now: datetime) -> int:
+    """Samples dropped of the hours that are two days old: all but the worst of each.
 
     Goes on where a run was cut off, and changes nothing when it is done again.
     """
-    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
-    return drop(HealthSample.objects.filter(taken_at__lt=oldest)) + _thin(hour_of(now - ALL_KEPT))
-
-
-def _thin(until: datetime) -> int:
-    """Hours that have not been thinned, or of which a sample has come late."""
-    return sum(_keep_worst(start) for start in _hours(until))
+    return sum(_keep_worst(start) for start in _hours(hour_of(now - ALL_KEPT)))
 
 
 def _hours(until: datetime) -> Iterator[datetime]:

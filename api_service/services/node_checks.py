@@ -64,7 +64,7 @@ class _Node:
             return self.facts.result(until.left())
         except TimeoutError:
             _left_behind[self.name] = self._thread
-            return NodeFacts(self.name, reachable=False, error=f"no answer within {seconds:g} s")
+            return NodeFacts(self.name, reachable=False, error=f"no answer within {seconds:.1f} s")
 
 
 class NodeChecks:

@@ -64,10 +64,11 @@ def restarted(now: NodeFacts, before: NodeFacts | None) -> bool:
     return now.pid != before.pid or now.booted_at - before.booted_at > BOOT_JITTER_SECONDS
 
 
-def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0) -> NodeFacts:
+def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0, own_gets: int = 0) -> NodeFacts:
     """`now` with what happened since the previous run; unchanged where that cannot be told.
 
-    `own_hits` of the probe itself are nobody's: an idle node has no hit ratio.
+    `own_hits` of the probe itself are nobody's, nor are so few as `own_gets` of the check, which may have been sent to
+    another node: an idle node has no hit ratio.
     """
     if since is None or not continues(now, since):
         return now
@@ -75,7 +76,7 @@ def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0) -> NodeFa
     hits, misses = increase(now.hits, before.hits), increase(now.misses, before.misses)
     return replace(
         now,
-        hit_ratio=_ratio(None if hits is None else max(0, hits - own_hits), misses),
+        hit_ratio=_ratio(None if hits is None else max(0, hits - own_hits), misses, own_gets),
         evictions_per_minute=_per_minute(increase(now.evictions, before.evictions), seconds),
         expired_unfetched_per_minute=_per_minute(increase(now.expired_unfetched, before.expired_unfetched), seconds),
     )
@@ -91,8 +92,8 @@ def increase(now: int | None, before: int | None) -> int | None:
     return None if now is None or before is None or now < before else now - before
 
 
-def _ratio(hits: int | None, misses: int | None) -> float | None:
-    if hits is None or misses is None or hits + misses == 0:
+def _ratio(hits: int | None, misses: int | None, too_few: int) -> float | None:
+    if hits is None or misses is None or hits + misses <= too_few:
         return None
     return round(hits / (hits + misses), 4)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from api_service.services import keys
-from api_service.services.backends.base import ROUND_TRIPS, Item
+from api_service.services.backends.base import GETS_BESIDE, ROUND_TRIPS, Item
 from api_service.services.envelope import VERSION
 from api_service.services.node_facts import NodeFacts, increase, restarted
 
@@ -14,8 +14,8 @@ from api_service.services.node_facts import NodeFacts, increase, restarted
 LEAST_LEFT = 5.0
 # Answers that were written together must not end together
 JITTER = 0.1
-# A health run asks a node this often itself: its round trips, the application's path, refusals. A refill probes twice.
-GETS_OF_A_HEALTH_RUN = ROUND_TRIPS + 2
+# A health run asks a node this often itself. A refill probes twice.
+GETS_OF_A_HEALTH_RUN = ROUND_TRIPS + GETS_BESIDE
 
 _FORM = b'{"v":%d,"t":%%.3f,"e":%%.3f,"d":%%b}' % VERSION
 
@@ -62,8 +62,11 @@ def ratio_between(now: NodeFacts, before: NodeFacts | None, health_runs: int) ->
     `health_runs` that looked at the node meanwhile asked as well: that few gets are nobody's.
     """
     hits, misses = _since(before, now)
-    gets = hits + misses
-    return hits / gets if gets > GETS_OF_A_HEALTH_RUN * (health_runs + 1) else None
+    if hits + misses <= GETS_OF_A_HEALTH_RUN * (health_runs + 1):
+        return None
+    # Their round trips are all hits, and nobody's
+    hits = max(0, hits - ROUND_TRIPS * health_runs)
+    return hits / (hits + misses)
 
 
 def _since(before: NodeFacts | None, now: NodeFacts) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from api_service.models import (
     CopyRun,
     DailyReads,
     Delivery,
+    HealthSample,
     Incident,
     LookupHour,
     Notice,
@@ -29,7 +30,14 @@ from api_service.models import (
     WarmedAnswer,
     WarmRun,
 )
-from api_service.services import key_history, stale_counts, upstream_calls, warm_results, warm_statistics
+from api_service.services import (
+    health_history,
+    key_history,
+    stale_counts,
+    upstream_calls,
+    warm_results,
+    warm_statistics,
+)
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -39,10 +47,10 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history", "habits", "incidents"}`; active keys never."""
+    """Rows dropped: `{"keys", "runs", "counts", "history", "habits", "incidents", "health_samples"}`; active keys never."""
     history = key_history.thin(now)
     dropped = {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
-    return {**dropped, "habits": _habits(now), "incidents": _incidents(now)}
+    return {**dropped, "habits": _habits(now), "incidents": _incidents(now), "health_samples": _health(now)}
 
 
 def _gone_keys(now: datetime) -> int:
@@ -66,6 +74,11 @@ def _runs(now: datetime) -> int:
 def _habits(now: datetime) -> int:
     bins, habits = warm_statistics.forgotten(now)
     return drop(bins) + drop(habits) + drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
+
+
+def _health(now: datetime) -> int:
+    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
+    return drop(HealthSample.objects.filter(taken_at__lt=oldest)) + health_history.thin(now)
 
 
 def _incidents(now: datetime) -> int:

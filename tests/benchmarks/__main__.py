@@ -17,7 +17,7 @@ from pathlib import Path
 
 NO_BENCHMARKS = {"__main__", "stage"}
 # The number of keys makes no difference to these
-WITHOUT_SIZES = {"cache", "lookups", "outage", "peers", "replay", "upstream"}
+WITHOUT_SIZES = {"cache", "health", "lookups", "outage", "peers", "replay", "upstream"}
 # Minutes, and packages that nothing else needs
 ONLY_BY_NAME = {"peers"}
 

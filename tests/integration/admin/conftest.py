@@ -45,9 +45,28 @@ def rows(db: None) -> Rows:
         duration_ms=12.5,
         checks={"connection": "❌ " + DOWN, "basic_operations": "✅ OK"},
         findings=[finding],
+        around={
+            "broker": {"reachable": True, "ms": 1.2, "queues": {"health": {"length": 3, "oldest_seconds": None}}},
+            "workers": {"queues": ["health", "warming"]},
+        },
     )
     node = models.NodeSample.objects.create(
-        sample=sample, node=NODE, reachable=True, latency_ms=0.4, bytes_used=2**20, bytes_limit=2**30, hits=9, misses=1
+        sample=sample,
+        node=NODE,
+        reachable=True,
+        latency_ms=0.4,
+        latency_worst_ms=1.6,
+        bytes_used=2**20,
+        bytes_limit=2**30,
+        hits=9,
+        misses=1,
+        hit_ratio=0.625,
+        evictions_per_minute=4.5,
+        expired_unfetched_per_minute=0.2,
+        connections=9,
+        max_connections=1024,
+        rejected_connections=7,
+        details={"maxmemory_policy": "noeviction", "fragmentation": 1.07, "role": "master"},
     )
     models.NodeSample.objects.create(sample=sample, node=DOWN, reachable=False, error="connection refused")
     track = models.TrackRun.objects.create(

@@ -110,6 +110,28 @@ def test_lists_show_words_sizes_and_ages(rows: Rows, admin_client: Client) -> No
     assert "1 / 2" in runs
 
 
+def test_a_health_run_shows_what_changed_since_the_one_before_and_what_was_read_around(
+    rows: Rows, admin_client: Client
+) -> None:
+    sample = admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
+    for text in ("0.40 ms, worst 1.6 ms", "62.5 %", ">4.5<", ">0.2<", "9 / 1,024"):
+        assert text in sample
+    assert "when it is full:&nbsp;noeviction; fragmentation:&nbsp;1.07; role:&nbsp;master" in sample
+    lines = "reachable: yes\nms: 1.2\nqueues.health.length: 3\nqueues.health.oldest_seconds: –"
+    assert f"<td>broker</td><td>{lines}</td>" in sample
+    assert "<td>workers</td><td>queues: health, warming</td>" in sample
+
+
+def test_a_finding_says_since_when_or_that_it_does_not_count_yet(rows: Rows, admin_client: Client) -> None:
+    seen_once = {"code": "node_slow", "severity": "warning", "node": NODE, "value": 99.0, "limit": 50.0}
+    since = (timezone.now() - timedelta(minutes=10)).isoformat()
+    findings = [{**seen_once, "since": since, "counts": True}, {**seen_once, "node": DOWN, "counts": False}]
+    models.HealthSample.objects.update(findings=findings)
+    sample = admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
+    assert re.search(r"<td>50</td><td><time [^>]+>10\xa0minutes ago</time></td>", sample)
+    assert "<td>50</td><td>does not count yet</td>" in sample
+
+
 def test_json_is_shown_as_tables_and_never_raw(rows: Rows, admin_client: Client) -> None:
     sample = admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
     assert "<td>node does not answer</td><td>10.0.4.12:11211</td><td>refused</td>" in sample

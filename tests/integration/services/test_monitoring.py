@@ -1,12 +1,14 @@
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from celery import current_app
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from api_service.models import HealthSample, NodeSample
-from api_service.services import around, health, health_history, monitoring, node_checks, node_samples
+from api_service.models import HealthSample, NodeSample, RefillRun
+from api_service.services import around, health, monitoring, node_checks, node_samples
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
@@ -149,15 +151,58 @@ def test_frozen_nodes_do_not_hold_the_check_up(
     assert [node.reachable for node in report.nodes] == [False] * frozen + [True] * (3 - frozen)
 
 
-def test_samples_beyond_their_retention_are_pruned_with_their_nodes(cache: APICacheService, settings: Settings) -> None:
-    settings.HEALTH_RETENTION_DAYS = 90
-    old, kept = run_health_check(), run_health_check()
-    now = timezone.now()
-    HealthSample.objects.filter(pk=old.pk).update(taken_at=now - timedelta(days=90, seconds=1))
+@pytest.fixture
+def frozen_broker(own_redis: Redis) -> Iterator[Redis]:
+    """Celery's broker until the test ends; it takes connections and answers nothing."""
+    kept = current_app.conf.broker_url
+    current_app.conf.update(broker_url=own_redis.url)
+    own_redis.freeze()
+    yield own_redis
+    current_app.conf.update(broker_url=kept)
 
-    assert health_history.prune(now) == 1
-    assert list(HealthSample.objects.values_list("pk", flat=True)) == [kept.pk]
-    assert NodeSample.objects.count() == 1
+
+def test_a_run_ends_within_five_seconds_with_nodes_and_the_broker_frozen(
+    own_cluster_cache: APICacheService, own_cluster: list[Memcached], frozen_broker: Redis
+) -> None:
+    due = {"reason": "restarted", "state": "waiting", "started_at": timezone.now()}
+    RefillRun.objects.create(node=own_cluster[1].address, **due)
+    for node in own_cluster[:2]:
+        node.freeze()
+    started = time.monotonic()
+    sample = run_health_check()
+
+    assert time.monotonic() - started < 5
+    assert sorted(code for code, _node in codes(sample)) == ["node_down", "node_down"]
+    assert RefillRun.objects.get().state == "waiting"
+
+
+def test_rates_since_the_run_before_are_stored(own_cluster_cache: APICacheService) -> None:
+    run_health_check()
+    HealthSample.objects.update(taken_at=timezone.now() - timedelta(seconds=60))
+    for number in range(100):
+        own_cluster_cache.get(f"migo:absent_{number}")
+    rows = run_health_check().nodes.all()
+
+    assert [row.hit_ratio is not None and row.hit_ratio < 0.1 for row in rows] == [True] * 3
+    assert [row.evictions_per_minute for row in rows] == [0.0] * 3
+    assert [row.expired_unfetched_per_minute is not None for row in rows] == [True] * 3
+    assert {row.rejected_connections for row in rows} == {0}
+
+
+def test_a_cache_that_nobody_asks_has_no_hit_ratio_however_often_it_is_checked(cluster_cache: APICacheService) -> None:
+    run_health_check()
+    for _ in range(3):
+        sample = run_health_check()
+        assert [row.hit_ratio for row in sample.nodes.all()] == [None] * 3
+
+
+def test_the_details_of_redis_are_stored(redis_server: Redis, use_cache_url: UseCacheUrl) -> None:
+    use_cache_url(redis_server.url)
+    report = health.check(APICacheService())
+    row = monitoring.store(report).nodes.get()
+
+    assert (row.details["maxmemory_policy"], row.details["role"]) == ("noeviction", "master")
+    assert node_samples.facts_of(row) == report.nodes[0]
 
 
 def test_statistics_come_from_the_live_inventory(cluster_cache: APICacheService) -> None:

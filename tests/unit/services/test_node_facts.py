@@ -66,7 +66,9 @@ def test_a_counter_that_was_set_back_has_no_rate_and_the_others_have() -> None:
 
 def test_an_idle_node_has_no_hit_ratio_whatever_the_probe_itself_asked() -> None:
     assert with_rates(replace(FINE, hits=1005), FIVE_MINUTES_AGO, own_hits=5).hit_ratio is None
-    assert with_rates(replace(FINE, hits=1005, misses=101), FIVE_MINUTES_AGO, own_hits=5).hit_ratio == 0.0
+    own = {"own_hits": 5, "own_gets": 2}
+    assert with_rates(replace(FINE, hits=1006, misses=101), FIVE_MINUTES_AGO, **own).hit_ratio is None
+    assert with_rates(replace(FINE, hits=1005, misses=103), FIVE_MINUTES_AGO, **own).hit_ratio == 0.0
 
 
 @pytest.mark.parametrize(

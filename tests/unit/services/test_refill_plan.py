@@ -111,20 +111,25 @@ def test_another_boot_is_told_by_process_or_by_time() -> None:
 def test_the_ratio_is_of_what_was_asked_since() -> None:
     before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
 
-    assert ratio_between(after, before, health_runs=1) == 0.25
-    assert ratio_between(after, None, health_runs=1) == 950 / 1200
+    assert ratio_between(after, before, health_runs=0) == 0.25
+    assert ratio_between(after, None, health_runs=0) == 950 / 1200
+
+
+def test_the_round_trips_of_health_runs_are_nobodys_hits() -> None:
+    assert ratio_between(facts(hits=50, misses=30), None, health_runs=4) == 0.5
+    assert ratio_between(facts(hits=9, misses=90), None, health_runs=4) == 0.0
 
 
 def test_counters_of_an_earlier_boot_do_not_count() -> None:
-    assert ratio_between(facts(pid=8, hits=30, misses=10), facts(pid=7, hits=10, misses=5), health_runs=1) == 0.75
+    assert ratio_between(facts(pid=8, hits=30, misses=10), facts(pid=7, hits=10, misses=5), health_runs=0) == 0.75
 
 
 def test_the_watching_alone_is_nobody() -> None:
     assert ratio_between(facts(hits=0, misses=0), None, health_runs=0) is None
-    assert ratio_between(facts(hits=9, misses=5), None, health_runs=1) is None
-    assert ratio_between(facts(hits=10, misses=5), None, health_runs=1) == 10 / 15
+    assert ratio_between(facts(hits=10, misses=6), None, health_runs=1) is None
+    assert ratio_between(facts(hits=11, misses=6), None, health_runs=1) == 6 / 12
     assert ratio_between(facts(hits=None, misses=None), None, health_runs=1) is None
 
 
 def test_counters_that_were_set_back_are_counted_from_there() -> None:
-    assert ratio_between(facts(hits=30, misses=10), facts(hits=900, misses=100), health_runs=1) == 0.75
+    assert ratio_between(facts(hits=30, misses=10), facts(hits=900, misses=100), health_runs=0) == 0.75
