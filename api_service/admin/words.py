@@ -20,6 +20,16 @@ FINDINGS: Mapping[str, Promise] = {
     "account_low": _("queries of the account nearly used up"),
     "upstream_circuit_open": _("the service fails and is left alone"),
     "cache_path_broken": _("the application cannot use the cache"),
+    "stale_served": _("old answers are shown"),
+    "broker_down": _("broker does not answer"),
+    "queue_long": _("many tasks wait"),
+    "queue_old": _("tasks wait for long"),
+    "workers_missing": _("queue without a worker"),
+    "upstream_errors": _("calls bring no answer"),
+    "database_slow": _("database is slow"),
+    "answer_store_off": _("store of answers is not waited for"),
+    "read_counts_waiting": _("read counts are not written"),
+    "tracking_old": _("inventory is old"),
 }
 CHECKS: Mapping[str, Promise] = {
     "connection": _("connection"),

@@ -105,6 +105,11 @@ def of_store(read_ms: float, limit_ms: float, tripped: Iterable[str]) -> Iterato
         yield Finding("answer_store_off", Severity.WARNING, value=f"{read_ms:.0f} ms > {limit_ms:.0f} ms")
 
 
+def read_counts_waiting() -> Finding:
+    """By the process that runs the check: others may be well."""
+    return Finding("read_counts_waiting", Severity.WARNING)
+
+
 def of_inventories(ages: Mapping[str, float | None], most_seconds: float) -> Iterator[Finding]:
     """`ages`: seconds since each node's last complete listing; None where no inventory was ever begun."""
     for node, age in ages.items():

@@ -14,8 +14,9 @@ from datetime import datetime
 from functools import partial
 from threading import Lock, Thread
 from time import monotonic
-from typing import Final, cast
+from typing import Any, Final, cast
 
+from celery import Task
 from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
@@ -98,8 +99,8 @@ def reading(name: str) -> Reading:
 
 def own_queue() -> str:
     """The queue of the task that runs here: whatever else is down, it has a worker."""
-    task = get_current_task()
-    request = task.request if task else None
+    task = cast("Task[Any, Any] | None", get_current_task())
+    request = None if task is None else task.request
     if request is None or request.called_directly or request.is_eager:
         return ""
     return str((request.delivery_info or {}).get("routing_key") or "")

@@ -13,7 +13,8 @@ from django.db import connection
 from api_service.models import StoredAnswer
 from api_service.services import answer_rows, around_rules, bounded, tracking
 from api_service.services.around.reading import Moment, Seen, judges
-from api_service.services.health_rules import Finding, Severity
+from api_service.services.database_watch import round_trip
+from api_service.services.health_rules import Finding
 
 ROUND_TRIPS = 3
 # No service of ours has this name: a look-up that finds nothing takes the same way through the index
@@ -22,7 +23,7 @@ PROBE = ("(health)", "(health)", ["(health)"])
 
 @judges("database_slow", "answer_store_off", "read_counts_waiting")
 def read(moment: Moment) -> Seen:
-    round_trip = median(_milliseconds(_round_trip) for _ in range(ROUND_TRIPS))
+    round_trip = median(_milliseconds(round_trip) for _ in range(ROUND_TRIPS))
     store = _milliseconds(lambda: answer_rows.read(*PROBE, moment.now))
     tripped = bounded.tripped()
     facts = {
@@ -41,7 +42,7 @@ def read(moment: Moment) -> Seen:
 def _of_stores(store_ms: float, tripped: list[str]) -> list[Finding]:
     answers = {bounded.answer_reads.what, bounded.answer_writes.what}
     off = around_rules.of_store(store_ms, settings.ANSWER_STORE_SECONDS * 1000, answers.intersection(tripped))
-    waiting = [Finding("read_counts_waiting", Severity.WARNING)] if tracking.is_failing() else []
+    waiting = [around_rules.read_counts_waiting()] if tracking.is_failing() else []
     return [*off, *waiting]
 
 
@@ -49,12 +50,6 @@ def _milliseconds(act: Callable[[], object]) -> float:
     started = perf_counter()
     act()
     return (perf_counter() - started) * 1000
-
-
-def _round_trip() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        cursor.fetchone()
 
 
 def _newest_answer(now: datetime) -> float | None:
