@@ -16,7 +16,7 @@ from api_service.services.around.reading import Moment, Seen, judges
 from api_service.services.database_watch import round_trip
 from api_service.services.health_rules import Finding
 
-ROUND_TRIPS = 3
+ROUND_TRIPS, STORE_READS = 3, 2
 # No service of ours has this name: a look-up that finds nothing takes the same way through the index
 PROBE = ("(health)", "(health)", ["(health)"])
 
@@ -24,7 +24,8 @@ PROBE = ("(health)", "(health)", ["(health)"])
 @judges("database_slow", "answer_store_off", "read_counts_waiting")
 def read(moment: Moment) -> Seen:
     took = median(_milliseconds(round_trip) for _ in range(ROUND_TRIPS))
-    store = _milliseconds(lambda: answer_rows.read(*PROBE, moment.now))
+    # The first of a process also fills caches of its own
+    store = min(_milliseconds(lambda: answer_rows.read(*PROBE, moment.now)) for _ in range(STORE_READS))
     tripped = bounded.tripped()
     facts = {
         "vendor": connection.vendor,

@@ -15,10 +15,11 @@ from celery.contrib.testing.worker import start_worker
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
-from api_service.services import task_sending
+from api_service.services import bounded, task_sending
 from api_service.services.around import broker as broker_reading
 from api_service.services.around import workers as workers_reading
 from api_service.services.around.reading import Moment, Seen
+from api_service.services.cache_service import APICacheService
 from tests.integration.services.conftest import ROOT
 from tests.servers import Redis
 from tests.waiting import wait_until
@@ -37,6 +38,11 @@ def broker(own_redis: Redis) -> Iterator[Redis]:
     current_app.conf.update(broker_url=own_redis.url)
     yield own_redis
     current_app.conf.update(broker_url=kept)
+
+
+@pytest.fixture
+def asked(settings: Settings) -> None:
+    settings.HEALTH_WORKERS_SECONDS = 0.5
 
 
 def client(server: Redis) -> "RedisClient":
@@ -139,6 +145,20 @@ def test_a_broker_that_is_dead_or_frozen_is_told_within_two_seconds(broker: Redi
     assert (told(workers), workers.unknown) == ([], frozenset({("workers_missing", "*")}))
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
+    broker: Redis, asked: None, cache: APICacheService, settings: Settings
+) -> None:
+    settings.HEALTH_AROUND_SECONDS = 3.0
+    broker.freeze()
+    started = monotonic()
+    summary = monitor_cache_health()
+
+    assert monotonic() - started < 5
+    assert (summary["status"], summary["findings"]) == ("unhealthy", ["broker_down"])
+    bounded.stop_threads(10)
+
+
 def test_the_broker_of_the_single_process_says_so_and_is_read_as_well(settings: Settings) -> None:
     settings.HEALTH_QUEUE_SECONDS = 60.0
     purge("warming")
@@ -152,11 +172,6 @@ def test_the_broker_of_the_single_process_says_so_and_is_read_as_well(settings: 
 
 
 # -- workers
-
-
-@pytest.fixture
-def asked(settings: Settings) -> None:
-    settings.HEALTH_WORKERS_SECONDS = 0.5
 
 
 def test_workers_are_found_by_queue_and_those_of_no_queue_are_missed(
