@@ -97,7 +97,7 @@ def of_database(round_trip_ms: float, most_ms: float) -> Iterator[Finding]:
 
 
 def of_store(read_ms: float, limit_ms: float, tripped: Iterable[str]) -> Iterator[Finding]:
-    """`tripped`: what this process has stopped waiting for. A limit of 0 waits as long as it takes."""
+    """`tripped`: what this process does not wait for, services whose look-ups do not. A limit of 0 always waits."""
     names = sorted(tripped)
     if names:
         yield Finding("answer_store_off", Severity.WARNING, value=", ".join(names))

@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import connection
 
 from api_service.models import StoredAnswer
-from api_service.services import answer_rows, around_rules, bounded, tracking
+from api_service.services import answer_rows, around_rules, bounded, providers, store_watch, tracking
 from api_service.services.around.reading import Moment, Seen, judges
+from api_service.services.cache_service import APICacheService
 from api_service.services.database_watch import round_trip
 from api_service.services.health_rules import Finding
 
@@ -26,21 +27,31 @@ def read(moment: Moment) -> Seen:
     took = median(_milliseconds(round_trip) for _ in range(ROUND_TRIPS))
     # The first of a process also fills caches of its own
     store = min(_milliseconds(lambda: answer_rows.read(*PROBE, moment.now)) for _ in range(STORE_READS))
-    tripped = bounded.tripped()
+    tripped, without = bounded.tripped(), _lookups_without_store()
     facts = {
         "vendor": connection.vendor,
         "ms": round(took, 2),
         "store_read_ms": round(store, 2),
         "store_newest_seconds": _newest_answer(moment.now),
         "not_waited_for": tripped,
+        "lookups_without_store": without,
         "read_counts_waiting": tracking.is_failing(),
     }
-    return Seen(facts, [*around_rules.of_database(took, settings.HEALTH_DATABASE_MS), *_of_stores(store, tripped)])
+    return Seen(
+        facts, [*around_rules.of_database(took, settings.HEALTH_DATABASE_MS), *_of_stores(store, tripped, without)]
+    )
 
 
-def _of_stores(store_ms: float, tripped: list[str]) -> list[Finding]:
+def _lookups_without_store() -> list[str]:
+    """Of other processes: this one looks nothing up."""
+    cache = APICacheService()
+    return [service for service in providers.TABLE if store_watch.is_off(cache, service)]
+
+
+def _of_stores(store_ms: float, tripped: list[str], without: list[str]) -> list[Finding]:
     answers = {bounded.answer_reads.what, bounded.answer_writes.what}
-    off = around_rules.of_store(store_ms, settings.ANSWER_STORE_SECONDS * 1000, answers.intersection(tripped))
+    given_up = [*answers.intersection(tripped), *without]
+    off = around_rules.of_store(store_ms, settings.ANSWER_STORE_SECONDS * 1000, given_up)
     waiting = [around_rules.read_counts_waiting()] if tracking.is_failing() else []
     return [*off, *waiting]
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, LookupHour, NodeListing, StaleServed, StoredAnswer, TrackRun, UpstreamCalls
-from api_service.services import bounded, retention, tracking, upstream_calls
+from api_service.services import bounded, retention, store_watch, tracking, upstream_calls
 from api_service.services.around import database as database_reading
 from api_service.services.around import providers as providers_reading
 from api_service.services.around import stale as stale_reading
@@ -18,6 +18,7 @@ from api_service.services.around.reading import Moment, Seen
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError, UpstreamServerError, UpstreamTimeout
 from api_service.services.freshness import REFRESHING
+from api_service.services.migo_service import MigoAPIService
 from api_service.services.providers import provider
 from tests.conftest import UseCacheUrl
 from tests.rucs import REAL, valid_rucs
@@ -143,6 +144,31 @@ def test_a_store_that_this_process_has_given_up_is_told_to_be_off(monkeypatch: p
 
     assert told(seen) == [("answer_store_off", "", "stored answers")]
     assert seen.facts["not_waited_for"] == ["stored answers"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_up_that_waits_for_the_store_no_more_is_told_by_another_process(
+    vendor: RunningSandbox, cache: APICacheService, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_watch, "_told", store_watch._Told())
+    settings.ANSWER_STORE_SECONDS = 5.0
+    with monkeypatch.context() as of_another:
+        of_another.setattr(bounded.answer_reads, "is_open", True)
+        of_another.setattr(bounded, "PROBE_SECONDS", float("inf"))
+        assert MigoAPIService().consultar_ruc(REAL[0])["success"]
+    told_of, seen = told(database_reading.read(AT)), database_reading.read(AT)
+    cache.delete("migo:store_off")
+    bounded.stop_threads(10)
+
+    assert told_of == [("answer_store_off", "", "migo")]
+    assert seen.facts["lookups_without_store"] == ["migo"]
+    assert told(database_reading.read(AT)) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_up_with_a_store_that_answers_says_nothing(vendor: RunningSandbox, cache: APICacheService) -> None:
+    assert MigoAPIService().consultar_ruc(REAL[0])["success"]
+    assert cache.get("migo:store_off") is None
 
 
 def test_read_counts_that_the_database_does_not_take_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
