@@ -27,6 +27,7 @@ from api_service.services.around.reading import JSONDict, Moment, Reading, Seen,
 from api_service.services.backends.base import error_text
 from api_service.services.bounded import OneAProcess
 from api_service.services.health_rules import Finding
+from api_service.services.redaction import scrub
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class UnderWay:
     def collect(self) -> Around:
         seen = {name: self._seen(name) for name in self._readings}
         return Around(
-            facts={name: one.facts for name, one in seen.items()},
+            # A driver's error may name the address that it was given, password and all
+            facts={name: scrub(one.facts) for name, one in seen.items()},
             findings=[finding for one in seen.values() for finding in one.findings],
             unknown=frozenset().union(*(one.unknown for one in seen.values())),
         )

@@ -12,7 +12,7 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample
-from api_service.services import around, monitoring
+from api_service.services import around, monitoring, redaction
 from api_service.services.around.reading import Moment, Seen, judges
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import Finding, Severity
@@ -20,6 +20,8 @@ from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 28, 12, tzinfo=UTC)
 HERE = "tests.integration.services.test_around"
+
+SECRET = "password-of-the-broker-0001"
 
 released = Event()
 
@@ -33,6 +35,11 @@ def hangs(_moment: Moment) -> Seen:
 @judges("three")
 def fails(_moment: Moment) -> Seen:
     raise RuntimeError("nobody thought of this")
+
+
+@judges("five")
+def tells_a_secret(_moment: Moment) -> Seen:
+    raise RuntimeError(f"cannot connect with {SECRET}")
 
 
 @judges("four")
@@ -72,6 +79,15 @@ def test_what_one_reading_sees_is_told_whatever_the_others_do(
     assert seen.facts["hangs"] == {"error": "no answer within 0.3 s"}
     assert seen.facts["fails"] == {"error": "RuntimeError: nobody thought of this"}
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+
+
+def test_no_secret_of_an_error_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction._Process, "redactor", redaction.Redactor([SECRET]))
+    use(monkeypatch, "tells_a_secret")
+    facts = around.read(NOW).facts["tells_a_secret"]
+
+    assert facts["error"].startswith("RuntimeError: cannot connect with ")
+    assert SECRET not in facts["error"]
 
 
 def test_one_that_hangs_is_not_started_again_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
