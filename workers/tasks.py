@@ -185,11 +185,12 @@ def _exclusively(name: str, seconds: float, run: Callable[[], Summary]) -> Summa
 
 
 def _send_soon() -> None:
-    """Beat delivers every minute anyway: a broker that hiccups now delays an alert, it does not lose it."""
+    """By a task of its own; while the broker is down none would come, Beat's neither, and this is done here."""
     try:
         task_sending.send(str(deliver_alerts.name), {}, expires=50)
     except task_sending.BrokerDown as error:
-        logger.warning("alerts wait for the next minute, the broker did not take the task: %s", error)
+        logger.warning("alerts are sent by the monitor itself, the broker did not take the task: %s", error)
+        deliver_alerts()
 
 
 @worker_process_shutdown.connect
