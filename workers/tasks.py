@@ -14,12 +14,12 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutdown
 from django.conf import settings
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from api_service.services import (
     account,
     answers,
     clearing,
+    database_watch,
     finding_states,
     group_commit,
     incidents,
@@ -68,6 +68,7 @@ def monitor_cache_health(confirming: int = 0) -> Summary:
             "findings": [f"{f['code']} {f['node']}".strip() for f in sample.findings],
         }
 
+    database_watch.must_answer(settings.HEALTH_AROUND_SECONDS)
     summary = _exclusively("monitor_cache_health", 60, run)
     _send_soon()
     if summary["state"] == "done" and finding_states.is_anything_doubtful():
@@ -204,11 +205,12 @@ def _exclusively(name: str, seconds: float, run: Callable[[], Summary]) -> Summa
 
 
 def _send_soon() -> None:
-    """Beat delivers every minute anyway: a broker that hiccups now delays an alert, it does not lose it."""
+    """By a task of its own; while the broker is down none would come, Beat's neither, and this is done here."""
     try:
-        deliver_alerts.apply_async(expires=50, ignore_result=True)
-    except OperationalError as error:
-        logger.warning("alerts wait for the next minute, the broker did not take the task: %s", error)
+        task_sending.send(str(deliver_alerts.name), {}, expires=50)
+    except task_sending.BrokerDown as error:
+        logger.warning("alerts are sent by the monitor itself, the broker did not take the task: %s", error)
+        deliver_alerts()
 
 
 def _confirm_soon(number: int) -> None:

@@ -97,12 +97,17 @@ def of_database(round_trip_ms: float, most_ms: float) -> Iterator[Finding]:
 
 
 def of_store(read_ms: float, limit_ms: float, tripped: Iterable[str]) -> Iterator[Finding]:
-    """`tripped`: what this process has stopped waiting for. A limit of 0 waits as long as it takes."""
+    """`tripped`: what this process does not wait for, services whose look-ups do not. A limit of 0 always waits."""
     names = sorted(tripped)
     if names:
         yield Finding("answer_store_off", Severity.WARNING, value=", ".join(names))
     elif limit_ms and read_ms > limit_ms:
         yield Finding("answer_store_off", Severity.WARNING, value=f"{read_ms:.0f} ms > {limit_ms:.0f} ms")
+
+
+def read_counts_waiting() -> Finding:
+    """By the process that runs the check: others may be well."""
+    return Finding("read_counts_waiting", Severity.WARNING)
 
 
 def of_inventories(ages: Mapping[str, float | None], most_seconds: float) -> Iterator[Finding]:

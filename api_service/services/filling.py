@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, envelope, failures, flights, inventory, keys, refusals
+from api_service.services import answers, envelope, failures, flights, inventory, keys, refusals, store_watch
 from api_service.services.backends import Deadline
 from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
@@ -231,6 +231,7 @@ def _from_store(cache: APICacheService, wanted: Mapping[Subject, Outcome], fligh
         return {}
     first, now = next(iter(wanted)), time()
     stored = answers.fresh(first.service, first.kind, [s.identifier for s in wanted], first.longest_life, now)
+    store_watch.note(cache, first.service)
     left = {s: _left(s, stored[s.identifier].born_at, now) for s in wanted if s.identifier in stored}
     fresh = {s: seconds for s, seconds in left.items() if seconds > 0}
     if flight:

@@ -77,6 +77,11 @@ def ping(connection: Connection) -> None:
         channel.client.ping()
 
 
+def troubles(connection: Connection) -> tuple[type[BaseException], ...]:
+    """What a broker that is down, frozen or refuses us makes a call raise."""
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
 def is_in_memory() -> bool:
     """The broker is this process itself: nobody outside of it can send or serve."""
     return str(current_app.conf.broker_url).startswith("memory")

@@ -14,8 +14,9 @@ from datetime import datetime
 from functools import partial
 from threading import Lock, Thread
 from time import monotonic
-from typing import Final, cast
+from typing import Any, Final, cast
 
+from celery import Task
 from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
@@ -26,6 +27,7 @@ from api_service.services.around.reading import JSONDict, Moment, Reading, Seen,
 from api_service.services.backends.base import error_text
 from api_service.services.bounded import OneAProcess
 from api_service.services.health_rules import Finding
+from api_service.services.redaction import scrub
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ class UnderWay:
     def collect(self) -> Around:
         seen = {name: self._seen(name) for name in self._readings}
         return Around(
-            facts={name: one.facts for name, one in seen.items()},
+            # A driver's error may name the address that it was given, password and all
+            facts={name: scrub(one.facts) for name, one in seen.items()},
             findings=[finding for one in seen.values() for finding in one.findings],
             unknown=frozenset().union(*(one.unknown for one in seen.values())),
         )
@@ -99,8 +102,8 @@ def reading(name: str) -> Reading:
 
 def own_queue() -> str:
     """The queue of the task that runs here: whatever else is down, it has a worker."""
-    task = get_current_task()
-    request = task.request if task else None
+    task = cast("Task[Any, Any] | None", get_current_task())
+    request = None if task is None else task.request
     if request is None or request.called_directly or request.is_eager:
         return ""
     return str((request.delivery_info or {}).get("routing_key") or "")

@@ -9,8 +9,6 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from kombu import Connection
-from kombu.exceptions import OperationalError
 
 from api_service.services import around_rules, task_sending
 from api_service.services.around.reading import Moment, Seen, judges, unjudged
@@ -30,7 +28,7 @@ def read(moment: Moment) -> Seen:
         try:
             channel: Any = connection.default_channel
             queues, unacked = _waiting(channel, transport, task_sending.queues(), moment.now.timestamp())
-        except _troubles(connection) as error:
+        except task_sending.troubles(connection) as error:
             finding = around_rules.broker_down(error_text(error))
             return Seen({"transport": transport, "reachable": False}, [finding], unjudged(*OF_QUEUES))
     facts = {
@@ -42,10 +40,6 @@ def read(moment: Moment) -> Seen:
     }
     found = around_rules.of_queues(queues, settings.HEALTH_QUEUE_LENGTH, settings.HEALTH_QUEUE_SECONDS)
     return Seen(facts, list(found))
-
-
-def _troubles(connection: Connection) -> tuple[type[BaseException], ...]:
-    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def _waiting(channel: Any, transport: str, names: Sequence[str], now: float) -> tuple[dict[str, Queue], int | None]:

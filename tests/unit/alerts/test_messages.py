@@ -13,7 +13,7 @@ from babel.messages.pofile import read_po
 from django.utils import translation
 from pytest_django import Settings
 
-from api_service.services import beat_rules, health_rules, money_rules, node_rules
+from api_service.services import around_rules, beat_rules, health_rules, money_rules, node_rules
 from tests.unit.alerts.factories import OPENED, channel_off, hostile, message, over, step
 from workers.alerts import explanations, messages, problems, wording
 
@@ -23,7 +23,9 @@ LATER = OPENED + timedelta(hours=6)
 
 def emitted_codes() -> set[str]:
     """The codes that the rules can emit: the first argument of every Finding made there, and the table of nodes."""
-    sources = [inspect.getsource(module) for module in (health_rules, money_rules, beat_rules, node_rules)]
+    sources = [
+        inspect.getsource(module) for module in (health_rules, money_rules, around_rules, beat_rules, node_rules)
+    ]
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
     calls = (node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
     first = (call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Finding")

@@ -11,6 +11,7 @@ from django.core.management import get_commands
 from django.urls import resolve
 
 from api_service.services import (
+    around_rules,
     beat_rules,
     clearing,
     health_rules,
@@ -188,7 +189,7 @@ def test_every_target_of_make_exists() -> None:
 
 
 def test_the_runbook_has_an_entry_for_every_finding_and_every_check_id() -> None:
-    rules = "".join(map(inspect.getsource, (health_rules, money_rules, beat_rules, node_rules)))
+    rules = "".join(map(inspect.getsource, (health_rules, money_rules, around_rules, beat_rules, node_rules)))
     codes = set(re.findall(r'Finding\(\s*"(\w+)"', rules)) | set(node_rules.RULES)
     ids = set(re.findall(r'id="(api_service\.\w+)"', text_of(ROOT / "api_service" / "checks.py")))
     headings = set(re.findall(r"^##+ (\S+)$", text_of(RUNBOOK), re.MULTILINE))

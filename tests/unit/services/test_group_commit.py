@@ -202,3 +202,25 @@ def test_the_end_of_a_process_waits_for_a_dead_database_no_longer_than_it_may(
     group.close(0.1)
 
     assert "the process ends, 2 were not written" in caplog.text
+
+
+def test_one_that_lingers_writes_together_what_came_meanwhile_and_a_flush_ends_the_waiting(table: Table) -> None:
+    group: GroupCommit[str, int] = GroupCommit(Breaker("patient"), table.write, add, 100, linger=lambda: 3600.0)
+    for _ in range(5):
+        group.put({"a": 1})
+    waiting = list(table.batches)
+    flushed = group.flush(10)
+    group.put({"a": 1})
+    group.close(10)
+
+    assert (waiting, flushed) == ([], True)
+    assert table.batches == [{"a": 5}, {"a": 1}]
+
+
+def test_one_that_lingers_writes_when_its_time_is_over(table: Table) -> None:
+    group: GroupCommit[str, int] = GroupCommit(Breaker("patient"), table.write, add, 100, linger=lambda: 0.01)
+    group.put({"a": 1})
+    wait_until(lambda: table.batches)
+    group.close(10)
+
+    assert table.total == {"a": 1}
