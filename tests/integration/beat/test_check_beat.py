@@ -15,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.beat_rules import State
+from api_service.services.bounded import NoAnswerInTime
 from myproject.celery import app
 from workers.schedules import TABLE, beat_schedule
 
@@ -127,6 +128,15 @@ def test_a_schedule_that_an_operator_turned_off_is_never_late() -> None:
     ran("off", NOON - timedelta(days=30), crontab=every("*/5"), enabled=False)
     ran("on", timezone.now(), crontab=every("*/5"))
     assert len(json.loads(check(json=True))["schedules"]) == 1
+
+
+def test_a_database_that_does_not_answer_is_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(*_: object) -> None:
+        raise NoAnswerInTime("not within 3 s")
+
+    monkeypatch.setattr(beat_watch, "look_in_time", no_answer)
+    assert refused().returncode == 3
+    assert refused(json=True).returncode == 3
 
 
 def test_one_query_reads_all(django_assert_num_queries: DjangoAssertNumQueries) -> None:

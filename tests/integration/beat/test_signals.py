@@ -11,6 +11,7 @@ import pytest
 from celery import shared_task
 from django.db import connection
 from django.db.utils import OperationalError
+from django.forms import model_to_dict
 
 from api_service.models import ScheduleRun
 from api_service.services import schedule_runs
@@ -92,7 +93,8 @@ def test_an_observer_in_trouble_is_logged_and_costs_the_task_nothing(
 @pytest.mark.django_db
 def test_the_first_sent_since_the_last_success_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     def row() -> dict[str, Any]:
-        return ScheduleRun.objects.values("waiting_since", "succeeded_at", "failed_at", "error").get(name="mine")
+        fields = ("waiting_since", "succeeded_at", "failed_at", "error")
+        return model_to_dict(ScheduleRun.objects.get(name="mine"), fields)
 
     at = [NOON + timedelta(minutes=number) for number in range(6)]
     schedule_runs.sent("mine", "tests.watched", at[0])
