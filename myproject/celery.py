@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging.config
 import os
 import sys
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import before_task_publish, celeryd_init, setup_logging
+
+from api_service.services.task_sending import SENT_AT
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myproject.settings")
 
@@ -23,6 +26,12 @@ def use_the_project_logging(**_kwargs: Any) -> None:
     from django.conf import settings
 
     logging.config.dictConfig(settings.LOGGING)
+
+
+@before_task_publish.connect
+def stamp_the_time(headers: dict[str, Any], **_kwargs: Any) -> None:
+    """A message carries no time of its own, and the monitor tells how long the oldest of a queue has waited."""
+    headers[SENT_AT] = time.time()
 
 
 @celeryd_init.connect

@@ -210,6 +210,18 @@ HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60
 BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
 # Days that the account's queries should last at least
 ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
+# What a health run waits at most for all that it reads around the nodes; 0 reads in the run's own thread, however long
+HEALTH_AROUND_SECONDS: float = env.float("HEALTH_AROUND_SECONDS", 3.0, validate=Range(0, 30))
+# What workers have to answer; 0 does not ask them
+HEALTH_WORKERS_SECONDS: float = env.float("HEALTH_WORKERS_SECONDS", 1.0, validate=Range(0, 10))
+HEALTH_QUEUE_LENGTH: int = env.int("HEALTH_QUEUE_LENGTH", 100, validate=Range(min=0))
+HEALTH_QUEUE_SECONDS: float = env.float("HEALTH_QUEUE_SECONDS", 600.0, validate=Range(min=0))
+# Share of the calls of the last ten minutes that brought no answer, of at least so many
+HEALTH_UPSTREAM_ERRORS: float = env.float("HEALTH_UPSTREAM_ERRORS", 0.2, validate=Range(0, 1))
+HEALTH_UPSTREAM_CALLS: int = env.int("HEALTH_UPSTREAM_CALLS", 10, validate=Range(min=1))
+HEALTH_DATABASE_MS: float = env.float("HEALTH_DATABASE_MS", 100.0, validate=Range(min=0))
+# Inventories that a node may miss
+HEALTH_TRACKING_PERIODS: float = env.float("HEALTH_TRACKING_PERIODS", 3.0, validate=Range(min=1))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
@@ -258,6 +270,8 @@ CELERY_BEAT_SYNC_EVERY = 1
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
 # Seconds between two warm runs
 WARM_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
+# And between two inventories
+TRACK_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 600
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()

@@ -52,6 +52,9 @@ def make_environment() -> None:
         READ_FLUSH_SECONDS="0",
         # Most tests run in a transaction, unseen by the threads of the answer store; these have tests of their own
         ANSWER_STORE_SECONDS="0",
+        # The same of what a health run reads around the nodes; and no run waits a second for workers that are not there
+        HEALTH_AROUND_SECONDS="0",
+        HEALTH_WORKERS_SECONDS="0",
         # One process runs hundreds of tests with a dead cache; the limit has tests of its own
         OUTAGE_MAX_PER_MINUTE="1000000",
     )

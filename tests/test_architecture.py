@@ -17,6 +17,7 @@ PRODUCT = ("api_service", "workers", "myproject")
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 400
 TABLES = (
+    "api_service.services.around",
     "api_service.services.providers",
     "api_service.services.backends",
     "workers.alerts.channels",

@@ -14,18 +14,19 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutdown
 from django.conf import settings
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from api_service.services import (
     account,
     answers,
     clearing,
+    database_watch,
     group_commit,
     key_tracking,
     lookup,
     monitoring,
     refill,
     retention,
+    task_sending,
     tracking,
     warming,
 )
@@ -58,6 +59,7 @@ def monitor_cache_health() -> Summary:
             "findings": [f"{f['code']} {f['node']}".strip() for f in sample.findings],
         }
 
+    database_watch.must_answer(settings.HEALTH_AROUND_SECONDS)
     summary = _exclusively("monitor_cache_health", 60, run)
     _send_soon()
     return summary
@@ -185,8 +187,8 @@ def _exclusively(name: str, seconds: float, run: Callable[[], Summary]) -> Summa
 def _send_soon() -> None:
     """Beat delivers every minute anyway: a broker that hiccups now delays an alert, it does not lose it."""
     try:
-        deliver_alerts.apply_async(expires=50, ignore_result=True)
-    except OperationalError as error:
+        task_sending.send(str(deliver_alerts.name), {}, expires=50)
+    except task_sending.BrokerDown as error:
         logger.warning("alerts wait for the next minute, the broker did not take the task: %s", error)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
-from api_service.models import AccountReading, CircuitChange, RateWindow, UpstreamCircuit
+from api_service.admin.filters import ByService
+from api_service.models import AccountReading, CircuitChange, RateWindow, UpstreamCalls, UpstreamCircuit
 
 
 @admin.register(UpstreamCircuit)
@@ -33,6 +35,22 @@ class CircuitChangeAdmin(TableAdmin[CircuitChange]):
     list_filter = ("state",)
     ordering = ("-at",)
     fields = ("at", "service", "state", "open_until", "reason")
+
+
+@admin.register(UpstreamCalls)
+class UpstreamCallsAdmin(TableAdmin[UpstreamCalls]):
+    list_display = ("since_text", "outcome", "calls_text", "service")
+    list_filter = (ByService,)
+    ordering = ("-since", "service", "outcome")
+    fields = ("since_text", "service", "outcome", "calls_text")
+
+    @admin.display(description=_("since"))
+    def since_text(self, row: UpstreamCalls) -> str:
+        return date_format(timezone.localtime(row.since), "SHORT_DATETIME_FORMAT")
+
+    @admin.display(description=_("calls"))
+    def calls_text(self, row: UpstreamCalls) -> str:
+        return display.number(row.calls)
 
 
 @admin.register(RateWindow)

@@ -22,6 +22,16 @@ FINDINGS: Mapping[str, Promise] = {
     "schedule_late": _("Beat does not send it"),
     "schedule_not_run": _("no run succeeds"),
     "cache_path_broken": _("the application cannot use the cache"),
+    "stale_served": _("old answers are shown"),
+    "broker_down": _("broker does not answer"),
+    "queue_long": _("many tasks wait"),
+    "queue_old": _("tasks wait for long"),
+    "workers_missing": _("queue without a worker"),
+    "upstream_errors": _("calls bring no answer"),
+    "database_slow": _("database is slow"),
+    "answer_store_off": _("store of answers is not waited for"),
+    "read_counts_waiting": _("read counts are not written"),
+    "tracking_old": _("inventory is old"),
 }
 CHECKS: Mapping[str, Promise] = {
     "connection": _("connection"),

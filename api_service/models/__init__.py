@@ -11,7 +11,14 @@ from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, TrackedKey
-from api_service.models.money import AccountReading, CircuitChange, CircuitState, RateWindow, UpstreamCircuit
+from api_service.models.money import (
+    AccountReading,
+    CircuitChange,
+    CircuitState,
+    RateWindow,
+    UpstreamCalls,
+    UpstreamCircuit,
+)
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
 from api_service.models.schedules import ScheduleRun
@@ -44,6 +51,7 @@ __all__ = [
     "StoredAnswer",
     "TrackRun",
     "TrackedKey",
+    "UpstreamCalls",
     "UpstreamCircuit",
     "WarmRun",
     "WarmedAnswer",

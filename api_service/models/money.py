@@ -53,6 +53,25 @@ class CircuitChange(models.Model):
         return f"{localtime(self.at):%Y-%m-%d %H:%M:%S} {self.service}: {CircuitState(self.state).label}"
 
 
+class UpstreamCalls(models.Model):
+    """Attempts at a paid service in five minutes, by how they ended: "answered", or the code of the failure."""
+
+    since = models.DateTimeField(_("since"))
+    service = models.CharField(_("service"), max_length=50)
+    outcome = models.CharField(_("outcome"), max_length=50)
+    calls = models.PositiveBigIntegerField(_("calls"))
+
+    class Meta:
+        verbose_name = _("calls of a service")
+        verbose_name_plural = _("calls of a service")
+        constraints = [
+            models.UniqueConstraint(fields=["since", "service", "outcome"], name="one_row_per_upstream_outcome")
+        ]
+
+    def __str__(self) -> str:
+        return f"{localtime(self.since):%Y-%m-%d %H:%M} {self.service} {self.outcome} × {self.calls}"
+
+
 class RateWindow(models.Model):
     """Paid queries of the last minute of one service, second by second: its lock is what makes the limit exact."""
 

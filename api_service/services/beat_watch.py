@@ -13,10 +13,8 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django_celery_beat.models import PeriodicTask
 
 from api_service.models import ScheduleRun
-from api_service.services import beat_rules
 from api_service.services.beat_rules import Seen, Watched, judge
 from api_service.services.bounded import BoundedCalls, Breaker
-from api_service.services.health_rules import Finding
 
 # A frozen database holds its callers for ever: whoever asks over HTTP or as a health check leaves after so long
 DATABASE_SECONDS = 3.0
@@ -46,11 +44,6 @@ def look_in_time(now: datetime, allowed: timedelta | None = None) -> list[Watche
 def stop() -> None:
     """End the thread that `look_in_time` reads on."""
     _reads.thread.stop(DATABASE_SECONDS)
-
-
-def findings(now: datetime) -> list[Finding]:
-    """One for each schedule that is late."""
-    return beat_rules.findings(look(now), margin())
 
 
 def with_runs(rows: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:

@@ -157,6 +157,11 @@ class Breaker(OneAProcess):
             logger.warning("%s: the database answers again", self.what)
 
 
+def tripped() -> list[str]:
+    """What this process does not wait for at present."""
+    return sorted({each.what for each in list(_everyone) if isinstance(each, Breaker) and each.is_open})
+
+
 class BoundedCalls(OneAProcess):
     """Calls whose callers have a limit. The first that takes longer opens the breaker; the next cost nothing."""
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from api_service.models import CircuitChange, UpstreamCircuit
-from api_service.services import circuit_rules
+from api_service.services import circuit_rules, upstream_calls
 from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
 from api_service.services.breakers import Permit
 from api_service.services.circuit_rules import PROBE_TELLS, Circuit, Rules, Seen, State
@@ -69,6 +69,7 @@ class SharedCircuit(OneAProcess):
         raise UpstreamCircuitOpen(f"left alone for {wait:.0f} s: {circuit.reason}", retry_after=round(wait, 1))
 
     def record(self, permit: Permit, *errors: UpstreamError | None) -> None:
+        upstream_calls.note(self.service, errors, time())
         if not self.rules.failures:
             return
         seen = circuit_rules.together([circuit_rules.seen_of(error) for error in errors])

@@ -45,6 +45,7 @@ class GroupCommit(OneAProcess, Generic[K, V]):
 
     `merge` makes one of an older and a newer value of the same key. Beyond `most` items the oldest are dropped. An item
     that `write` fails with, by no fault of the database, is given up: the others of its batch are written without it.
+    `linger`: seconds for which a first item waits for more, where nobody waits for it to be written.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class GroupCommit(OneAProcess, Generic[K, V]):
         write: Callable[[Mapping[K, V]], None],
         merge: Callable[[V, V], V],
         most: int,
+        linger: Callable[[], float] = float,
     ) -> None:
         self.breaker = breaker
         self._write = write
         self._merge = merge
         self._most = most
+        self._linger = linger
         self._thread = DatabaseThread(f"{breaker.what}-writer")
         super().__init__()
         _groups.add(self)
@@ -138,6 +141,9 @@ class GroupCommit(OneAProcess, Generic[K, V]):
             self._dropped += 1
 
     def _drain(self) -> None:
+        if seconds := self._linger():
+            self._hurry.wait(seconds)
+            self._hurry.clear()
         while (batch := self._take()) is not None:
             self._write_one(batch)
 

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, money_watch, refill_watch, stale_counts
+from api_service.services import around, health, refill_watch
+from api_service.services.around import Around
 from api_service.services.cache_service import APICacheService
-from api_service.services.durations import rough
-from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served
+from api_service.services.health_rules import NodeFacts, Since, restarted
 
 # What the probe says and the table keeps, name by name
 STORED_FACTS = (
@@ -25,22 +25,15 @@ def run_health_check() -> HealthSample:
     """Check the cache now and store the sample with one row per node."""
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     judged = HealthSample.objects.filter(judged_at__isnull=False)
+    readings = around.begin(datetime.now(UTC))
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     report = health.check(APICacheService(), since_of(previous, datetime.now(UTC)))
-    return store(report)
+    return store(report, readings.collect())
 
 
-def old_answers(now: datetime) -> list[Finding]:
-    """Who was shown answers past their life because no newer ones could be had."""
-    return [
-        stale_served(each.service, f"{each.answers} × ≤ {rough(each.oldest)}: {', '.join(each.reasons)}")
-        for each in stale_counts.troubles(now)
-    ]
-
-
-def store(report: health.Report) -> HealthSample:
-    """The sample has what the database knows, too: one without it would end those incidents."""
-    report = report.with_findings([*old_answers(report.at), *money_watch.findings(report.at)])
+def store(report: health.Report, seen: Around) -> HealthSample:
+    """The sample has what was read around the nodes, too: one without it would end those incidents."""
+    report = report.with_findings(seen.findings)
     known = last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
         sample = HealthSample.objects.create(
@@ -50,6 +43,7 @@ def store(report: health.Report) -> HealthSample:
             duration_ms=report.duration_ms,
             checks=report.checks,
             findings=[finding.as_json() for finding in report.findings],
+            around=seen.facts,
         )
         rows = NodeSample.objects.bulk_create(_row(sample, node, known.get(node.node)) for node in report.nodes)
         # One transaction: a boot that was seen is a refill that is owed, whatever dies next

@@ -21,10 +21,11 @@ from api_service.models import (
     StaleServed,
     TrackedKey,
     TrackRun,
+    UpstreamCalls,
     WarmedAnswer,
     WarmRun,
 )
-from api_service.services import key_history, stale_counts, warm_results, warm_statistics
+from api_service.services import key_history, stale_counts, upstream_calls, warm_results, warm_statistics
 
 BATCH = 5000
 COUNTS_KEPT_DAYS = 400
@@ -67,7 +68,8 @@ def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
     hours = _drop(LookupHour.objects.filter(hour__lt=until)) + _drop(SpendHour.objects.filter(hour__lt=until))
     stale = _drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
-    return hours + stale + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    calls = _drop(UpstreamCalls.objects.filter(since__lt=now - upstream_calls.KEPT))
+    return hours + stale + calls + _drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
 def _drop(rows: QuerySet[Row]) -> int:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import transaction
 from django.db.models import Max, Sum
 from django.utils import timezone
 
 from api_service.models import StaleServed
 from api_service.services import counters
-from api_service.services.bounded import BoundedCalls, Breaker
+from api_service.services.bounded import Breaker
 from api_service.services.freshness import REFRESHING
 from api_service.services.group_commit import GroupCommit
 
@@ -50,7 +49,6 @@ def _write(items: Mapping[Entry, Shown]) -> None:
 
 _breaker = Breaker("old answers shown")
 _counts: GroupCommit[Entry, Shown] = GroupCommit(_breaker, _write, together, 10_000)
-_reader = BoundedCalls("old-answers-reader", _breaker)
 
 
 def note(service: str, kind: str, reason: str, age: float, now: float) -> None:
@@ -70,15 +68,8 @@ class Trouble:
 
 
 def troubles(now: datetime) -> list[Trouble]:
-    """Of the last minutes; none while the database does not say, which is another finding's matter."""
-    try:
-        return _reader.call(lambda: _troubles(now - LOOKED_AT), settings.ANSWER_STORE_SECONDS or 5.0)
-    except (DatabaseError, InterfaceError):
-        return []
-
-
-def _troubles(since: datetime) -> list[Trouble]:
-    rows = StaleServed.objects.filter(since__gte=since).exclude(reason=REFRESHING)
+    """Of the last minutes. Raises what the database does."""
+    rows = StaleServed.objects.filter(since__gte=now - LOOKED_AT).exclude(reason=REFRESHING)
     sums = rows.values("service").annotate(shown=Sum("answers"), oldest=Max("oldest_seconds")).order_by("service")
     reasons = sorted(set(rows.values_list("service", "reason")))
     return [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from celery import current_app
+from kombu import Connection
 from kombu.exceptions import OperationalError
 
 # A run that no worker took by then is not wanted any more: the schedule has started one since
 EXPIRES_SECONDS = 600
 # The person at the browser waits for this at most, whatever state the broker is in
 BROKER_SECONDS = 2
-_REDIS_LIMITS = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS, "max_retries": 0}
+# Header of every task: Unix seconds, as messages carry no time of their own
+SENT_AT: Final = "sent_at"
 
 
 class BrokerDown(Exception):
@@ -34,12 +37,9 @@ def send(
     """
     # Without the argument the route decides; `None` would override it
     route: dict[str, Any] = {"queue": queue} if queue else {}
-    options = dict(current_app.conf.broker_transport_options)
-    if str(current_app.conf.broker_url).startswith("redis"):
-        options |= _REDIS_LIMITS
     try:
         with (
-            current_app.connection_for_write(connect_timeout=BROKER_SECONDS, transport_options=options) as connection,
+            impatient_connection(BROKER_SECONDS) as connection,
             current_app.amqp.Producer(connection, auto_declare=False) as producer,
         ):
             sent = current_app.send_task(
@@ -55,3 +55,41 @@ def send(
     except OperationalError as error:
         raise BrokerDown(str(error)) from error
     return str(sent.id)
+
+
+@contextmanager
+def impatient_connection(seconds: float) -> Iterator[Connection]:
+    """A connection of the caller's own that waits no longer for anything; it is made when it is first used."""
+    options = dict(current_app.conf.broker_transport_options)
+    if not is_in_memory():
+        options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds, "max_retries": 0}
+    with current_app.connection_for_write(connect_timeout=seconds, transport_options=options) as connection:
+        yield connection
+
+
+def ping(connection: Connection) -> None:
+    """Raises what the driver does when the broker does not answer."""
+    channel: Any = connection.default_channel
+    if not is_in_memory():
+        channel.client.ping()
+
+
+def troubles(connection: Connection) -> tuple[type[BaseException], ...]:
+    """What a broker that is down, frozen or refuses us makes a call raise."""
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def is_in_memory() -> bool:
+    """The broker is this process itself: nobody outside of it can send or serve."""
+    return str(current_app.conf.broker_url).startswith("memory")
+
+
+def queues() -> list[str]:
+    """Every queue that tasks are routed to, and the default one."""
+    routed = {str(route["queue"]) for route in current_app.conf.task_routes.values()}
+    return sorted(routed | {str(current_app.conf.task_default_queue)})
+
+
+def queue_of(task: str) -> str:
+    route = current_app.conf.task_routes.get(task, {})
+    return str(route.get("queue") or current_app.conf.task_default_queue)

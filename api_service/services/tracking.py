@@ -174,6 +174,11 @@ class ReadCounter:
         finally:
             self._flushing.release()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the database did not take the last flush."""
+        return self._failing
+
     def _make_room(self) -> None:
         """One caller adds up while the others go on, until there is no room: then they wait for it."""
         if self._folding.acquire(blocking=len(self._entries) >= MAX_UNFOLDED):
@@ -288,6 +293,11 @@ _counter = ReadCounter()
 def count(service: str, kind: str, identifier: str, outcome: Outcome) -> None:
     """Count one look-up; costs an append."""
     _counter.count(service, kind, identifier, outcome)
+
+
+def is_failing() -> bool:
+    """Whether this process's counts wait because the database does not take them."""
+    return _counter.failing
 
 
 def flush_now() -> int:

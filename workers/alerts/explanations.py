@@ -1,5 +1,5 @@
-"""What each finding means and what to do: one row per code of `health_rules` and `money_rules` in
-`api_service.services`.
+"""What each finding means and what to do: one row per code of `health_rules`, `money_rules` and the readings of
+`around` in `api_service.services`.
 
 The runbook (`docs/runbook.md`) has a heading for every code.
 """
@@ -112,6 +112,74 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("See whether a worker takes its queue, then its last error: check_beat, and the worker's log."),
         " s",
         cause=gettext_lazy("No worker serves its queue, the broker is cut off, or every run fails."),
+    ),
+    "broker_down": Explanation(
+        gettext_lazy("The broker does not answer: %(value)s"),
+        gettext_lazy(
+            "No task is started: nothing is warmed, checked or alerted by schedule. Look-ups go on; old answers are "
+            "not renewed."
+        ),
+        gettext_lazy(
+            "See whether Redis runs and CELERY_BROKER_URL is right. Workers and Beat connect again by themselves."
+        ),
+        cause=gettext_lazy("Redis was stopped or restarted, hangs, or is out of memory; or the network between."),
+    ),
+    "queue_long": Explanation(
+        gettext_lazy("%(value)s tasks wait in the queue %(node)s (limit %(limit)s)"),
+        gettext_lazy("What they are to do happens late: warm-ups, renewals of old answers, inventories."),
+        gettext_lazy("Look at Flower: start workers for this queue, or find who sends so many tasks."),
+        cause=gettext_lazy("Too few workers for the queue, tasks that have become slow, or a loop that sends them."),
+    ),
+    "queue_old": Explanation(
+        gettext_lazy("The oldest task of the queue %(node)s has waited for %(value)s (limit %(limit)s)"),
+        gettext_lazy("What it is to do happens late, or not at all once it has expired."),
+        gettext_lazy("See whether a worker serves the queue, and what it is busy with (Flower)."),
+        " s",
+        cause=gettext_lazy("No worker serves the queue, or all of them are busy with long tasks."),
+    ),
+    "workers_missing": Explanation(
+        gettext_lazy("No worker answers for the queue %(node)s"),
+        gettext_lazy(
+            "Its tasks wait, then expire: no warm-up, no renewal, no inventory or no alert, by which queue it is."
+        ),
+        gettext_lazy("Start the worker of this queue, and look into its log for why it ended."),
+        cause=gettext_lazy(
+            "The worker was stopped, killed for its memory, hangs, or was started without this queue (-Q)."
+        ),
+    ),
+    "upstream_errors": Explanation(
+        gettext_lazy("%(node)s: %(value)s of the calls of the last minutes brought no answer (limit %(limit)s)"),
+        gettext_lazy("Look-ups that the cache cannot answer are slow, show old answers, or fail."),
+        gettext_lazy("See the calls by outcome in the health sample, and the status page of the service."),
+        " %",
+        100,
+        gettext_lazy("The service is in trouble or limits us, or the network between is."),
+    ),
+    "database_slow": Explanation(
+        gettext_lazy("The database answers in %(value)s (limit %(limit)s)"),
+        gettext_lazy("Look-ups that are paid for wait for it, and stored answers may not be used at all."),
+        gettext_lazy("Look at its load, its disk and its locks; and at the network between."),
+        " ms",
+        cause=gettext_lazy("A busy disk or machine, a long transaction, or a database that is far away."),
+    ),
+    "answer_store_off": Explanation(
+        gettext_lazy("The store of answers is not waited for: %(value)s"),
+        gettext_lazy("What it could answer for nothing is paid for again, and an outage of APIMIGO shows at once."),
+        gettext_lazy("Find out why the database is slow; only if it cannot be faster raise ANSWER_STORE_SECONDS."),
+        cause=gettext_lazy("The database needs longer than ANSWER_STORE_SECONDS, or failed."),
+    ),
+    "read_counts_waiting": Explanation(
+        gettext_lazy("The database does not take the read counts"),
+        gettext_lazy("Nothing that users see. Warming goes by older counts, and a process that ends loses its own."),
+        gettext_lazy("Look into the log of the worker for what the database said."),
+        cause=gettext_lazy("A migration that was not applied, a lock, a full disk, or missing permissions."),
+    ),
+    "tracking_old": Explanation(
+        gettext_lazy("The last complete inventory of node %(node)s is %(value)s old (limit %(limit)s)"),
+        gettext_lazy("What the admin shows of its keys is of then. Look-ups are not affected."),
+        gettext_lazy("See the inventories in the admin: their error says why the node could not be listed."),
+        " s",
+        cause=gettext_lazy("The node is down or cannot be listed, or no worker serves the queue tracking."),
     ),
     "cache_path_broken": Explanation(
         gettext_lazy("Every node answers, but the application cannot use the cache: %(value)s"),

@@ -11,7 +11,7 @@ from django.db import Error as DatabaseTrouble
 
 from api_service import selectors
 from api_service.management.base import ServiceCommand, partly, table
-from api_service.services import health, monitoring
+from api_service.services import around, health, monitoring
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import NodeFacts, Severity, Since
 
@@ -29,7 +29,7 @@ class Command(ServiceCommand):
 
     def act(self, options: Mapping[str, Any]) -> None:
         report = health.check(APICacheService(), self._since())
-        stored = monitoring.store(report).pk if options["store"] else None
+        stored = monitoring.store(report, around.read(report.at)).pk if options["store"] else None
         result = {**report.as_json(), "sample": stored}
         self.show(result, as_json=options["json"], text=lambda: _text(report))
         if report.status is Severity.UNHEALTHY:

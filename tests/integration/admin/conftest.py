@@ -162,6 +162,7 @@ def rows(db: None) -> Rows:
             changed_at=now,
         ),
         models.CircuitChange.objects.create(service="migo", at=now, state="open", reason="upstream_timeout"),
+        models.UpstreamCalls.objects.create(since=now, service="migo", outcome="upstream_timeout", calls=7),
         models.RateWindow.objects.create(service="migo", taken={"1795366162": 41}),
         models.AccountReading.objects.create(
             service="migo", taken_at=now, queries_left=4810, spent_in_hour=41, spent=120, divergence=-2

@@ -14,6 +14,8 @@ from django_celery_beat.schedulers import ModelEntry
 from pytest_django import DjangoAssertNumQueries
 
 from api_service.services import beat_watch, schedule_runs
+from api_service.services.around import beat
+from api_service.services.around.reading import Moment
 from api_service.services.beat_rules import State
 from api_service.services.bounded import NoAnswerInTime
 from myproject.celery import app
@@ -190,7 +192,9 @@ def test_the_health_check_reports_what_beat_and_what_the_workers_are_to_blame_fo
     ran("unsent", NOON - timedelta(minutes=20), crontab=every("*/5"))
     unrun = ran("unrun", NOON, crontab=every("*/5"))
     schedule_runs.sent(unrun.name, unrun.task, NOON - timedelta(minutes=17))
-    found = [(f.code, f.node, f.value, f.limit, f.severity.value) for f in beat_watch.findings(NOON)]
+    seen = beat.read(Moment(NOON))
+    assert seen.facts["schedules"]["unrun"] == {"state": "not_run", "late_by": 1020, "duration": None}
+    found = [(f.code, f.node, f.value, f.limit, f.severity.value) for f in seen.findings]
     assert found == [
         ("schedule_not_run", "unrun", 1020, 300, "warning"),
         ("schedule_late", "unsent", 900, 300, "unhealthy"),

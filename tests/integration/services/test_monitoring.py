@@ -6,7 +6,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, monitoring
+from api_service.services import around, health, monitoring
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
@@ -41,7 +41,7 @@ def test_a_run_stores_a_sample_with_a_row_for_each_node(cluster_cache: APICacheS
 
 def test_what_is_stored_is_what_the_probe_said(cache: APICacheService) -> None:
     report = health.check(cache)
-    sample = monitoring.store(report)
+    sample = monitoring.store(report, around.read(report.at))
 
     (row,) = NodeSample.objects.filter(sample=sample)
     assert monitoring.facts_of(row) == report.nodes[0]

@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po
 from django.utils import translation
 from pytest_django import Settings
 
-from api_service.services import beat_rules, health_rules, money_rules
+from api_service.services import around_rules, beat_rules, health_rules, money_rules
 from tests.unit.alerts.factories import finding, message
 from workers.alerts import explanations, messages
 
@@ -24,7 +24,7 @@ RECOVERED = {"event": "recovered", "severity": "healthy", "previous": "unhealthy
 
 def emitted_codes() -> set[str]:
     """The codes that the rules can emit: the first argument of every Finding made there."""
-    sources = [inspect.getsource(module) for module in (health_rules, money_rules, beat_rules)]
+    sources = [inspect.getsource(module) for module in (health_rules, money_rules, around_rules, beat_rules)]
     nodes = (node for source in sources for node in ast.walk(ast.parse(source)))
     calls = (node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
     first = (call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Finding")

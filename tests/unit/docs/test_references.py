@@ -10,7 +10,16 @@ from django.apps import apps
 from django.core.management import get_commands
 from django.urls import resolve
 
-from api_service.services import beat_rules, clearing, health_rules, money_rules, outcomes, retention, warm_plan
+from api_service.services import (
+    around_rules,
+    beat_rules,
+    clearing,
+    health_rules,
+    money_rules,
+    outcomes,
+    retention,
+    warm_plan,
+)
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.unit.docs.documents import CACHE_README, DOCUMENTS, ROOT, anchors, fences, links, name_of, prose, text_of
@@ -179,7 +188,7 @@ def test_every_target_of_make_exists() -> None:
 
 
 def test_the_runbook_has_an_entry_for_every_finding_and_every_check_id() -> None:
-    rules = "".join(map(inspect.getsource, (health_rules, money_rules, beat_rules)))
+    rules = "".join(inspect.getsource(module) for module in (health_rules, money_rules, around_rules, beat_rules))
     codes = set(re.findall(r'Finding\(\s*"(\w+)"', rules))
     ids = set(re.findall(r'id="(api_service\.\w+)"', text_of(ROOT / "api_service" / "checks.py")))
     headings = set(re.findall(r"^##+ (\S+)$", text_of(RUNBOOK), re.MULTILINE))
