@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,9 @@ def _environment(
         "SLACK_WEBHOOK_URL": catcher.slack_webhook_url,
         "SENTRY_DSN": catcher.sentry_dsn,
         "READ_FLUSH_SECONDS": "1",
+        # What the tests of one process are spared: all of it is here
+        "HEALTH_AROUND_SECONDS": "10",
+        "HEALTH_WORKERS_SECONDS": "5",
         "SCHEDULES": "fast",
     }
 
@@ -113,6 +117,21 @@ def test_flower_starts_every_task_and_shows_a_readable_result(stack: Stack) -> N
     assert (warmed["result"]["state"], warmed["result"]["refreshed"], warmed["result"]["paid"]) == ("done", 2, 2)
     assert delivered["state"] == cleaned["state"] == "SUCCESS"
     assert stack.look_up(REAL[1]).json()["cache"]["source"] == "cache"
+
+
+def test_a_run_sees_broker_workers_and_stores_as_well(stack: Stack) -> None:
+    stack.look_up(REAL[3])
+    stack.run_task("monitor_cache_health")
+    newest = "from api_service.models import HealthSample as H; print(json.dumps(H.objects.latest('pk').around))"
+    around = json.loads(stack.manage("shell", "--verbosity", "0", "-c", f"import json; {newest}"))
+
+    assert [name for name, facts in around.items() if "error" in facts] == []
+    assert around["workers"]["queues"] == dict.fromkeys(("default", "health", "tracking", "warming"), 1)
+    assert (around["broker"]["reachable"], set(around["broker"]["queues"])) == (True, set(around["workers"]["queues"]))
+    assert around["providers"]["migo"]["answering"] is True
+    assert around["database"]["vendor"] == "postgresql"
+    # Not in these few seconds, but it was counted
+    assert around["stale"]["lookups"]["services"]["migo"] >= 1
 
 
 @pytest.mark.parametrize(

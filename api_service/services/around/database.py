@@ -23,20 +23,18 @@ PROBE = ("(health)", "(health)", ["(health)"])
 
 @judges("database_slow", "answer_store_off", "read_counts_waiting")
 def read(moment: Moment) -> Seen:
-    round_trip = median(_milliseconds(round_trip) for _ in range(ROUND_TRIPS))
+    took = median(_milliseconds(round_trip) for _ in range(ROUND_TRIPS))
     store = _milliseconds(lambda: answer_rows.read(*PROBE, moment.now))
     tripped = bounded.tripped()
     facts = {
         "vendor": connection.vendor,
-        "ms": round(round_trip, 2),
+        "ms": round(took, 2),
         "store_read_ms": round(store, 2),
         "store_newest_seconds": _newest_answer(moment.now),
         "not_waited_for": tripped,
         "read_counts_waiting": tracking.is_failing(),
     }
-    return Seen(
-        facts, [*around_rules.of_database(round_trip, settings.HEALTH_DATABASE_MS), *_of_stores(store, tripped)]
-    )
+    return Seen(facts, [*around_rules.of_database(took, settings.HEALTH_DATABASE_MS), *_of_stores(store, tripped)])
 
 
 def _of_stores(store_ms: float, tripped: list[str]) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from kombu import Connection
+from kombu.pidbox import Mailbox
 
 from api_service.services import around_rules, task_sending
 from api_service.services.around.reading import Moment, Seen, judges, unjudged
@@ -50,10 +51,24 @@ def ask(connection: Connection, seconds: float, until_served: Sequence[str]) -> 
 
     task_sending.ping(connection)
     with suppress(_AllServed):
-        current_app.control.broadcast(
-            "active_queues", reply=True, timeout=seconds, callback=heard, connection=connection
-        )
+        _mailbox(connection).multi_call("active_queues", timeout=seconds, callback=heard)
     return answered
+
+
+def _mailbox(connection: Connection) -> Mailbox:
+    """As the app's own, which would send over a pool whose connections have no time-out."""
+    conf = current_app.conf
+    return Mailbox(
+        conf.control_exchange,
+        type="fanout",
+        connection=connection,
+        accept=conf.accept_content,
+        serializer=conf.task_serializer,
+        reply_queue_ttl=conf.control_queue_ttl,
+        reply_queue_expires=conf.control_queue_expires,
+        queue_durable=conf.control_queue_durable,
+        queue_exclusive=conf.control_queue_exclusive,
+    )
 
 
 def _judged(answered: Mapping[str, Sequence[str]], moment: Moment) -> Seen:

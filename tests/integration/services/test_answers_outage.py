@@ -1,5 +1,6 @@
 """A PostgreSQL that dies, freezes or is locked under look-ups, which go on: the store is never a condition."""
 
+import json
 import os
 import subprocess
 import sys
@@ -238,3 +239,57 @@ def counting_process(database: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+# -- a health run
+
+
+MONITOR = """
+import json, time
+import myproject.celery
+from workers.tasks import monitor_cache_health
+print(json.dumps(monitor_cache_health()["state"]), flush=True)
+input()
+started = time.monotonic()
+try:
+    monitor_cache_health()
+except Exception as error:
+    print(json.dumps([type(error).__name__, round(time.monotonic() - started, 1)]), flush=True)
+input()
+print(json.dumps(monitor_cache_health()["state"]), flush=True)
+"""
+
+
+def test_a_health_run_on_a_frozen_database_fails_in_time_and_the_next_one_goes_on(
+    server: Postgres, database: str, memcached: Memcached
+) -> None:
+    """It cannot be stored: who watches the schedules hears that it failed."""
+    variables = {"DATABASE_URL": database, "CACHE_URL": memcached.url, "HEALTH_AROUND_SECONDS": "2"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import django; django.setup(){MONITOR}"],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        said, heard = process.stdin, process.stdout
+        assert said is not None
+        assert heard is not None
+        try:
+            first = json.loads(heard.readline())
+            server.freeze()
+            said.write("\n")
+            said.flush()
+            failed, seconds = json.loads(heard.readline())
+            server.thaw()
+            said.write("\n")
+            said.flush()
+            last = json.loads(heard.readline())
+        finally:
+            process.kill()
+
+    assert (first, failed, last) == ("done", "NoAnswerInTime", "done")
+    assert seconds < 5
+    assert rows(database, "SELECT count(*) FROM api_service_healthsample") == [(2,)]

@@ -1,0 +1,126 @@
+"""The readings of one run, side by side: one that hangs, is late or fails costs only itself."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from threading import Event, current_thread
+from threading import enumerate as threads
+from time import monotonic
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from api_service.models import HealthSample
+from api_service.services import around, monitoring
+from api_service.services.around.reading import Moment, Seen, judges
+from api_service.services.cache_service import APICacheService
+from api_service.services.health_rules import Finding, Severity
+from tests.waiting import wait_until
+
+NOW = datetime(2026, 1, 28, 12, tzinfo=UTC)
+HERE = "tests.integration.services.test_around"
+
+released = Event()
+
+
+@judges("one", "two")
+def hangs(_moment: Moment) -> Seen:
+    released.wait(60)
+    return Seen({"hung": False})
+
+
+@judges("three")
+def fails(_moment: Moment) -> Seen:
+    raise RuntimeError("nobody thought of this")
+
+
+@judges("four")
+def sees(moment: Moment) -> Seen:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    found = Finding("four", Severity.WARNING, "a")
+    facts = {"now": moment.now.isoformat(), "own_queue": moment.own_queue, "thread": current_thread().name}
+    return Seen(facts, [found], frozenset({("four", "b")}))
+
+
+@pytest.fixture(autouse=True)
+def _threads(settings: Settings) -> Iterator[None]:
+    settings.HEALTH_AROUND_SECONDS = 0.3
+    released.clear()
+    yield
+    released.set()
+    wait_until(lambda: not any(thread.name.startswith("around-") for thread in threads()))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(around, "TABLE", {name: f"{HERE}.{name}" for name in names})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_reading_sees_is_told_whatever_the_others_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    use(monkeypatch, "hangs", "fails", "sees")
+    started = monotonic()
+    seen = around.read(NOW)
+
+    assert monotonic() - started < 1.5
+    assert [(finding.code, finding.node) for finding in seen.findings] == [("four", "a")]
+    assert seen.unknown == {("one", "*"), ("two", "*"), ("three", "*"), ("four", "b")}
+    assert seen.facts["sees"] == {"now": NOW.isoformat(), "own_queue": "", "thread": "around-sees"}
+    assert seen.facts["hangs"] == {"error": "no answer within 0.3 s"}
+    assert seen.facts["fails"] == {"error": "RuntimeError: nobody thought of this"}
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+
+
+def test_one_that_hangs_is_not_started_again_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "hangs")
+    first, started = around.read(NOW), monotonic()
+    second, waited = around.read(NOW), monotonic() - started
+    released.set()
+    wait_until(lambda: not any(thread.name == "around-hangs" for thread in threads()))
+    third = around.read(NOW)
+
+    assert first.facts == {"hangs": {"error": "no answer within 0.3 s"}}
+    assert second.facts == {"hangs": {"error": around.HANGS}}
+    assert second.unknown == {("one", "*"), ("two", "*")}
+    # It is known at once
+    assert waited < 0.3
+    assert (third.facts, third.unknown) == ({"hangs": {"hung": False}}, frozenset())
+
+
+@pytest.mark.django_db
+def test_with_0_seconds_all_is_read_in_the_callers_own_thread(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.HEALTH_AROUND_SECONDS = 0
+    use(monkeypatch, "sees", "fails")
+    seen = around.read(NOW)
+
+    assert seen.facts["sees"]["thread"] == current_thread().name
+    assert seen.facts["fails"] == {"error": "RuntimeError: nobody thought of this"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_stores_what_it_read_and_its_verdict_knows_the_findings(
+    monkeypatch: pytest.MonkeyPatch, cache: APICacheService
+) -> None:
+    use(monkeypatch, "sees", "hangs")
+    sample = monitoring.run_health_check()
+    stored: dict[str, Any] = HealthSample.objects.get(pk=sample.pk).around
+
+    assert (sample.status, [finding["code"] for finding in sample.findings]) == ("warning", ["four"])
+    assert (set(stored), stored["hangs"]) == ({"sees", "hangs"}, {"error": "no answer within 0.3 s"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_readings_of_the_table_see_a_quiet_system_as_well(cache: APICacheService, settings: Settings) -> None:
+    settings.HEALTH_AROUND_SECONDS = 10
+    seen = around.read(datetime.now(UTC))
+
+    assert set(seen.facts) == set(around.TABLE)
+    assert [name for name, facts in seen.facts.items() if "error" in facts] == []
+    assert seen.findings == []
+    # Workers are not asked in tests
+    assert seen.unknown == {("workers_missing", "*")}
