@@ -78,7 +78,8 @@ def test_runs_that_do_not_succeed_are_unavailable_and_not_blamed_on_beat(client:
     assert (status, body["code"]) == (503, "schedule_not_run")
     assert "workers" in body["next_step"]
     (row,) = [row for row in body["schedules"] if row["state"] != "on_time"]
-    assert (row["send_late_by"], row["run_late_by"]) == (0, 1200)
+    assert row["send_late_by"] == 0
+    assert 1200 <= row["run_late_by"] < 1230
     assert "OSError" not in str(body)
 
 
