@@ -22,6 +22,7 @@ TABLES = (
     "api_service.services.backends",
     "workers.alerts.channels",
     "workers.schedules",
+    "workers.watch",
 )
 REGISTRIES = (r"pypi\.org", r"pythonhosted\.", r"registry\.npmjs", r"/simple/", r"proxy\.golang")
 MACHINES = (r"(?<![\w.])/(?:home|Users|root)/\w", r"(?<![\w.])/(?:work|opt/pypi)\b")

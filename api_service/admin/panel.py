@@ -17,7 +17,7 @@ from api_service.admin import display
 from api_service.admin.display import Tone
 from api_service.admin.health import findings_words
 from api_service.admin.recent import Line, lines
-from api_service.admin.schedules import verdict
+from api_service.admin.schedules import words
 from api_service.models import (
     Delivery,
     HealthSample,
@@ -164,7 +164,7 @@ def _schedules(now: datetime) -> Tile:
         note = ngettext("%(count)s schedule", "%(count)s schedules", len(watched)) % {"count": len(watched)}
         return Tile(title, url, display.toned(Tone.GOOD, _("on time")), (note,))
     text = ngettext("%(count)s late", "%(count)s late", len(found)) % {"count": len(found)}
-    notes = tuple(format_html("<code>{}</code> {}", one.seen.name, verdict(one, now)) for one in found)
+    notes = tuple(format_html("<code>{}</code> {}", one.seen.name, words(one, now)) for one in found)
     return Tile(title, url, display.toned(Tone.BAD, text), notes)
 
 

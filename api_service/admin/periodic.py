@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from typing import ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -29,7 +31,10 @@ admin.site.unregister(PeriodicTask)
 class TaskAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
     """Its own action lets everybody who may look start a task, and ends in an error page while the broker is down."""
 
-    list_display = ("name", "enabled", "state", "interval", "sent", "succeeded", "took", "task", "one_off")
+    list_display = ("name", "enabled", "state", "sent", "succeeded", "took", "when")
+
+    class Media:
+        css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))
@@ -41,11 +46,13 @@ class TaskAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat 
         if seen is None:
             return display.NOTHING
         now = timezone.now()
-        return schedules.verdict(judge(seen, now, beat_watch.margin()), now)
+        return schedules.badge(judge(seen, now, beat_watch.margin()), now)
 
-    @admin.display(description=_("interval"))
-    def interval(self, row: PeriodicTask) -> str:
-        return str(row.scheduler)
+    @admin.display(description=_("when"))
+    def when(self, row: PeriodicTask) -> str:
+        if (at := row.crontab) is None:
+            return str(row.scheduler)
+        return f"{at.minute} {at.hour} {at.day_of_month} {at.month_of_year} {at.day_of_week}"
 
     @admin.display(description=_("sent"), ordering="last_run_at")
     def sent(self, row: PeriodicTask) -> SafeString | str:

@@ -7,7 +7,6 @@ from datetime import datetime
 from django.contrib import admin
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -19,19 +18,21 @@ from api_service.services.beat_rules import State, Watched
 
 STATES: dict[State, tuple[Tone, Promise]] = {
     State.ON_TIME: (Tone.GOOD, _("on time")),
-    State.NOT_SENT: (Tone.BAD, _("Beat does not send it")),
-    State.NOT_RUN: (Tone.BAD, _("no run succeeds")),
-    State.CLOCK_SET_BACK: (Tone.BAD, _("the clock was set back")),
+    State.NOT_SENT: (Tone.BAD, _("not sent")),
+    State.NOT_RUN: (Tone.BAD, _("no success")),
+    State.CLOCK_SET_BACK: (Tone.BAD, _("clock set back")),
 }
 
 
-def verdict(one: Watched, now: datetime) -> SafeString:
-    """The state in words, and how late it is."""
-    tone, word = STATES[one.state]
-    badge = display.toned(tone, word)
-    if one.state is State.ON_TIME:
-        return badge
-    return format_html("{} {}", badge, display.period(now - one.late_by, now))
+def badge(one: Watched, now: datetime) -> SafeString:
+    tone, _word = STATES[one.state]
+    return display.toned(tone, words(one, now))
+
+
+def words(one: Watched, now: datetime) -> str:
+    """The state, and for how long it has been late."""
+    word = str(STATES[one.state][1])
+    return word if one.state is State.ON_TIME else f"{word}: {display.period(now - one.late_by, now)}"
 
 
 @admin.register(ScheduleRun)

@@ -6,6 +6,7 @@ Read by `manage.py check_beat`, `GET /health/beat`, the admin and the health che
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from time import monotonic
 
 from celery.schedules import crontab
 from django.conf import settings
@@ -13,13 +14,12 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django_celery_beat.models import PeriodicTask
 
 from api_service.models import ScheduleRun
-from api_service.services import beat_rules
 from api_service.services.beat_rules import Seen, Watched, judge
-from api_service.services.bounded import BoundedCalls, Breaker
-from api_service.services.health_rules import Finding
+from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
 
 # A frozen database holds its callers for ever: whoever asks over HTTP or as a health check leaves after so long
 DATABASE_SECONDS = 3.0
+RECENT_SECONDS = 1.0
 RUN_FIELDS = ("waiting_since", "started_at", "succeeded_at", "failed_at", "duration", "error")
 
 _reads = BoundedCalls("schedules", Breaker("schedules"))
@@ -43,14 +43,29 @@ def look_in_time(now: datetime, allowed: timedelta | None = None) -> list[Watche
     return _reads.call(lambda: look(now, allowed), DATABASE_SECONDS)
 
 
+class _Recent(OneAProcess):
+    """What was read last, for all who ask within the same second."""
+
+    def begin(self) -> None:
+        self.read_at = float("-inf")
+        self.watched: list[Watched] = []
+
+
+_recent = _Recent()
+
+
+def look_recently(now: datetime) -> list[Watched]:
+    """`look_in_time`, at most once a second in a process: everybody may ask over HTTP, as often as they like."""
+    if monotonic() - _recent.read_at >= RECENT_SECONDS:
+        _recent.watched = look_in_time(now)
+        _recent.read_at = monotonic()
+    return _recent.watched
+
+
 def stop() -> None:
-    """End the thread that `look_in_time` reads on."""
+    """End the thread that `look_in_time` reads on, and forget what it read."""
     _reads.thread.stop(DATABASE_SECONDS)
-
-
-def findings(now: datetime) -> list[Finding]:
-    """One for each schedule that is late."""
-    return beat_rules.findings(look(now), margin())
+    _recent.begin()
 
 
 def with_runs(rows: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:

@@ -20,10 +20,14 @@ def hold(folder: str) -> None:
 
 
 class BreakableScheduler(DatabaseScheduler):  # type: ignore[misc]
-    """Beat's loop dies of an error that is not the database's as soon as the file is there."""
+    """Beat's loop hangs while `hang` is there, and dies of an error that is not the database's with `break`."""
 
     def tick(self) -> float:
-        if Path(os.environ["TEST_BREAK_BEAT"]).exists():
+        folder = Path(os.environ["TEST_BREAK_BEAT"])
+        if (folder / "hang").exists():
+            (folder / "hanging").touch()
+            wait_until(lambda: not (folder / "hang").exists(), timeout=60)
+        if (folder / "break").exists():
             self.break_down()
         return float(super().tick())
 

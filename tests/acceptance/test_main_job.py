@@ -197,8 +197,17 @@ def test_beat_runs_the_schedules_and_sentry_hears_of_each(
         last_runs = database.execute(
             "SELECT name FROM django_celery_beat_periodictask WHERE last_run_at IS NOT NULL"
         ).fetchall()
+        succeeded = database.execute(
+            "SELECT name FROM api_service_schedulerun WHERE succeeded_at IS NOT NULL AND duration > 0"
+        ).fetchall()
     assert expected <= {name for (name,) in last_runs}
+    assert expected <= {name for (name,) in succeeded}
+    items = [item.data for item in catcher.sentry_items("check_in")]
+    assert {item["monitor_slug"] for item in items if item["status"] == "in_progress"} >= expected
+    assert all(item["monitor_config"]["checkin_margin"] for item in items)
     stack.manage("check_beat")
+    beat = call(f"{stack.web}/health/beat")
+    assert (beat.status, beat.json()["status"]) == (200, "on_time")
 
 
 def test_nobody_can_start_a_task_without_flowers_password(stack: Stack) -> None:

@@ -63,6 +63,14 @@ def rows(process: SingleProcess, table: str) -> int:
         return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
+def ten_minutes_pass_in_the_database(process: SingleProcess) -> None:
+    """All that Beat has written is older by that: one that lives would write anew within its next minute."""
+    with closing(sqlite3.connect(process.data / "db.sqlite3", timeout=20)) as database:
+        then = "datetime('now', '-10 minutes')"
+        database.execute(f"UPDATE django_celery_beat_periodictask SET last_run_at = {then}, date_changed = {then}")
+        database.commit()
+
+
 # -- while it runs ----------------------------------------------------------------------------------------------------
 
 
@@ -225,14 +233,26 @@ def test_the_second_run_keeps_the_account_and_does_not_show_its_password(make: M
     assert process.log.count("Traceback") == 0
 
 
-def test_a_part_that_dies_ends_the_process_loudly(make: Make, tmp_path: Path) -> None:
+def test_a_beat_that_hangs_is_seen_from_outside_and_one_that_dies_ends_the_process_loudly(
+    make: Make, tmp_path: Path
+) -> None:
     process = make(
         DJANGO_SETTINGS_MODULE="tests.acceptance.embedded_settings",
         TEST_BEAT_SCHEDULER="tests.acceptance.held_task:BreakableScheduler",
-        TEST_BREAK_BEAT=str(tmp_path / "break"),
+        TEST_BREAK_BEAT=str(tmp_path),
     ).start()
     process.wait_ready()
+    assert process.get("/health/beat").status_code == 200
+    (tmp_path / "hang").touch()
+    wait_until((tmp_path / "hanging").exists, timeout=30, message="Beat's next look")
+    ten_minutes_pass_in_the_database(process)
+    # It repeats what it said less than a second ago
+    wait_until(lambda: process.get("/health/beat").status_code == 503, timeout=30, message="Beat is late")
+    assert process.get("/health/beat").json()["code"] == "schedule_late"
+    assert process.get("/health/live").status_code == 200
+
     (tmp_path / "break").touch()
+    (tmp_path / "hang").unlink()
     assert process.wait_exit() == 1
     assert "run_all: beat ended unexpectedly" in process.log
     assert "beat was broken by the test" in process.log

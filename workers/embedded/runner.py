@@ -22,6 +22,7 @@ from workers.embedded import account, banner, database, facts, preflight, sandbo
 from workers.embedded.part import Part
 from workers.embedded.preflight import Address, CannotStart
 from workers.embedded.process import Process, Say
+from workers.watch import signals
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -54,6 +55,7 @@ def run(*, say: Say, complain: Say, started: float) -> int:
         code = process.run(lambda: say(banner.compose(facts.gather(addresses, admin, time.monotonic() - started))))
         tracking.flush_at_end()
         group_commit.close_all()
+        signals.close()
     _leave(parts, code)
     return code
 

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
 from tests.integration.admin.conftest import Rows, Staff
@@ -80,6 +81,20 @@ def test_what_is_too_old_warns(
 
     assert STALE in at(timezone.now() - timedelta(minutes=minutes))
     assert STALE not in at(timezone.now() - timedelta(minutes=minutes - 2))
+
+
+def test_schedules_are_on_time_or_named_with_what_is_late(rows: Rows, admin_client: Client) -> None:
+    assert "none is on" in tile(index(admin_client), "Schedules")
+    crontab = CrontabSchedule.objects.create(minute="*/5")
+    for name in ("monitor-cache-health", "warm-frequent-rucs"):
+        PeriodicTask.objects.create(name=name, task="workers.tasks.any", crontab=crontab, last_run_at=timezone.now())
+    assert "on time" in tile(index(admin_client), "Schedules")
+    PeriodicTask.objects.filter(name="warm-frequent-rucs").update(last_run_at=timezone.now() - timedelta(hours=3))
+    models.ScheduleRun.objects.update(waiting_since=timezone.now() - timedelta(minutes=20))
+    shown = tile(index(admin_client), "Schedules")
+    assert "2 late" in shown
+    assert "<code>monitor-cache-health</code> no success: 20" in shown
+    assert "<code>warm-frequent-rucs</code> not sent: 2" in shown
 
 
 def test_an_inventory_under_way_says_how_far_it_is(rows: Rows, admin_client: Client) -> None:

@@ -15,6 +15,9 @@ from tests.http_catcher import HttpCatcher
 from tests.integration.beat.scheduled import OPERATORS_OWN
 from workers.schedules import TABLE
 
+# One process for all: on one process of pytest-xdist
+pytestmark = pytest.mark.xdist_group("told-outside")
+
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "/ping-key-that-nobody-may-see"
 

@@ -1,10 +1,11 @@
 """HEALTHCHECK_PING_URL: which forms are read, what is refused at start, and that no message repeats an address."""
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from marshmallow import ValidationError
 
 from api_service.services.redaction import Redactor
-from myproject.env import ping_secrets, ping_urls
+from myproject.env import Environment, ping_secrets, ping_urls
 from workers.watch.pings import address
 
 UUID = "6f0d2b1e-7e57-4c3a-9d7a-000000000001"
@@ -61,3 +62,12 @@ def test_the_address_is_kept_out_of_texts_and_the_name_of_a_schedule_is_not() ->
 )
 def test_the_event_goes_into_the_path_and_the_run_into_the_query(url: str, event: str, asked: str) -> None:
     assert address(url, event, "1") == asked
+
+
+def test_a_wrong_setting_is_named_in_one_line_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEALTHCHECK_PING_URL", f"monitor={URL}")
+    env = Environment()
+    env.str("HEALTHCHECK_PING_URL", "", validate=ping_urls)
+    with pytest.raises(ImproperlyConfigured, match="HEALTHCHECK_PING_URL: Entry 1 is for 'monitor'") as error:
+        env.check()
+    assert UUID not in str(error.value)

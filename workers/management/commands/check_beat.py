@@ -64,14 +64,15 @@ def _raise_if(watched: Sequence[Watched], trouble: Sequence[Watched]) -> None:
         raise CommandError(text, returncode=NOT_SENT)
     if not trouble:
         return
-    names = ", ".join(f"{one.seen.name} by {one.late_by.total_seconds():.0f} s" for one in trouble)
-    if any(one.state is State.CLOCK_SET_BACK for one in trouble):
-        text = f"The clock was set back: Beat sends nothing before it is that late again. {names}. See the runbook."
-        raise CommandError(text, returncode=NOT_SENT)
-    if not_sent(trouble):
-        raise CommandError(f"Beat does not send what is due. Late: {names}. Restart Beat.", returncode=NOT_SENT)
-    text = f"What Beat sends does not succeed. Late: {names}. Look at the workers, the broker and the log."
-    raise CommandError(text, returncode=NOT_RUN)
+    beats = not_sent(trouble)
+    if any(one.state is State.CLOCK_SET_BACK for one in beats):
+        text = "The clock was set back: Beat sends nothing before it is that late again. See the runbook."
+    elif beats:
+        text = "Beat does not send what is due. Restart Beat."
+    else:
+        text = "What Beat sends does not succeed. Look at the workers, the broker and the log."
+    names = ", ".join(f"{one.seen.name} by {one.late_by.total_seconds():.0f} s" for one in beats or trouble)
+    raise CommandError(f"{text} Late: {names}.", returncode=NOT_SENT if beats else NOT_RUN)
 
 
 def table(schedules: Sequence[Schedule], now: datetime) -> str:

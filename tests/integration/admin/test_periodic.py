@@ -1,0 +1,72 @@
+"""The list of periodic tasks: what was sent, what became of it, and what is late."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from tests.integration.admin.conftest import Rows
+
+URL = "/admin/django_celery_beat/periodictask/"
+EN = {"accept-language": "en"}
+
+
+def add(name: str, minutes: int, *, enabled: bool = True) -> PeriodicTask:
+    crontab, _ = CrontabSchedule.objects.get_or_create(minute="*/5", hour="*")
+    sent = timezone.now() - timedelta(minutes=minutes)
+    return PeriodicTask.objects.create(
+        name=name, task="workers.tasks.any", crontab=crontab, last_run_at=sent, enabled=enabled
+    )
+
+
+def shown(client: Client) -> dict[str, list[str]]:
+    """The cells of each row, as text, by the schedule's name."""
+    text = client.get(URL, headers=EN).text
+    rows = re.findall(r"<tr>(<td class=\"action-checkbox\">.*?)</tr>", text, re.DOTALL)
+    cells = [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in rows]
+    return {row[1]: row[2:] for row in cells}
+
+
+def test_each_row_says_when_it_was_sent_when_it_succeeded_and_how_late_it_is(rows: Rows, admin_client: Client) -> None:
+    add("monitor-cache-health", 2)
+    add("unsent", 120)
+    add("off", 120, enabled=False)
+    found = shown(admin_client)
+    _, state, sent, succeeded, took, when = found["monitor-cache-health"]
+    assert (state, took, when) == ("on time", "1.2 s", "*/5 * * * *")
+    assert sent.replace("\xa0", " ") == "2 minutes ago"
+    assert succeeded.replace("\xa0", " ") == "12 minutes ago"
+    assert found["unsent"][1].startswith("not sent: 1")
+    assert found["unsent"][3] == "–"
+    assert found["off"][1] == "–"
+
+
+def test_an_interval_is_written_out(rows: Rows, admin_client: Client) -> None:
+    every = IntervalSchedule.objects.create(every=3, period=IntervalSchedule.HOURS)
+    PeriodicTask.objects.create(name="interval", task="workers.tasks.any", interval=every)
+    assert "3" in shown(admin_client)["interval"][-1]
+
+
+def test_many_rows_take_no_more_queries_than_few(rows: Rows, admin_client: Client) -> None:
+    add("first", 1)
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(URL)
+    for number in range(20):
+        add(f"schedule {number}", number)
+    with CaptureQueriesContext(connection) as many:
+        admin_client.get(URL)
+    assert len(many) == len(few)
+
+
+def test_a_row_can_be_switched_off_from_the_list(rows: Rows, admin_client: Client) -> None:
+    row = add("monitor-cache-health", 2)
+    admin_client.post(URL, {"action": "disable_tasks", "_selected_action": [row.pk]})
+    row.refresh_from_db()
+    assert row.enabled is False
+    assert admin_client.get(f"{URL}{row.pk}/change/").status_code == 200
