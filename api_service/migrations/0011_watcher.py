@@ -3,11 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-<<<<<<<< HEAD:api_service/migrations/0011_watcher.py
         ("api_service", "0010_telling"),
-========
-        ("api_service", "0010_telling"),
->>>>>>>> watcher:api_service/migrations/0010_watcher.py
     ]
 
     operations = [

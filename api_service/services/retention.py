@@ -47,7 +47,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history", "habits", "incidents", "health_samples"}`; active keys never."""
+    """Rows dropped, by what they are of: keys, runs, counts, history, habits, …; active keys never."""
     history = key_history.thin(now)
     dropped = {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
     return {**dropped, "habits": _habits(now), "incidents": _incidents(now), "health_samples": _health(now)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from tests.scenarios.run import Seen, quiet_runs, run, watcher_scenarios
 from tests.scenarios.table import SCENARIOS
@@ -27,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     results: list[Seen] = []
     with World() as world:
         print(Seen.heading(), flush=True)
-        steps = [*(lambda one=one: run(world, one) for one in chosen)]
+        steps: list[Callable[[], Seen]] = [partial(run, world, one) for one in chosen]
         steps += watcher_scenarios(world) if watched else []
-        steps += [lambda: quiet_runs(world, quiet)] if quiet else []
+        steps += [partial(quiet_runs, world, quiet)] if quiet else []
         for step in steps:
             results.append(step())
             print(results[-1].line(), flush=True)

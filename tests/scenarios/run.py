@@ -129,7 +129,7 @@ def watcher_scenarios(world: World) -> list[Callable[[], Seen]]:
             lambda: world.processes["beat"].send_signal(signal.SIGCONT),
         ),
         lambda: _watched(world, "stop the workers", lambda: world.end("worker", signal.SIGKILL), world.start_worker),
-        lambda: _watched(world, "cut Redis (kill)", world.redis.kill, lambda: world.redis.restart() and None),
+        lambda: _watched(world, "cut Redis (kill)", world.redis.kill, world.redis.restart),
     ]
 
 

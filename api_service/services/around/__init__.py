@@ -39,7 +39,6 @@ TABLE: Final[dict[str, str]] = {
     "database": "api_service.services.around.database.read",
     "tracking": "api_service.services.around.tracking.read",
     "stale": "api_service.services.around.stale.read",
-    "beat": "api_service.services.around.beat.read",
 }
 
 HANGS = "still waits since an earlier run"
