@@ -7,8 +7,10 @@ import pytest
 
 from api_service.models import HealthSample, Incident, Notice, Transition
 from api_service.services import bounded, incidents, monitoring
+from api_service.services.around import Around
 from api_service.services.health import Report
-from api_service.services.health_rules import Finding, NodeFacts, Severity, verdict
+from api_service.services.health_rules import Finding, Severity, verdict
+from api_service.services.node_facts import NodeFacts
 
 NOW = datetime(2026, 1, 28, 15, 30, tzinfo=UTC)
 NODES = ("10.0.0.1:11211", "10.0.0.2:11211", "10.0.0.3:11211")
@@ -51,7 +53,7 @@ def stored(minutes: float, *findings: Finding, unknown: Iterable[tuple[str, str]
         duration_ms=3.0,
         unknown=frozenset(unknown),
     )
-    return monitoring.store(report)
+    return monitoring.store(report, Around({}, [], frozenset()))
 
 
 def run(minutes: float, *findings: Finding, unknown: Iterable[tuple[str, str]] = ()) -> list[str]:

@@ -199,7 +199,7 @@ def test_a_cache_that_nobody_asks_has_no_hit_ratio_however_often_it_is_checked(c
 def test_the_details_of_redis_are_stored(redis_server: Redis, use_cache_url: UseCacheUrl) -> None:
     use_cache_url(redis_server.url)
     report = health.check(APICacheService())
-    row = monitoring.store(report).nodes.get()
+    row = monitoring.store(report, around.read(report.at)).nodes.get()
 
     assert (row.details["maxmemory_policy"], row.details["role"]) == ("noeviction", "master")
     assert node_samples.facts_of(row) == report.nodes[0]
