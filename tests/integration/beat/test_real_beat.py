@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -49,7 +48,9 @@ def tick() -> PeriodicTask:
 @pytest.fixture
 def start(tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts a process on the database of the test."""
-    monkeypatch.setenv("DATABASE_URL", database_url())
+    if connection.vendor != "sqlite":
+        pytest.skip("about processes, not about SQL: once is enough")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{connection.settings_dict['NAME']}")
     monkeypatch.setenv("CELERY_BROKER_URL", broker)
     # A worker beside a cache in memory refuses to start; the task at hand uses none
     monkeypatch.setenv("CACHE_URL", "memcached://127.0.0.1:1")
@@ -71,14 +72,6 @@ def broker(request: pytest.FixtureRequest) -> str:
         return "memory://"
     server: Redis = request.getfixturevalue("own_redis")
     return server.url
-
-
-def database_url() -> str:
-    """The database that the tests are in, as another process names it."""
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{connection.settings_dict['NAME']}"
-    before, _, _ = str(settings.DATABASE_URL).rpartition("/")
-    return f"{before}/{connection.settings_dict['NAME']}"
 
 
 def seen() -> Watched:
