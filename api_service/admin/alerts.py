@@ -31,8 +31,8 @@ STEPS_SHOWN = 200
 
 @admin.register(Incident)
 class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
-    list_display = ("what", "node", "severity_badge", "state_badge", "since_text", "lasted", "in_hands_of")
-    list_filter = (ByEnd, "severity", chosen("code", _("what"), words.INCIDENTS))
+    list_display = ("what_and_where", "severity_badge", "state_badge", "since_text", "lasted", "in_hands_of")
+    list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
     ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
     fields = (
         *("what", "node_text", "severity_badge", "state_badge", "value_text", "limit_text", "since_text", "opened"),
@@ -49,6 +49,10 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     @admin.display(description=_("incident"))
     def what(self, row: Incident) -> str:
         return words.word(words.INCIDENTS, row.code)
+
+    @admin.display(description=_("incident"))
+    def what_and_where(self, row: Incident) -> str:
+        return f"{self.what(row)} {row.node}".strip()
 
     @admin.display(description=_("node"))
     def node_text(self, row: Incident) -> str:
@@ -238,7 +242,7 @@ class NoticeAdmin(TableAdmin[Notice]):
 @admin.register(FindingState)
 class FindingStateAdmin(TableAdmin[FindingState]):
     list_display = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "seen")
-    list_filter = ("counts", chosen("code", _("what"), words.FINDINGS))
+    list_filter = ("counts", chosen("code", _("finding"), words.FINDINGS))
     ordering = ("-counts", "code", "node")
     fields = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "limit_text", "seen")
 

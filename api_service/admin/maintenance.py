@@ -37,13 +37,16 @@ class WindowForm(_ModelForm):
         help_texts = {
             "name": _("Alerts that come after it name it."),
             "starts_at": _("Lima time. A weekly one comes again on the same day of the week at the same time."),
-            "minutes": _("How long it lasts; 60 is an hour, 10080 a week."),
             "service": _("As findings name it, such as migo. Empty, and no node: everything."),
             "node": _("host:port, as in CACHE_URL. Empty, and no service: everything."),
         }
 
     minutes = forms.IntegerField(
-        label=_("minutes"), min_value=1, max_value=int(LONGEST / timedelta(minutes=1)), initial=60
+        label=_("Minutes"),
+        min_value=1,
+        max_value=int(LONGEST / timedelta(minutes=1)),
+        initial=60,
+        help_text=_("How long it lasts; 60 is an hour, 10080 a week."),
     )
 
     def clean_service(self) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from api_service.models import FindingState, Status
+from api_service.models import FindingState
 from api_service.services.finding_policy import Policy, State, is_doubtful, is_forgotten, parse_rules, policy_of, step
 from api_service.services.health_rules import Finding, Severity, worst_first
 from api_service.services.locks import take_turn
@@ -17,6 +17,7 @@ from api_service.services.redaction import scrub
 Place = tuple[str, str]
 EVERY_NODE = "*"
 LOCK = "finding_states"
+NODE_LENGTH = FindingState._meta.get_field("node").max_length or 255
 
 
 def observe(findings: Iterable[Finding], unknown: Collection[Place], at: datetime) -> list[Finding]:
@@ -28,7 +29,7 @@ def observe(findings: Iterable[Finding], unknown: Collection[Place], at: datetim
     """
     take_turn(LOCK)
     # Worst first, so that of two findings in one place the worse one stays
-    seen = {(one.code, one.node): scrubbed(one) for one in reversed(worst_first(findings))}
+    seen = {(one.code, one.node): one for one in map(scrubbed, reversed(worst_first(findings)))}
     rows = {(row.code, row.node): row for row in FindingState.objects.all()}
     unjudged = {place for place in rows if place not in seen and _is_unknown(place, unknown)}
     known = {place: state_of(row) for place, row in rows.items()}
@@ -45,8 +46,9 @@ def is_anything_doubtful() -> bool:
 
 
 def scrubbed(finding: Finding) -> Finding:
-    """An error's text may quote a password: it goes no further than here."""
-    return Finding(finding.code, finding.severity, finding.node, scrub(finding.value), scrub(finding.limit))
+    """An error's text may quote a password: it goes no further than here. No row has room for a longer node."""
+    node = finding.node[:NODE_LENGTH]
+    return Finding(finding.code, finding.severity, node, scrub(finding.value), scrub(finding.limit))
 
 
 def state_of(row: FindingState) -> State:
@@ -86,18 +88,26 @@ def _write(rows: dict[Place, FindingState], states: dict[Place, State], at: date
     kept = timedelta(minutes=max(settings.ALERT_FLAP_WINDOW_MINUTES, settings.ALERT_FLAP_QUIET_MINUTES))
     forgotten = {place for place, state in states.items() if is_forgotten(state, at, kept)}
     FindingState.objects.filter(pk__in=[rows[place].pk for place in forgotten & rows.keys()]).delete()
-    remembered = states.keys() - forgotten
-    new = (FindingState(code=code, node=node) for code, node in remembered - rows.keys())
-    FindingState.objects.bulk_create(_filled(row, states[row.code, row.node], at) for row in new)
-    FindingState.objects.bulk_update(
-        [_filled(rows[place], states[place], at) for place in remembered & rows.keys()],
-        ["recent", "counts", "since", "severity", "value", "limit", "changes", "seen_at"],
-        batch_size=100,
+    # One statement for all of them, however many nodes fail at once
+    FindingState.objects.bulk_create(
+        (_row(place, states[place], at) for place in states.keys() - forgotten),
+        update_conflicts=True,
+        unique_fields=["code", "node"],
+        update_fields=["recent", "counts", "since", "severity", "value", "limit", "changes", "seen_at"],
     )
 
 
-def _filled(row: FindingState, state: State, at: datetime) -> FindingState:
-    row.recent, row.counts, row.since = state.recent, state.counts, state.since
-    row.severity, row.value, row.limit = Status(state.severity.value), state.value, state.limit
-    row.changes, row.seen_at = list(state.changes), state.seen_at or at
-    return row
+def _row(place: Place, state: State, at: datetime) -> FindingState:
+    code, node = place
+    return FindingState(
+        code=code,
+        node=node,
+        recent=state.recent,
+        counts=state.counts,
+        since=state.since,
+        severity=state.severity.value,
+        value=state.value,
+        limit=state.limit,
+        changes=list(state.changes),
+        seen_at=state.seen_at or at,
+    )

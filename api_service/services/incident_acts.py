@@ -13,6 +13,7 @@ from api_service.services.incident_steps import Step, is_muted, latest_moment
 from api_service.services.incident_steps import transition as new_transition
 
 NOTE_LENGTH = Transition._meta.get_field("note").max_length or 300
+BY_LENGTH = Transition._meta.get_field("by").max_length or 150
 
 
 @transaction.atomic
@@ -21,8 +22,8 @@ def acknowledge(incident: int, by: str, note: str, now: datetime) -> Transition 
     row = _open(incident)
     if row is None or row.acknowledged_at is not None:
         return None
-    row.acknowledged_at, row.acknowledged_by = now, by
-    return _write(row, Step(Event.ACKNOWLEDGED, *_severity(row), by=by, note=note[:NOTE_LENGTH]), now)
+    row.acknowledged_at, row.acknowledged_by = now, by[:BY_LENGTH]
+    return _write(row, Step(Event.ACKNOWLEDGED, *_severity(row), by=by[:BY_LENGTH], note=note[:NOTE_LENGTH]), now)
 
 
 @transaction.atomic
@@ -31,8 +32,8 @@ def mute(incident: int, by: str, until: datetime, note: str, now: datetime) -> T
     row = _open(incident)
     if row is None or until <= now or row.muted_until == until:
         return None
-    row.muted_until, row.muted_by = until, by
-    return _write(row, Step(Event.MUTED, *_severity(row), by=by, note=note[:NOTE_LENGTH]), now)
+    row.muted_until, row.muted_by = until, by[:BY_LENGTH]
+    return _write(row, Step(Event.MUTED, *_severity(row), by=by[:BY_LENGTH], note=note[:NOTE_LENGTH]), now)
 
 
 @transaction.atomic
@@ -42,7 +43,7 @@ def unmute(incident: int, by: str, note: str, now: datetime) -> Transition | Non
     if row is None or not is_muted(row, now):
         return None
     row.muted_until, row.muted_by = None, ""
-    return _write(row, Step(Event.UNMUTED, *_severity(row), by=by, note=note[:NOTE_LENGTH]), now)
+    return _write(row, Step(Event.UNMUTED, *_severity(row), by=by[:BY_LENGTH], note=note[:NOTE_LENGTH]), now)
 
 
 def _open(incident: int) -> Incident | None:

@@ -29,7 +29,7 @@ from api_service.services.redaction import scrub
 LOCK = "incidents"
 KEPT_BY_JUDGING = (
     *("severity", "current", "value", "limit", "resolved_at", "flapping_since"),
-    *("acknowledged_at", "acknowledged_by", "escalated_at"),
+    *("acknowledged_at", "acknowledged_by"),
 )
 
 
@@ -56,6 +56,8 @@ def apply(sample: HealthSample, now: datetime) -> list[Transition]:
 
 def tick(now: datetime) -> list[Transition]:
     """What time alone does: the end of a mute, an escalation, a reminder."""
+    if not _open().exists():
+        return []
     with transaction.atomic():
         take_turn(LOCK)
         standing = _standings(list(_open().select_for_update()), moment := latest_moment(now))
@@ -93,12 +95,18 @@ def _judge(sample: HealthSample) -> list[Transition]:
     """New incidents get their rows first: the steps point at them."""
     moment = moment_of(sample, sample.taken_at)
     judged = [(case, _changes(case, moment.at)) for case in _cases(sample)]
+    before = {id(case.incident): _kept(case.incident) for case, _changes in judged}
     Incident.objects.bulk_create(case.incident for case, _changes in judged if case.is_new)
     steps = ((case.incident, step) for case, changes in judged for step in _steps(case, changes, moment))
     # One by one: a step's facts are of the incident as this step leaves it
     written = [new_transition(incident, step, moment) for incident, step in steps]
-    Incident.objects.bulk_update([case.incident for case, _changes in judged], KEPT_BY_JUDGING, batch_size=100)
+    changed = [case.incident for case, _changes in judged if _kept(case.incident) != before[id(case.incident)]]
+    Incident.objects.bulk_update(changed, KEPT_BY_JUDGING, batch_size=100)
     return Transition.objects.bulk_create(written)
+
+
+def _kept(incident: Incident) -> list[object]:
+    return [getattr(incident, name) for name in KEPT_BY_JUDGING]
 
 
 def _cases(sample: HealthSample) -> Iterator[_Case]:
@@ -174,6 +182,8 @@ def _bring_forward(incident: Incident, change: Change, at: datetime) -> None:
     incident.current = Status(change.severity.value)
     if RANK[change.severity] > RANK[Severity(incident.severity)]:
         incident.severity = incident.current
+        # Who acknowledged a warning has not said that an outage is in hand
+        incident.acknowledged_at, incident.acknowledged_by = None, ""
     match change.event:
         case Event.RESOLVED:
             incident.resolved_at = at
@@ -181,9 +191,6 @@ def _bring_forward(incident: Incident, change: Change, at: datetime) -> None:
             incident.flapping_since = at
         case Event.SETTLED:
             incident.flapping_since = None
-        case Event.WORSE if not change.is_damped:
-            # Who acknowledged a warning has not said that an outage is in hand
-            incident.acknowledged_at, incident.acknowledged_by, incident.escalated_at = None, "", None
 
 
 # -- time ------------------------------------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ def claim_for(name: str, seconds: float) -> bool:
 
 def take_turn(name: str) -> None:
     """Inside a transaction: wait for that of everybody who took a turn at `name`, and keep it until ours ends."""
-    RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)
-    RunLock.objects.select_for_update().get(name=name)
+    row = RunLock.objects.select_for_update().filter(name=name)
+    if row.first() is None:
+        RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)
+        row.get()
 
 
 def _claim(name: str, token: str, seconds: float) -> bool:

@@ -83,7 +83,9 @@ def decide(pending: Sequence[Step], state: IncidentState) -> Verdict:
     hold = _hold(state)
     held = {step.id: hold for step in pending if hold and step.id not in told and _waits(step, pending, state)}
     rest = (step for step in pending if step.id not in told and step.id not in held)
-    return Verdict(tuple(told.values()), {step.id: _why_quiet(step, state, hold) for step in rest}, held)
+    over = _passed_unseen(pending, state)
+    quiet = {step.id: Reason.OVER if over else _why_quiet(step, hold) for step in rest}
+    return Verdict(tuple(told.values()), quiet, held)
 
 
 def _hold(state: IncidentState) -> Reason | None:
@@ -136,9 +138,7 @@ def _further_news(pending: Sequence[Step], state: IncidentState, told: Severity)
     yield from (Telling(step.id, step.event) for step in sorted(newest.values(), key=lambda step: step.id))
 
 
-def _why_quiet(step: Step, state: IncidentState, hold: Reason | None) -> Reason:
-    if not state.is_open and state.told is None:
-        return Reason.OVER
+def _why_quiet(step: Step, hold: Reason | None) -> Reason:
     if hold:
         return hold
     return Reason.MINOR if step.event is Event.BETTER else Reason.SUPERSEDED

@@ -104,6 +104,11 @@ def test_a_password_in_an_error_goes_no_further() -> None:
     assert "[redacted]" in str(sample.findings)
 
 
+def test_a_node_of_five_hundred_characters_breaks_no_run() -> None:
+    stored(0, down("n" * 500))
+    assert found(stored(5, down("n" * 500))) == [("node_down", "n" * 255, True)]
+
+
 def test_another_run_is_wanted_where_the_last_one_contradicts_what_is_known() -> None:
     assert not finding_states.is_anything_doubtful()
     stored(0, down())

@@ -297,10 +297,21 @@ def test_nothing_is_done_to_an_incident_that_is_over() -> None:
     assert incident_acts.mute(incident.pk + 99, "ana", at(60), "", at(16)) is None
 
 
-def test_a_long_note_is_cut_to_what_the_row_holds() -> None:
-    step = incident_acts.acknowledge(outage().pk, "ana", "x" * 1000, at(6))
+def test_a_long_note_and_a_long_name_are_cut_to_what_the_row_holds() -> None:
+    step = incident_acts.acknowledge(outage().pk, "a" * 500, "x" * 1000, at(6))
     assert step is not None
-    assert len(step.note) == 300
+    assert (len(step.by), len(step.note)) == (150, 300)
+
+
+def test_what_is_acknowledged_and_swings_between_two_severities_stays_so() -> None:
+    run(0, budget(Severity.UNHEALTHY))
+    is_told(0)
+    incident_acts.acknowledge(Incident.objects.get().pk, "ana", "", at(1))
+    for minutes in (5, 15, 25):
+        run(minutes, budget())
+        run(minutes + 5, budget(Severity.UNHEALTHY))
+    assert Incident.objects.get().acknowledged_by == "ana"
+    assert tick(24 * HOURS) == []
 
 
 # -- maintenance -----------------------------------------------------------------------------------------------------

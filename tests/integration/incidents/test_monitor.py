@@ -45,7 +45,7 @@ class Queue:
 @pytest.fixture
 def queue() -> Iterator[Queue]:
     with current_app.connection_for_read() as connection:
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         channel.queue_declare(queue="health")
         channel.queue_purge("health")
         yield Queue(channel)
@@ -91,7 +91,6 @@ def test_a_broker_that_is_down_is_no_error_of_the_run(
 ) -> None:
     own_redis.kill()
     monkeypatch.setattr(current_app.conf, "broker_url", own_redis.url)
-    monkeypatch.setattr(current_app.conf, "broker_write_url", own_redis.url)
     monkeypatch.setattr(tasks, "_send_soon", lambda: None)
     node.kill()
     assert tasks.monitor_cache_health()["state"] == "done"
@@ -99,5 +98,6 @@ def test_a_broker_that_is_down_is_no_error_of_the_run(
 
 
 def test_arguments_that_nobody_meant_are_refused_in_a_line(node: Memcached) -> None:
+    often: Any = "often"
     with pytest.raises(ValueError, match="confirming"):
-        tasks.monitor_cache_health(confirming="often")
+        tasks.monitor_cache_health(confirming=often)
