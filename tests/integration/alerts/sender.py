@@ -19,7 +19,6 @@ THREADS = 32
 # The step that is not reached any more, by the name of the mode: module and function
 STEPS = {
     "die-before-telling": ("telling", "tell"),
-    "die-after-deciding": ("telling", "_notify"),
     "die-amid-telling": ("telling", "_deliveries"),
     "die-after-telling": ("dispatch", "deliver_due"),
     "die-before-claim": ("outbox", "claim_next"),
