@@ -55,7 +55,7 @@ TABLE: dict[str, Policy] = {
     "connections_rejected": Policy(1, 1, 3),
     # As it is configured: true until somebody changes it
     "redis_policy": Policy(1, 1, 1, quick=True),
-    "redis_replica_broken": Policy(2, 3, 2, quick=True),
+    "redis_replica": Policy(2, 3, 2, quick=True),
     # Money: read from the ledger, never by chance. The account's pace moves, so its end is looked at for longer
     "budget_low": Policy(1, 1, 1, quick=True),
     "budget_exhausted": Policy(1, 1, 1, quick=True),
@@ -71,9 +71,12 @@ TABLE: dict[str, Policy] = {
     "workers_missing": Policy(2, 3, 2, quick=True),
     "queue_old": Policy(2, 3, 2, quick=True),
     "answer_store_off": Policy(2, 3, 2, quick=True),
+    "read_counts_waiting": Policy(2, 3, 2, quick=True),
     # They have waited for their own margin already
     "tracking_old": Policy(1, 1, 1, quick=True),
-    "schedule_late": Policy(1, 1, 1, quick=True),
+    # A Beat that has just been restarted after a pause has sent everything within seconds
+    "schedule_late": Policy(2, 3, 1, quick=True),
+    "schedule_not_run": Policy(2, 2, 1, quick=True),
 }
 
 _RULE = re.compile(r"(?P<code>[a-z][a-z0-9_]*)=(?P<bad>\d+)/(?P<of>\d+)/(?P<good>\d+)\Z")

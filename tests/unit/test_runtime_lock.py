@@ -23,7 +23,7 @@ print(json.dumps(sorted({owner for top in tops for owner in owners.get(top, [])}
 """
 TOOLS_OF_THE_VENV = {"pip", "setuptools"}
 # Libraries take these where they find them, and do without
-OPTIONAL = {"greenlet", "pygments", "pyyaml"}
+OPTIONAL = {"anyio", "greenlet", "pygments", "pyyaml"}
 
 
 def test_everything_that_production_imports_is_locked() -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 URL = "/health/cache/history"
 TOKEN = "operations-token-of-the-tests"
-NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 1, 28, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def runs(*minutes_ago: int, now: datetime = NOW) -> list[HealthSample]:
     return samples
 
 
+@pytest.mark.usefixtures("counts_at_once")
 def test_a_run_is_told_with_its_nodes_and_its_findings(
     operator: Client, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
 ) -> None:
