@@ -28,7 +28,7 @@ MADE_HERE = "CACHE_WORKER_METRICS_FOLDER"
 
 
 def on_starting(_server: Any) -> None:
-    """Before the first process: what an earlier run counted is not this one's, but for the master that this replaces."""
+    """Before the first process: what an earlier run counted is not this one's. On an upgrade it still is."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         made = tempfile.mkdtemp(prefix="cache-worker-metrics-")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ if FOLDER:
 REGISTRY: Final = CollectorRegistry()
 
 OTHERS: Final = "(others)"
+# As services and kinds are written; with many digits in a row it is somebody's number
+_NAME: Final = re.compile(r"(?!.*\d{4})[a-z][a-z0-9_-]{0,49}")
 # Pairs of service and kind; more than an installation has, fewer than a monitoring system minds
 MOST_NAMES: Final = 50
 FAILED: Final = "failed"
@@ -141,7 +144,7 @@ PAID_QUERIES = Counter(
 
 
 class Names:
-    """Pairs of service and kind that are labels: at most so many, and nothing with a digit, as identifiers have."""
+    """Pairs of service and kind that are labels: at most so many, and nothing that may be an identifier."""
 
     def __init__(self, most: int = MOST_NAMES) -> None:
         self._most = most
@@ -151,14 +154,10 @@ class Names:
         pair = (service, kind)
         if pair in self._known:
             return pair
-        if len(self._known) >= self._most or not (_is_a_name(service) and _is_a_name(kind)):
+        if len(self._known) >= self._most or not (_NAME.fullmatch(service) and _NAME.fullmatch(kind)):
             return OTHERS, OTHERS
         self._known.add(pair)
         return pair
-
-
-def _is_a_name(text: str) -> bool:
-    return len(text) <= 50 and text.isascii() and text.replace("_", "").isalpha()
 
 
 _names = Names()

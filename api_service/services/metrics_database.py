@@ -23,7 +23,6 @@ from prometheus_client.metrics_core import Metric
 from api_service import selectors
 from api_service.models import (
     CircuitState,
-    HealthSample,
     NodeSample,
     ServiceSnapshot,
     Status,
@@ -43,6 +42,7 @@ KEPT_SECONDS: Final = 10.0
 # Less than the ten seconds that Prometheus waits
 READ_SECONDS: Final = 3.0
 MS: Final = 1000.0
+DAY: Final = 86_400.0
 
 
 # -- the collector
@@ -124,11 +124,11 @@ def health(_now: datetime) -> Iterator[Metric]:
     yield taken
     states = {status.value: bool(sample and sample.status == status) for status in Status}
     yield one_of("health_status", "1 for the verdict of the last health run.", "status", states)
+    took = gauge("health_run_duration_seconds", "What the last health run took.")
     if sample:
-        took = gauge("health_run_duration_seconds", "What the last health run took.")
         took.add_metric([], sample.duration_ms / MS)
-        yield took
-        yield from _of_nodes(sample)
+    yield took
+    yield from _of_nodes(list(sample.nodes.all()) if sample else [])
 
 
 # Column, name, help, factor; what a node does not say is left out
@@ -150,8 +150,7 @@ _NODE_COUNTERS: Final = (
 )
 
 
-def _of_nodes(sample: HealthSample) -> Iterator[Metric]:
-    nodes = list(sample.nodes.all())
+def _of_nodes(nodes: list[NodeSample]) -> Iterator[Metric]:
     up = gauge("node_up", "Whether a node passed set, get and delete in the last health run.", "node")
     booted = gauge("node_boot_timestamp_seconds", "When a node started.", "node")
     for node in nodes:
@@ -219,15 +218,15 @@ def _budget(now: datetime) -> Iterator[Metric]:
 
 def _account(now: datetime) -> Iterator[Metric]:
     left = gauge("account_queries_left", "Queries left in the account, by the last reading and the ledger.", "service")
-    days = gauge("account_days_left", "Days that they last at the present pace.", "service")
+    lasts = gauge("account_lasts_seconds", "How long they last at the present pace.", "service")
     for service in TABLE:
         if outlook := account.outlook(service, now):
             left.add_metric([service], outlook.left)
             if isfinite(outlook.days):
-                days.add_metric([service], outlook.days)
-    limit = gauge("account_days_limit", "Days from which the health check warns (ACCOUNT_DAYS_WARNING).")
-    limit.add_metric([], settings.ACCOUNT_DAYS_WARNING)
-    yield from (left, days, limit)
+                lasts.add_metric([service], outlook.days * DAY)
+    limit = gauge("account_lasts_limit_seconds", "From where the health check warns (ACCOUNT_DAYS_WARNING).")
+    limit.add_metric([], settings.ACCOUNT_DAYS_WARNING * DAY)
+    yield from (left, lasts, limit)
 
 
 READERS: dict[str, Reader] = {"health": health, "inventory": inventory, "money": money}
