@@ -54,26 +54,29 @@ class DatabaseFacts:
     def __init__(self) -> None:
         self._calls = BoundedCalls("metrics-reader", Breaker("metrics"))
         self._lock = Lock()
-        self._kept: list[Metric] = []
+        self._facts: list[Metric] = []
         self._read_at: float | None = None
+        self._is_up = True
 
     def collect(self, now: datetime) -> list[Metric]:
         with self._lock:
             if self._read_at is None or monotonic() - self._read_at >= KEPT_SECONDS:
-                self._kept, self._read_at = self._read(now), monotonic()
-            return list(self._kept)
+                self._read(now)
+            return [_up(int(self._is_up)), *self._facts]
 
     def forget(self) -> None:
         with self._lock:
             self._read_at = None
 
-    def _read(self, now: datetime) -> list[Metric]:
+    def _read(self, now: datetime) -> None:
+        """What fails is tried again by the next page: while the database is known to be down that costs nothing."""
         try:
-            facts = self._calls.call(lambda: _all(now), READ_SECONDS)
+            self._facts, self._read_at = self._calls.call(lambda: _all(now), READ_SECONDS), monotonic()
+            self._is_up = True
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("metrics: nothing of the database is shown: %s", error)
-            return [_up(0)]
-        return [_up(1), *facts]
+            if self._is_up:
+                logger.warning("metrics: nothing of the database is shown until it answers: %s", error)
+            self._facts, self._read_at, self._is_up = [], None, False
 
 
 def _up(value: int) -> Metric:
