@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -166,14 +167,17 @@ _names = Names()
 # -- what is counted
 
 
+_named = itemgetter(0, 1, 3)  # service, kind, outcome of an entry
+
+
 def looked_up(entries: Sequence[Entry]) -> None:
     """Add up look-ups. Not for each: the hit path has no time for a lock and a table of labels."""
-    for (service, kind, outcome), number in collections.Counter((e[0], e[1], e[3]) for e in entries).items():
+    for (service, kind, outcome), number in collections.Counter(map(_named, entries)).items():
         LOOKUPS.labels(*_names.of(service, kind), outcome).inc(number)
     timed: dict[OutcomeKey, list[float]] = collections.defaultdict(list)
-    for service, kind, _identifier, outcome, _at, seconds in entries:
-        if seconds is not None:
-            timed[service, kind, outcome].append(seconds)
+    for entry in entries:
+        if (seconds := entry[5]) is not None:
+            timed[_named(entry)].append(seconds)
     for key, seconds_of_all in timed.items():
         LOOKUP_SECONDS.labels(*_names.of(*key[:2]), key[2]).observe_many(seconds_of_all)
 

@@ -124,7 +124,9 @@ def value(page: str, series: str) -> float:
 
 def hits_of(file: Path) -> float:
     families = MultiProcessCollector.merge([str(file)])
-    return sum(s.value for f in families for s in f.samples if s.labels.get("outcome") == "hit" and "lookups" in s.name)
+    return float(
+        sum(s.value for f in families for s in f.samples if s.labels.get("outcome") == "hit" and "lookups" in s.name)
+    )
 
 
 def by_process(web: Stack) -> dict[int, float]:
