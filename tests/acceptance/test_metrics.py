@@ -178,17 +178,34 @@ def test_tasks_of_a_workers_children_are_on_its_port_also_of_one_that_was_killed
     assert value(page, 'cache_worker_queue_wait_seconds_count{queue="health"}') == 6
     assert 0 <= value(page, 'cache_worker_queue_wait_seconds_sum{queue="health"}') < 60
 
-    child = _a_child_of(processes.worker.processes["worker"].pid)
+    child = _children_of(processes.worker.processes["worker"].pid)[0]
     os.kill(child, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{child}").exists(), message="the end of the child")
     processes.send(6)
     wait_until(lambda: value(processes.worker_page, DONE) == 12, 30, message="twelve tasks")
 
 
-def _a_child_of(parent: int) -> int:
-    """One that ran tasks, so that its counts are not nothing."""
+def test_only_the_main_process_of_a_worker_holds_its_port(processes: Processes) -> None:
+    """A child that is forked later and outlives it would keep the next worker from its port."""
+    main = processes.worker.processes["worker"].pid
+    first = set(_children_of(main))
+    os.kill(min(first), signal.SIGKILL)
+    wait_until(lambda: len(set(_children_of(main)) - first) == 1, message="a new child")
+    [later] = set(_children_of(main)) - first
+
+    assert _listens_on(processes.worker_port, main)
+    wait_until(lambda: not _listens_on(processes.worker_port, later), message="the new child's letting go of the port")
+
+
+def _children_of(parent: int) -> list[int]:
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True)
-    return int(found.stdout.split()[0])
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def _listens_on(port: int, pid: int) -> bool:
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    [inode] = [words[9] for words in lines if words[1].endswith(f":{port:04X}") and words[3] == "0A"]
+    return f"socket:[{inode}]" in {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def test_gauges_of_the_database_are_on_the_page_of_the_web_only(processes: Processes) -> None:
