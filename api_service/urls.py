@@ -2,13 +2,14 @@
 
 from django.urls import path, re_path
 
-from api_service import clearing_views, history_views, views
+from api_service import clearing_views, history_views, metrics_views, views
 
 urlpatterns = [
     # Any text up to the next slash: a RUC that cannot exist gets its answer in JSON, not a page
     re_path(r"^api/v1/ruc/(?P<ruc>[^/]*)/?$", views.ruc, name="ruc"),
     path("api/v1/cache/clear", clearing_views.start, name="cache-clear"),
     path("api/v1/cache/clear/<int:number>", clearing_views.of_run, name="cache-clear-run"),
+    path("metrics", metrics_views.metrics, name="metrics"),
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),
     path("health/cache", views.cache_health, name="health-cache"),

@@ -39,6 +39,8 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 API_TOKEN: str = env.str("API_TOKEN", "") or local_secret(DATA_DIR, "api_token")
 # Bearer token of operations on the cache; empty is closed
 OPERATIONS_TOKEN: str = env.str("OPERATIONS_TOKEN", "")
+# Bearer token of /metrics, of the web and of the workers; empty is closed
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 
 INSTALLED_APPS = [
     # Before the admin: its templates carry our language switch
@@ -110,7 +112,7 @@ WHITENOISE_USE_FINDERS = True
 HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", False)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 # Probes and scrapers inside the network speak plain HTTP
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 if HTTPS_ONLY:
@@ -237,6 +239,11 @@ HEALTH_DATABASE_MS: float = env.float("HEALTH_DATABASE_MS", 100.0, validate=Rang
 HEALTH_TRACKING_PERIODS: float = env.float("HEALTH_TRACKING_PERIODS", 3.0, validate=Range(min=1))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
+# --- Metrics -----------------------------------------------------------------------------------------
+# Of a worker's own page, for its children too; 0 is none
+WORKER_METRICS_PORT: int = env.int("WORKER_METRICS_PORT", 0, validate=Range(0, 65535))
+WORKER_METRICS_HOST: str = env.str("WORKER_METRICS_HOST", "127.0.0.1")
+
 # --- Alerts ------------------------------------------------------------------------------------------
 SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "", validate=http_url)
 SENTRY_DSN: str = env.str("SENTRY_DSN", "", validate=sentry_dsn)
@@ -330,6 +337,8 @@ LOGGING = {
 env.check()
 if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
     raise ImproperlyConfigured("OPERATIONS_TOKEN is the same as API_TOKEN: who may look up RUCs could clear the cache.")
+if METRICS_TOKEN and METRICS_TOKEN in {API_TOKEN, OPERATIONS_TOKEN}:
+    raise ImproperlyConfigured("METRICS_TOKEN is that of look-ups or operations: who reads figures could spend money.")
 if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
     raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
@@ -350,6 +359,7 @@ SECRETS = [
         SECRET_KEY,
         API_TOKEN,
         OPERATIONS_TOKEN,
+        METRICS_TOKEN,
         MIGO_TOKEN,
         SLACK_WEBHOOK_URL,
         SENTRY_DSN,

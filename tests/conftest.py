@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 from pytest_django.fixtures import Settings
 
 from tests.http_catcher import HttpCatcher
@@ -27,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _uses_the_database(item) and not DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts):
             item.add_marker("db")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """pytest-xdist 3.8 writes a test's group where pytest 9 does not read it: each process would start every stack."""
+    result = yield
+    for item in session.items:
+        if (grouped := vars(item).get("_nodeid")) is not None:
+            item._id = coerce_node_id(grouped)
+    return result
 
 
 def _uses_the_database(item: pytest.Item) -> bool:

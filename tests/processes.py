@@ -25,6 +25,7 @@ PACKAGES = {
     "redis-server": "redis-server",
     "postgres": "postgresql",
     "chromium": "chromium",
+    "promtool": "prometheus",
 }
 PR_SET_PDEATHSIG = 1
 # pytest-randomly gives every worker process the same seed: the shared generator would propose the same ports to all.

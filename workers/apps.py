@@ -12,7 +12,13 @@ class WorkersConfig(AppConfig):
 
     def ready(self) -> None:
         """In every process: Beat sends, a worker or the single process runs, the admin may do either."""
-        from workers import checks  # noqa: F401 - registers them
+        from workers import (
+            checks,  # noqa: F401 - registers them
+            database_metrics,
+            metrics_port,  # noqa: F401 - connects to Celery's signals
+            task_metrics,  # noqa: F401 - likewise
+        )
         from workers.watch import signals
 
         signals.connect()
+        database_metrics.register_all()

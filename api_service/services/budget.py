@@ -22,7 +22,7 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from api_service.models import RateWindow, SpendHour
-from api_service.services import bounded, counters, rate_rules
+from api_service.services import bounded, counters, metrics, rate_rules
 from api_service.services.bounded import BoundedCalls, Breaker
 from api_service.services.budget_rules import BudgetExhausted, Caps, Period, Purpose, periods, rate_refusal, refusal
 from api_service.services.group_commit import GroupCommit
@@ -91,6 +91,7 @@ class Ledger:
         else:
             enter(self.service, purpose, queries, timezone.now())
         self.queries += queries
+        metrics.paid(self.service, purpose, queries)
 
     def _reserve(self, purpose: Purpose, queries: int, caps: Caps) -> None:
         try:

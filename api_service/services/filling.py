@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, envelope, failures, flights, inventory, keys, refusals, store_watch
+from api_service.services import answers, envelope, failures, flights, inventory, keys, metrics, refusals, store_watch
 from api_service.services.backends import Deadline
 from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
@@ -53,10 +53,13 @@ def fill(cache: APICacheService, wanted: Mapping[Subject, Outcome], *, refresh: 
 def _fill(left: dict[Subject, Outcome], cache: APICacheService, *, refresh: bool) -> Results:
     asked_at, deadline, pause = time(), Deadline.after(FLIGHT_SECONDS), SHORTEST_PAUSE
     results: Results = {}
+    waiting: set[Subject] = set()
     while left:
         results |= _flown(cache, left, asked_at, refresh=refresh)
         if not (left := _without(left, results)):
             break
+        metrics.waited(metrics.ELSEWHERE, len(left.keys() - waiting))
+        waiting |= left.keys()
         if not deadline.left():
             return results | dict.fromkeys(left, TimeoutError())
         sleep(pause)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from time import time
+from time import perf_counter, time
 from typing import TypedDict
 
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, filling, refreshing, stale_counts, tracking
+from api_service.services import answers, filling, metrics, refreshing, stale_counts, tracking
 from api_service.services.budget import BudgetExhausted
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
@@ -43,14 +43,21 @@ def get(service: str, kind: str, identifier: str, *, max_stale: float | None = N
     `max_stale`: seconds past its life that an answer may be; 0 for none that is old, None for what the settings say.
     `refresh`: an answer made from now on, paid for; an old one instead of an error only with a `max_stale`.
     """
+    started = perf_counter()
     subject, cache = Subject(service, kind, identifier), APICacheService()
-    if refresh:
-        return _not_fresh(cache, subject, CacheRead(Outcome.MISS), Wish(max_stale, refresh))
-    read = cache.read(subject.key)
+    read = CacheRead(Outcome.MISS) if refresh else cache.read(subject.key)
     if read.outcome is Outcome.HIT:
-        tracking.count(service, kind, identifier, Outcome.HIT)
+        tracking.count(service, kind, identifier, Outcome.HIT, perf_counter() - started)
         return filling.from_cache(read, time())
-    return _not_fresh(cache, subject, read, Wish(max_stale))
+    try:
+        found = _not_fresh(cache, subject, read, Wish(max_stale, refresh))
+    except FAILURES as failure:
+        metrics.failed(service, kind, code_of(failure))
+        metrics.answered(service, kind, metrics.FAILED, perf_counter() - started)
+        raise
+    if found.source is not Source.VALIDATION:
+        metrics.answered(service, kind, found.cache, perf_counter() - started)
+    return found
 
 
 def get_many(
@@ -74,6 +81,9 @@ def get_many(
     results |= filling.fill(cache, {s: o for s, o in outcomes.items() if s not in results}, refresh=refresh)
     failed = {s: result for s, result in results.items() if not isinstance(result, Lookup)}
     results |= _old_on_failure(failed, reads, outcomes, wish)
+    for subject, failure in failed.items():
+        if results[subject] is failure:
+            metrics.failed(service, kind, code_of(failure))
     return {subject.identifier: results[subject] for subject in subjects}
 
 

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
-from typing import Final, Self, TypeGuard, TypeVar
+from typing import ClassVar, Final, Self, TypeGuard, TypeVar
 
+from api_service.services import metrics
 from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
@@ -19,6 +20,7 @@ from api_service.services.upstream import Door, Patience, Request, Response, doo
 
 # Single look-ups in flight at once where there is no collection: quick enough, and polite to the service.
 WAVE: Final = 8
+COLLECTION, RANGE, ACCOUNT = "ruc_collection", "tipo_cambio_range", "account"
 
 T = TypeVar("T")
 
@@ -47,6 +49,9 @@ class MigoClient:
     """
 
     name = "migo"
+    # What can be looked up, and what is asked for over HTTP: the names in the metrics
+    kinds: ClassVar = (wire.RUC, wire.DNI, wire.EXCHANGE_RATE, wire.REPRESENTATIVES)
+    calls: ClassVar = (*kinds, COLLECTION, RANGE, ACCOUNT)
 
     def __init__(self, config: MigoConfig, use: Door | None = None, circuit: CircuitBreaker | None = None) -> None:
         register_secrets([config.token])
@@ -85,7 +90,7 @@ class MigoClient:
         if (reason := self.validate(kind, identifier)) is not None:
             return NotFound(reason)
         question = Question(kind, identifier)
-        return self._ask(self._wire.one(question), partial(wire.read_one, question=question), _Bill(spend))
+        return self._ask(kind, self._wire.one(question), partial(wire.read_one, question=question), _Bill(spend))
 
     def fetch_many(
         self,
@@ -126,13 +131,18 @@ class MigoClient:
 
     def exchange_range(self, start: date, end: date, *, spend: Spend | None = None) -> JSONDict:
         """The rates from `start` to `end`, both included, under `data`."""
-        return self._ask(self._wire.exchange_range(start, end), wire.read_record, _Bill(spend))
+        return self._ask(RANGE, self._wire.exchange_range(start, end), wire.read_record, _Bill(spend))
 
     def account(self, seconds: float | None = None) -> Account:
         """Free of charge, and past the circuit breaker; with `seconds` there is one attempt, which takes no longer."""
         self._need_token()
         patience = self._patience if seconds is None else Patience(seconds, seconds, seconds, attempts=1)
-        return wire.account_of(self._door.call(self._wire.account(), patience, wire.read_record))
+
+        def once(_number: int, ends_at: float) -> JSONDict:
+            left = replace(patience, attempts=1, deadline=ends_at - time.monotonic())
+            return self._timed(ACCOUNT, self._wire.account(), left, wire.read_record)
+
+        return wire.account_of(with_retries(patience, once))
 
     def _collects(self, kind: str) -> bool:
         return kind == wire.RUC and self._wire.has_collections
@@ -143,10 +153,15 @@ class MigoClient:
     def _side_by_side(self, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
         def send(chunk: Sequence[str], ends_at: float) -> Response:
             once = replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
-            return self._door.call(self._wire.collection(chunk), once, lambda response: response)
+            started = time.monotonic()
+            with metrics.called_if_it_fails(self.name, COLLECTION, lambda: time.monotonic() - started):
+                return self._door.call(self._wire.collection(chunk), once, lambda response: response)
 
         def read(chunk: Sequence[str], response: Response) -> Results:
-            return wire.read_collection(response, chunk)
+            with metrics.called_if_it_fails(self.name, COLLECTION, lambda: response.elapsed):
+                answers = wire.read_collection(response, chunk)
+            metrics.called(self.name, COLLECTION, metrics.OK, response.elapsed)
+            return answers
 
         batch = SideBySide(send, read, spend or _free_of_charge, self._circuit, self._patience)
         return batch.run(chunks, self._config.parallel, answered)
@@ -222,7 +237,7 @@ class MigoClient:
         def ask(identifier: str) -> Answer | UpstreamError:
             question = Question(kind, identifier)
             try:
-                return self._door.call(self._wire.one(question), once, partial(wire.read_one, question=question))
+                return self._timed(kind, self._wire.one(question), once, partial(wire.read_one, question=question))
             except UpstreamError as error:
                 return error
 
@@ -231,15 +246,18 @@ class MigoClient:
         self._circuit.record(permit, *(a if isinstance(a, UpstreamError) else None for a in got.values()))
         return got
 
-    def _ask(self, request: Request, read: Callable[[Response], T], bill: "_Bill", *, queries: int = 1) -> T:
+    def _ask(self, kind: str, request: Request, read: Callable[[Response], T], bill: "_Bill") -> T:
         self._need_token()
 
         def once(number: int, ends_at: float) -> T:
             with attempt(self._circuit):
-                bill.charge(queries, retry=number > 1)
-                return self._door.call(request, self._once(number, ends_at), read)
+                bill.charge(1, retry=number > 1)
+                return self._timed(kind, request, self._once(number, ends_at), read)
 
         return with_retries(self._patience, once)
+
+    def _timed(self, kind: str, request: Request, once: Patience, read: Callable[[Response], T]) -> T:
+        return metrics.timed_call(self.name, kind, lambda: self._door.call(request, once, read))
 
     def _once(self, number: int, ends_at: float) -> Patience:
         """What is left for one attempt. The first has all of it, however long its place was waited for."""

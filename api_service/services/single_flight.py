@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Generic, TypeVar
 
+from api_service.services import metrics
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,10 @@ class SingleFlight(Generic[T]):
             flight = self._flying.get(key)
             if leads := flight is None:
                 flight = self._flying[key] = Future()
-        return self._lead(key, flight, act) if leads else flight.result(self.seconds)
+        if leads:
+            return self._lead(key, flight, act)
+        metrics.waited(metrics.IN_PROCESS)
+        return flight.result(self.seconds)
 
     def _lead(self, key: Hashable, flight: Future[T], act: Callable[[], T]) -> T:
         try:

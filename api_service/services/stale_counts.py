@@ -15,7 +15,7 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from api_service.models import StaleServed
-from api_service.services import counters
+from api_service.services import counters, metrics
 from api_service.services.bounded import Breaker
 from api_service.services.freshness import REFRESHING
 from api_service.services.group_commit import GroupCommit
@@ -53,6 +53,7 @@ _counts: GroupCommit[Entry, Shown] = GroupCommit(_breaker, _write, together, 10_
 
 def note(service: str, kind: str, reason: str, age: float, now: float) -> None:
     """One old answer was shown at `now` (Unix seconds), made `age` seconds before."""
+    metrics.shown_old(service, kind, reason)
     start = int(now) // PERIOD_SECONDS * PERIOD_SECONDS
     _counts.put({(start, service[:50], kind[:50], reason[:50]): Shown(1, round(max(0.0, age), 1))})
 

@@ -24,7 +24,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.utils import timezone
 
 from api_service.models import DailyReads, LookupHour, TrackedKey
-from api_service.services import counters, keys, warm_results, warm_statistics
+from api_service.services import counters, keys, metrics, warm_results, warm_statistics
 from api_service.services.cache_service import APICacheService
 from api_service.services.outcomes import Outcome
 
@@ -49,7 +49,7 @@ LAST_SECONDS: Final = 3.0
 THERE = {"state": [TrackedKey.State.ACTIVE.value, TrackedKey.State.UNKNOWN.value]}
 
 Identity = tuple[str, str, str]  # service, kind, identifier
-Entry = tuple[str, str, str, Outcome, float]  # one look-up, with its Unix time
+Entry = tuple[str, str, str, Outcome, float, float | None]  # one look-up, its Unix time, and what it took if timed
 OutcomeKey = tuple[str, str, Outcome]
 
 
@@ -65,7 +65,7 @@ class Batch:
     def fold(self, entries: Iterable[Entry]) -> None:
         """Add look-ups up. On the path of a look-up at times: no calls for what is as usual."""
         reads, last_read, outcomes = self.reads, self.last_read, self.outcomes
-        for service, kind, identifier, outcome, at in entries:
+        for service, kind, identifier, outcome, at, _seconds in entries:
             identity, key = (service, kind, identifier), (service, kind, outcome)
             if key in outcomes:
                 outcomes[key] += 1
@@ -139,8 +139,8 @@ class ReadCounter:
         self._failing = False
         self.stop = Event()
 
-    def count(self, service: str, kind: str, identifier: str, outcome: Outcome) -> None:
-        self._entries.append((service, kind, identifier, outcome, time()))
+    def count(self, service: str, kind: str, identifier: str, outcome: Outcome, seconds: float | None = None) -> None:
+        self._entries.append((service, kind, identifier, outcome, time(), seconds))
         if len(self._entries) >= FOLD_AT:
             self._make_room()
         if not self._started:
@@ -164,6 +164,11 @@ class ReadCounter:
                     for part in waiting:
                         self._batch.absorb(part)
             return written
+
+    def add_up(self) -> None:
+        """What was counted until now is in the metrics."""
+        with self._folding:
+            self._fold()
 
     def waiting(self) -> bool:
         """Whether anything that was counted has not been written; a flush under way counts as not written."""
@@ -190,7 +195,9 @@ class ReadCounter:
     def _fold(self) -> None:
         """Only the holder of `_folding` takes out, so that as many as there are now will still be there."""
         take = self._entries.popleft
-        self._batch.fold(take() for _ in range(len(self._entries)))
+        entries = [take() for _ in range(len(self._entries))]
+        self._batch.fold(entries)
+        metrics.looked_up(entries)
 
     def _write(self, waiting: deque[Batch], now: datetime) -> int:
         """Takes out of `waiting` what is settled. Identifiers written."""
@@ -290,9 +297,14 @@ def _aware(seconds: float) -> datetime:
 _counter = ReadCounter()
 
 
-def count(service: str, kind: str, identifier: str, outcome: Outcome) -> None:
-    """Count one look-up; costs an append."""
-    _counter.count(service, kind, identifier, outcome)
+def count(service: str, kind: str, identifier: str, outcome: Outcome, seconds: float | None = None) -> None:
+    """Count one look-up; costs an append. `seconds`: what it took, where that is known already."""
+    _counter.count(service, kind, identifier, outcome, seconds)
+
+
+def add_up() -> None:
+    """Bring this process's metrics up to date."""
+    _counter.add_up()
 
 
 def is_failing() -> bool:

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("run_all")]
 
 RUCS = ("20100038146", "20131312955", "20603274742")
 MONITOR = "workers.tasks.monitor_cache_health"
+METRICS_TOKEN = "metrics-token-of-one-process"
 MEMORY_LIMIT = 150
 # Of one core. An idle machine is ready within 5 s; beside other tests on shared cores the same work counts double
 CPU_LIMIT = 8.0
@@ -48,7 +49,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SingleProcess]:
     """Shared by the tests that only look."""
-    process = SingleProcess(tmp_path_factory.mktemp("run_all"))
+    process = SingleProcess(tmp_path_factory.mktemp("run_all"), METRICS_TOKEN=METRICS_TOKEN)
     seconds = process.start().wait_ready()
     cpu, memory = process.cpu_seconds(), process.megabytes()
     print(f"\nrun_all, first run: ready after {seconds:.1f} s ({cpu:.1f} s of CPU), {memory} MB")
@@ -115,6 +116,23 @@ def test_a_task_is_started_through_flower_with_its_password_only(running: Single
     task = running.trigger(MONITOR)
     wait_until(lambda: running.task_state(task) == "SUCCESS", timeout=30, message="the task seen by Flower")
     assert rows(running, "api_service_healthsample") > before
+
+
+def test_its_metrics_are_those_of_web_and_worker_together(running: SingleProcess) -> None:
+    running.look_up(RUCS[0])
+    task = running.trigger(MONITOR)
+    wait_until(lambda: running.task_state(task) == "SUCCESS", timeout=30, message="the task seen by Flower")
+
+    def figures() -> dict[str, float]:
+        page = running.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"}).text
+        return {name: float(value) for name, value in re.findall(r"^cache_worker_(\S+) (\S+)$", page, re.MULTILINE)}
+
+    seen = figures()
+    outcomes = ("hit", "miss")
+    assert sum(seen[f'lookups_total{{kind="ruc",outcome="{o}",service="migo"}}'] for o in outcomes) >= 1
+    assert seen[f'tasks_total{{outcome="success",task="{MONITOR}"}}'] >= 1
+    assert seen['queue_wait_seconds_count{queue="health"}'] >= 1
+    wait_until(lambda: figures()["health_sample_timestamp_seconds"] > 0, 20, 0.5, "the last run")
 
 
 def test_within_a_minute_beat_and_worker_have_looked_tracked_and_warmed(make: Make) -> None:

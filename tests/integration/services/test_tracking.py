@@ -96,7 +96,7 @@ def test_counts_belong_to_the_day_in_lima_and_to_the_hour() -> None:
 
 def test_a_late_evening_in_lima_is_not_yet_tomorrow() -> None:
     batch = tracking.Batch()
-    batch.fold([("migo", "ruc", REAL[0], Outcome.HIT, 1.0)])
+    batch.fold([("migo", "ruc", REAL[0], Outcome.HIT, 1.0, None)])
     tracking.write(batch, datetime.fromisoformat("2026-07-15T04:59:00+00:00"))
 
     assert DailyReads.objects.get().day.isoformat() == "2026-07-14"

@@ -10,7 +10,7 @@ from api_service.services.tracking import Batch, Entry, ReadCounter
 
 
 def entries(*identifiers: str, at: float = 1.0) -> Iterator[Entry]:
-    return (("migo", "ruc", identifier, Outcome.HIT, at) for identifier in identifiers)
+    return (("migo", "ruc", identifier, Outcome.HIT, at, None) for identifier in identifiers)
 
 
 def reads(batch: Batch) -> dict[str, int]:
@@ -65,7 +65,7 @@ def test_outcomes_without_an_identifier_that_fits_are_a_part_too() -> None:
 def test_endless_services_and_kinds_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "MAX_OUTCOMES", 3)
     batch = Batch()
-    batch.fold((service, kind, "1", Outcome.MISS, 1.0) for service, kind in product("abcd", "xyz"))
+    batch.fold((service, kind, "1", Outcome.MISS, 1.0, None) for service, kind in product("abcd", "xyz"))
 
     assert total(batch) == 12
     assert batch.outcomes["(others)", "(others)", Outcome.MISS] == 9
