@@ -23,21 +23,16 @@ DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
 # -- the session ------------------------------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
         if _uses_the_database(item) and not DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts):
             item.add_marker("db")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """pytest-xdist 3.8 writes a test's group where pytest 9 does not read it: each process would start every stack."""
-    result = yield
-    for item in session.items:
+    yield
+    for item in items:
+        # pytest-xdist 3.8 writes a test's group where pytest 9 does not read it: each process would start every stack
         if (grouped := vars(item).get("_nodeid")) is not None:
             item._id = coerce_node_id(grouped)
-    return result
 
 
 def _uses_the_database(item: pytest.Item) -> bool:

@@ -176,6 +176,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     upstream("502 pages of a proxy", "html", "upstream_circuit_open"),
     upstream("silence", "timeout:3", "upstream_circuit_open"),
     upstream("429 for everything", "429:2", "upstream_circuit_open"),
-    upstream("token refused", "refused", "upstream_refused"),
+    upstream("token refused", "401", "upstream_refused"),
+    upstream("plan refused in words", "refused:Su plan ha vencido.", "upstream_refused"),
     *(killed_sender(point) for point in POINTS),
 )

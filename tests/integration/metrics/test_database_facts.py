@@ -19,6 +19,7 @@ from api_service.models import (
     Delivery,
     HealthSample,
     Incident,
+    Notice,
     ServiceSnapshot,
     TrackRun,
     UpstreamCircuit,
@@ -71,7 +72,15 @@ def test_before_the_first_run_everything_is_never_and_not_absent(scrape: Scrape)
 
 def test_incidents_are_counted_while_they_are_open(scrape: Scrape) -> None:
     for node, resolved in (("a:1", None), ("b:1", None), ("c:1", NOW)):
-        Incident.objects.create(code="node_down", node=node, severity="unhealthy", opened_at=NOW, resolved_at=resolved)
+        Incident.objects.create(
+            code="node_down",
+            node=node,
+            severity="unhealthy",
+            current="unhealthy",
+            since=NOW,
+            opened_at=NOW,
+            resolved_at=resolved,
+        )
     seen = scrape()
     assert seen("incidents_open", code="node_down", severity="unhealthy") == 2
     assert seen("incidents_open", code="node_down", severity="warning") == 0
@@ -120,18 +129,18 @@ def test_schedules_say_when_they_ran_and_when_they_are_due(scrape: Scrape) -> No
     assert seen("schedule_due_timestamp_seconds", schedule="off") is None
 
 
-def deliver(channel: str, state: str, age: timedelta, incident: Incident) -> None:
+def deliver(channel: str, state: str, age: timedelta) -> None:
     at = timezone.now() - age
-    Delivery.objects.create(incident=incident, channel=channel, event="opened", state=state, created_at=at, due_at=at)
+    notice = Notice.objects.create(created_at=at, severity="unhealthy")
+    Delivery.objects.create(notice=notice, channel=channel, state=state, created_at=at, due_at=at)
 
 
 def test_alerts_that_were_not_delivered_are_counted_by_channel(scrape: Scrape) -> None:
-    incident = Incident.objects.create(code="node_down", severity="unhealthy", opened_at=NOW)
     for minutes in (5, 20):
-        deliver("slack", "pending", timedelta(minutes=minutes), incident)
-    deliver("slack", "sent", timedelta(minutes=1), incident)
-    deliver("sentry", "failed", timedelta(hours=2), incident)
-    deliver("sentry", "failed", timedelta(days=3), incident)
+        deliver("slack", "pending", timedelta(minutes=minutes))
+    deliver("slack", "sent", timedelta(minutes=1))
+    deliver("sentry", "failed", timedelta(hours=2))
+    deliver("sentry", "failed", timedelta(days=3))
     seen = scrape()
 
     assert seen("deliveries", channel="slack", state="pending") == 2
