@@ -12,8 +12,12 @@ from pytest_django.fixtures import Settings
 from api_service.models import LookupHour, RunLock, SpendHour, StoredAnswer, WarmedAnswer, WarmRun
 from api_service.services import (
     answers,
+    filling,
     flights,
+    lookup,
+    side_by_side,
     tracking,
+    warm_calls,
     warm_policy,
     warm_refresh,
     warm_results,
@@ -23,7 +27,7 @@ from api_service.services import (
 from api_service.services.budget import Caps, Purpose, reserve
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import LeaseLost
-from api_service.services.outcomes import Outcome
+from api_service.services.outcomes import Lookup, Outcome, Source
 from api_service.services.warming import WarmSummary, request, warm
 from tests.integration.services.conftest import RunPython, url_of
 from tests.rucs import REAL, WRONG_CHECK_DIGIT, record, valid_rucs
@@ -370,8 +374,8 @@ def test_a_request_that_cannot_be_is_one_line_that_names_the_argument(asked: dic
 
 
 WARM = """
-from api_service.services import warm_refresh, warming
-warm_refresh.WAVE = 10
+from api_service.services import migo_wire, warming
+migo_wire.LARGEST_COLLECTION = 10
 warming.run(warming.request(limit=100, budget=100))
 """
 
@@ -392,6 +396,7 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
         MIGO_BASE_URL=f"{vendor.url}/api/v1",
         MIGO_API_VERSION="v1",
         MIGO_TOKEN="token-of-the-tests-0001",
+        MIGO_PARALLEL="1",
         FLIGHT_LOCK_SECONDS="2",
     )
     wait_until(lambda: StoredAnswer.objects.count() == 20, timeout=30)
@@ -442,9 +447,9 @@ def test_the_calls_of_a_scheduled_run_are_spread_over_its_period(
     cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(warm_refresh, "sleep", waits.append)
-    clock = iter(number * 0.001 for number in range(10_000))
-    monkeypatch.setattr(warm_refresh, "monotonic", lambda: next(clock) + sum(waits))
+    monkeypatch.setattr(side_by_side, "sleep", waits.append)
+    for module in (side_by_side, warm_calls):
+        monkeypatch.setattr(module, "monotonic", lambda: time.monotonic() + sum(waits))
     read(valid_rucs(300))
     summary = warm(request(budget=300, spread=90.0))
 
@@ -485,6 +490,49 @@ def test_what_turned_out_not_to_exist_since_the_plan_is_not_asked_for(
     assert cache.is_ruc_invalid(REAL[0])
 
 
+def test_a_look_up_in_the_middle_of_a_run_waits_for_none_of_its_later_calls(
+    cache: APICacheService, vendor: RunningSandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIGO_PARALLEL = 1
+    rucs, seen, keep = valid_rucs(300), list[Lookup](), filling.keep
+
+    def keeping(*args: Any, **kwargs: Any) -> None:
+        keep(*args, **kwargs)
+        if not seen:
+            seen.append(lookup.get("migo", "ruc", rucs[0]))
+            seen.append(lookup.get("migo", "ruc", rucs[-1]))
+
+    monkeypatch.setattr(warm_refresh, "keep", keeping)
+    summary = run(rucs=rucs, budget=300)
+
+    assert [found.source for found in seen] == [Source.CACHE, Source.UPSTREAM]
+    assert (summary["paid"], summary["skipped"]) == (299, {"in_flight": 1})
+    assert sorted(asked_for(vendor)) == sorted(rucs)
+
+
+def test_what_a_run_was_refused_is_free_for_others_before_it_ends(
+    cache: APICacheService, vendor: RunningSandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is there already is kept, and its lock is free."""
+    settings.MIGO_PARALLEL = settings.MIGO_ATTEMPTS = 1
+    rucs, free, keep = valid_rucs(200), list[flights.Departure](), filling.keep
+    names = [f"migo:ruc_{ruc}" for ruc in rucs[:100]]
+    for ruc in rucs[:50]:
+        cache.set_ruc(ruc, record(ruc), ttl=60)
+    vendor.switch(script=["500"])
+
+    def keeping(*args: Any, **kwargs: Any) -> None:
+        keep(*args, **kwargs)
+        free.append(flights.depart(cache, names, 60, time.time(), refresh=True))
+
+    monkeypatch.setattr(warm_refresh, "keep", keeping)
+    summary = run(rucs=rucs, budget=200)
+
+    assert (summary["failed"], summary["refreshed"]) == (100, 100)
+    assert free[0].mine == set(names)
+    assert sum(cache.get_ruc(ruc) is not None for ruc in rucs[:50]) == 50
+
+
 def test_a_reload_writes_nothing_over_a_newer_answer(
     cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,7 +564,7 @@ def test_nothing_is_claimed_while_the_minute_is_full(
 def test_what_was_paid_for_is_kept_although_the_lease_is_lost(
     cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_refresh, "RENEWED_EVERY", 0.0)
+    monkeypatch.setattr(warm_calls, "RENEWED_EVERY", 0.0)
     rucs, renewals = valid_rucs(250), list[int]()
 
     def renew() -> None:
@@ -537,7 +585,7 @@ def test_what_was_paid_for_is_kept_although_the_lease_is_lost(
 def test_a_database_that_hiccups_at_a_renewal_stops_nothing(
     cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_refresh, "RENEWED_EVERY", 0.0)
+    monkeypatch.setattr(warm_calls, "RENEWED_EVERY", 0.0)
 
     def renew() -> None:
         raise OperationalError("the connection is lost")
