@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from api_service.services import flights
 from api_service.services.budget import Ledger, Purpose, seconds_until_places
 from api_service.services.cache_service import MIGO, APICacheService
-from api_service.services.filling import known_absent, wire_name
+from api_service.services.filling import known_absent, wire_names
 from api_service.services.flights import Flight
 from api_service.services.providers import SpendLater
 from api_service.services.subjects import RUC, Subject
@@ -103,7 +103,7 @@ class Calls:
 
     def take(self, rucs: Sequence[str], /) -> Sequence[str]:
         self._pace.wait_for_turn(self.settled, len(rucs))
-        names = {wire_name(self._cache, Subject(MIGO, RUC, ruc)): ruc for ruc in rucs}
+        names = dict(zip(self._names(rucs), rucs, strict=True))
         seconds, flight = settings.FLIGHT_LOCK_SECONDS, self._flight
         departure = flights.depart(self._cache, list(names), seconds, self._planned_at, refresh=True, flight=flight)
         mine = self._still_unknown([ruc for name, ruc in names.items() if name in departure.mine])
@@ -115,7 +115,7 @@ class Calls:
         return mine
 
     def give_up(self, rucs: Sequence[str], /) -> None:
-        self._flight.leave(wire_name(self._cache, Subject(MIGO, RUC, ruc)) for ruc in rucs)
+        self._flight.leave(self._names(rucs))
 
     def spend(self, queries: int, *, retry: bool) -> None:
         self._ledger(queries, retry=retry)
@@ -128,6 +128,9 @@ class Calls:
         self.in_flight += self._held_back[0]
         self.unreachable += self._held_back[1]
         self._held_back = (0, 0)
+
+    def _names(self, rucs: Sequence[str]) -> Sequence[str]:
+        return wire_names(self._cache, (Subject(MIGO, RUC, ruc) for ruc in rucs))
 
     def _still_unknown(self, rucs: Sequence[str]) -> list[str]:
         """A negative answer that came since leaves nothing under the key that was claimed."""

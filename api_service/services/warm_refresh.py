@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import WarmRun
-from api_service.services import answers, envelope, flights, refusals, warm_results
+from api_service.services import answers, envelope, flights, refusals
 from api_service.services.budget import (
     BudgetExhausted,
     Ledger,
@@ -30,7 +30,7 @@ from api_service.services.providers import Answer, Found, provider
 from api_service.services.subjects import RUC, Subject
 from api_service.services.warm_calls import Calls, Lease, OutOfTime, Pace
 from api_service.services.warm_plan import Due, jittered
-from api_service.services.warm_results import Warmed
+from api_service.services.warm_results import Recorder, Warmed
 
 # What forbade further calls; None where the service itself is the reason
 Forbidden: TypeAlias = BaseException | None
@@ -85,6 +85,7 @@ class Refresh:
         self._chances: dict[str, float | None] = {}
         self._rechecked: set[str] = set()
         self._warmed: list[Warmed] = []
+        self._recorder = Recorder(row, MIGO, RUC)
         self._answered = 0
         # An answer, whichever: the account is not refused
         self._proof: Sequence[Answer] = ()
@@ -95,6 +96,7 @@ class Refresh:
         try:
             self._all_of(due)
         finally:
+            self._recorder.close()
             answers.flush(FLUSH_SECONDS)
 
     def _all_of(self, due: Sequence[Due]) -> None:
@@ -201,7 +203,8 @@ class Refresh:
         self._row.paid = self._ledger.queries
         self._row.save()
         warmed, self._warmed = self._warmed, []
-        warm_results.record(self._row, MIGO, RUC, warmed)
+        if warmed:
+            self._recorder.note(warmed)
 
     def _skip(self, reason: str, number: int) -> None:
         if number:
