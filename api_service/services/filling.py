@@ -316,11 +316,21 @@ def _of_fetched(fetched: Answer | UpstreamError, outcome: Outcome) -> Lookup | U
 def _landed(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: float, *, refresh: bool) -> Results:
     """What other flights brought meanwhile, as it was for the caller: paid by the one that led."""
     reads, settled = read_all(cache, list(wanted))
+    failed = _failures(cache, reads)
     results: Results = {}
     for subject, outcome in wanted.items():
-        read, answer = reads[subject], settled.get(subject)
+        answer, failure = settled.get(subject), failed.get(subject)
         if isinstance(answer, Lookup) and not (refresh and time() - answer.age < asked_at):
             results[subject] = Lookup(outcome, Source.UPSTREAM, answer.data, answer.reason, answer.age)
-        elif read.failure and float(read.failure.get("at", 0)) > asked_at:
-            results[subject] = failures.from_note(read.failure)
+        elif failure and float(failure.get("at", 0)) > asked_at:
+            results[subject] = failures.from_note(failure)
     return results
+
+
+def _failures(cache: APICacheService, reads: Mapping[Subject, CacheRead]) -> dict[Subject, Mapping[str, Any]]:
+    """What flights failed with: under the key, or beside the value that was to be replaced."""
+    under = {s: read.failure for s, read in reads.items() if read.failure}
+    valued = [s for s, read in reads.items() if read.outcome in {Outcome.HIT, Outcome.STALE}]
+    names = wire_names(cache, valued)
+    beside = flights.failures_beside(cache, names)
+    return under | {s: beside[name] for s, name in zip(valued, names, strict=True) if name in beside}

@@ -99,10 +99,10 @@ class Flight:
             return set(self._cache.replace_many(writes)) if writes else set()
 
     def fail(self, names: Sequence[str], facts: Mapping[str, Any]) -> None:
-        """Tell those who wait for these keys why nothing comes."""
+        """Tell those who wait for these keys why nothing comes; beside a value that stays as it is, under its lock."""
         note = Landing(envelope.failure({**facts, "at": time()}), FAILURE_SECONDS)
         with self._lock:
-            claimed = [name for name in names if name in self._claims]
+            claimed = [key for name in names for key in (name, self._locks.get(name, name)) if key in self._claims]
         self.land(dict.fromkeys(claimed, note))
 
     def hold(self, names: Sequence[str]) -> set[str]:
@@ -179,9 +179,12 @@ def depart(
         over = {name: Replacement(mine, v, seconds) for name, (value, v) in stored.items() if _failed(value, asked_at)}
         claims |= cache.replace_many(over) if over else {}
         old = {name: v for name, (value, v) in stored.items() if _may_be_replaced(value, asked_at, refresh=refresh)}
-        got_locks, found, locks = _locked(service, old, flight.token, seconds) if old else ({}, {}, {})
+        locks = {name: _lock_name(service, name) for name in old}
+        got_locks, lost_locks = _locked(cache, list(locks.values()), mine, seconds, asked_at)
         claims |= got_locks
-    flight.board(claims, found, locks)
+        # No lock to be had is none taken
+        found = {name: old[name] for name, lock in locks.items() if lock in got_locks or lock in lost_locks}
+    flight.board(claims, found, {name: locks[name] for name in found})
     got = frozenset(name for name in names if name in claims or name in found)
     return Departure(flight, got, frozenset(names) - got - frozenset(unreachable), frozenset(unreachable))
 
@@ -202,16 +205,29 @@ def _claimed_again(
 
 
 def _locked(
-    service: APICacheService, values: Mapping[str, Version], token: str, seconds: float
-) -> tuple[dict[str, Version], dict[str, Version], dict[str, str]]:
-    """The locks that were got, the versions of the values that they are for, and the lock of each value.
+    cache: StrictCache, locks: Sequence[str], mine: Any, seconds: float, asked_at: float
+) -> tuple[dict[str, Version], list[str]]:
+    """The locks that were got, and those that nobody can get. A failure from before `asked_at` is no obstacle."""
+    if not locks:
+        return {}, []
+    got, unreachable = cache.claim_many(locks, mine, seconds)
+    if rest := [lock for lock in locks if lock not in got and lock not in unreachable]:
+        notes = cache.fetch_versions(rest)[0].items()
+        over = {lock: Replacement(mine, v, seconds) for lock, (value, v) in notes if _failed(value, asked_at)}
+        got |= cache.replace_many(over) if over else {}
+    return got, unreachable
 
-    No lock to be had is none taken.
-    """
-    locks = {keys.normalize(f"{LOCK_PREFIX}fill.{name}", len(service.wire_prefix)): name for name in values}
-    got, unreachable = service.cache.claim_many(locks, envelope.claim(token), seconds)
-    names = {locks[lock]: lock for lock in [*got, *unreachable]}
-    return got, {name: values[name] for name in names}, names
+
+def failures_beside(service: APICacheService, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What flights failed with that were to replace the values there, by key."""
+    locks = {_lock_name(service, name): name for name in names}
+    found = service.cache.fetch_many(locks)[0] if locks else {}
+    facts = {locks[lock]: envelope.failure_in(value) for lock, value in found.items()}
+    return {name: failure for name, failure in facts.items() if failure is not None}
+
+
+def _lock_name(service: APICacheService, name: str) -> str:
+    return keys.normalize(f"{LOCK_PREFIX}fill.{name}", len(service.wire_prefix))
 
 
 def _may_be_replaced(value: Any, now: float, *, refresh: bool) -> bool:

@@ -86,6 +86,21 @@ def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(ca
     assert departed(cache, asked_at=time() + 1).mine == {KEY}
 
 
+def test_a_failure_over_a_value_is_told_beside_it_and_is_no_obstacle_to_who_comes_later(
+    cache: APICacheService,
+) -> None:
+    cache.set(KEY, {"ruc": "before"}, 60)
+    first = departed(cache, refresh=True, asked_at=time() + 1)
+    first.flight.fail([KEY], {"code": "upstream_timeout"})
+
+    failure = flights.failures_beside(cache, [KEY])[KEY]
+    assert (failure["code"], cache.get(KEY)) == ("upstream_timeout", {"ruc": "before"})
+    assert departed(cache, refresh=True, asked_at=failure["at"] - 0.001).taken == {KEY}
+    later = departed(cache, refresh=True, asked_at=time() + 1)
+    assert later.mine == {KEY}
+    assert later.flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
+
+
 def test_a_value_is_fetched_anew_by_one_and_one_that_came_since_by_nobody(cache: APICacheService) -> None:
     cache.set(KEY, {"ruc": "before"}, 60)
     asked_at = time() + 1
