@@ -177,6 +177,20 @@ def test_unknown_rucs_are_asked_for_again_in_their_share_of_the_run(
     assert all(cache.get_ruc(ruc) and not cache.is_ruc_invalid(ruc) for ruc in found)
 
 
+def test_version_two_without_collections_is_warmed_as_well(
+    cache: APICacheService, vendor: RunningSandbox, settings: Settings
+) -> None:
+    settings.MIGO_API_VERSION, settings.MIGO_BASE_URL = "v2", f"{vendor.url}/api/v2"
+    rucs = valid_rucs(20)
+    cache.cache.claim_many([f"migo:ruc_{rucs[0]}"], {"v": 0, "by": "a look-up"}, 60)
+    vendor.switch(script=["refused:Plan"])
+    summary = run(rucs=rucs)
+
+    assert (summary["paid"], summary["refreshed"], summary["failed"]) == (19, 18, 1)
+    assert summary["skipped"] == {"in_flight": 1}
+    assert sum(cache.get_ruc(ruc) is not None for ruc in rucs) == 18
+
+
 # -- Free before paid --------------------------------------------------------------------------------------------------
 
 
