@@ -80,7 +80,7 @@ def _page(sample: HealthSample, age: float, *, nodes: bool) -> Page:
     }
     if nodes:
         page["findings"] = sample.findings
-        page["nodes"] = [_node(row) for row in sample.nodes.all()]
+        page["nodes"] = [node_facts(row) for row in sample.nodes.all()]
     return page | _trouble(sample, age)
 
 
@@ -103,6 +103,6 @@ def _anonymous(text: str) -> str:
     return next((sign for sign in (BROKEN, UNKNOWN) if text.startswith(sign)), text)
 
 
-def _node(row: NodeSample) -> dict[str, Any]:
+def node_facts(row: NodeSample) -> dict[str, Any]:
     names = ("node", "reachable", "error", "latency_ms", "version", "items", "bytes_used", "bytes_limit", "evictions")
     return {name: getattr(row, name) for name in names}

@@ -15,9 +15,11 @@ from api_service.models.money import AccountReading, CircuitChange, CircuitState
 from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
 from api_service.models.stale import StaleServed
+from api_service.models.tokens import ApiToken
 
 __all__ = [
     "AccountReading",
+    "ApiToken",
     "CircuitChange",
     "CircuitState",
     "ClearRun",
