@@ -69,8 +69,8 @@ def _invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
 @api.exception_handler(HttpError)
 def _unreadable(_request: HttpRequest, error: HttpError) -> HttpResponse:
     """Ninja's own: a body that is no JSON."""
-    step = _("Send JSON, with Content-Type: application/json.")
-    return problems.respond(Problem(error.status_code, "malformed_body", str(error), step))
+    text, step = _("The body cannot be read."), _("Send JSON, with Content-Type: application/json.")
+    return problems.respond(Problem(error.status_code, "malformed_body", text, step))
 
 
 @api.exception_handler(SuspiciousOperation)

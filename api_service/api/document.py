@@ -24,6 +24,7 @@ EVERYWHERE: Final = {
     503: "Not now: APIMIGO, the database or the broker does not answer",
     504: "APIMIGO did not answer in time",
 }
+WITH_A_BODY: Final = {400: "The body cannot be read", 413: "The body is too large"}
 LIMITS: Final = {
     "X-Request-ID": "The id of this request in our logs: the caller's own, or a new one.",
     "RateLimit": "What is left of this minute, for a token with a limit.",
@@ -64,7 +65,8 @@ def _complete(described: dict[str, Any], operation: Operation) -> None:
     scopes = sorted({scope for auth in operation.auth_callbacks if isinstance(auth, Token) for scope in auth.scopes})
     described["description"] = f"{described['description']}\n\nScope: {' or '.join(f'`{s}`' for s in scopes)}."
     responses = described["responses"]
-    for status, text in EVERYWHERE.items():
+    known = EVERYWHERE | (WITH_A_BODY if "requestBody" in described else {})
+    for status, text in sorted(known.items()):
         responses.setdefault(status, {"description": text})
     for status, response in responses.items():
         if status >= 400:

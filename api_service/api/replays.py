@@ -20,7 +20,8 @@ from django.utils.translation import gettext as _
 from ninja.files import UploadedFile
 
 from api_service.api.problems import Problem, Refused, bad_value
-from api_service.services.access_log import GZIP
+from api_service.services import access_log
+from api_service.services.access_log import GZIP, BadLog
 from api_service.services.redaction import redact
 from api_service.services.warm_comparison import Report
 
@@ -40,15 +41,24 @@ def replay(log: UploadedFile, arguments: list[str], folder: Path) -> Report:
         raise Refused(_busy())
     try:
         with NamedTemporaryFile(prefix="access-log-") as file:
-            for number, chunk in enumerate(log.chunks()):
-                if number == 0 and chunk.startswith(GZIP):
-                    # What it grows to is not known before
-                    raise Refused(bad_value(_("log: send it unpacked.")))
+            for chunk in log.chunks():
                 file.write(chunk)
             file.flush()
+            _check(file.name)
             return _run([file.name, *arguments], folder)
     finally:
         _one_at_a_time.release()
+
+
+def _check(path: str) -> None:
+    """What is no log is refused here: a process takes a second to start. A packed one may grow to any size."""
+    with Path(path).open("rb") as file:
+        if file.read(len(GZIP)) == GZIP:
+            raise Refused(bad_value(_("log: send it unpacked.")))
+    try:
+        access_log.read(path)
+    except BadLog as error:
+        raise Refused(bad_value(f"log: {str(error).replace(path, 'it')}")) from error
 
 
 def _run(arguments: list[str], folder: Path) -> Report:

@@ -116,7 +116,7 @@ class BillingVerdict(Billing):
 
 
 class Batch(Schema):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     rucs: list[Annotated[str, Field(max_length=40)]] = Field(min_length=1, max_length=MOST_RUCS)
     billing: bool = Field(default=False, description="Say of each whether an invoice can be made out.")
