@@ -5,6 +5,7 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 * start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
   into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
+* make a token of the API: `add` on tokens; revoke one: `change`;
 * release the lock of a run that died: `change` on run locks.
 """
 
@@ -13,7 +14,20 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import alerts, clearing, habits, health, inventory, keys, money, periodic, refills, runs, stale
+from api_service.admin import (
+    alerts,
+    clearing,
+    habits,
+    health,
+    inventory,
+    keys,
+    money,
+    periodic,
+    refills,
+    runs,
+    stale,
+    tokens,
+)
 
 __all__ = [
     "alerts",
@@ -27,6 +41,7 @@ __all__ = [
     "refills",
     "runs",
     "stale",
+    "tokens",
 ]
 
 admin.site.site_header = _("Cache operations")

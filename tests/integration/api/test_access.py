@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from api_service.api import rate_limits
 from api_service.models import ApiToken
-from api_service.services import api_tokens, token_rules
+from api_service.services import api_tokens, token_rules, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.redaction import redact
 from api_service.services.token_rules import Grant, Scope
@@ -44,6 +44,7 @@ def cached(memcached: Memcached, use_cache_url: UseCacheUrl, db: None) -> Iterat
     api_tokens.forget()
     yield
     api_tokens.forget()
+    tracking._forget_in_child()
 
 
 def bearer(text: str) -> Client:
@@ -182,6 +183,21 @@ def test_what_is_refused_is_not_counted() -> None:
     standings = [rate_limits.charge(grant) for _ in range(20)]
     waits = [standing.wait > 0 for standing in standings if standing]
     assert waits == [False, False] + [True] * 18
+
+
+@pytest.mark.usefixtures("amid_a_minute")
+def test_a_large_minute_is_given_out_to_the_last_request_and_not_beyond(memcached: Memcached) -> None:
+    grant = Grant("tests-large", "tests", frozenset(), per_minute=250)
+    other_process = rate_limits._Prepaid()
+    standings = [
+        standing
+        for _ in range(130)
+        for standing in (rate_limits.charge(grant), other_process.spend(grant, 2))
+        if standing is not None
+    ]
+    assert [standing.wait > 0 for standing in standings].count(False) == 250
+    assert all(standing.wait for standing in standings[-8:])
+    assert standings[0].remaining == 249
 
 
 @pytest.mark.usefixtures("amid_a_minute")
