@@ -33,7 +33,7 @@ class TokenForm(forms.Form):
         label=_("Name"), max_length=100, help_text=_("Who will use it for what, such as: invoicing, production.")
     )
     scopes = forms.MultipleChoiceField(
-        label=_("May"), choices=list(words.SCOPES.items()), widget=forms.CheckboxSelectMultiple
+        label=_("Scopes"), choices=list(words.SCOPES.items()), widget=forms.CheckboxSelectMultiple
     )
     days = forms.IntegerField(
         label=_("Days"),
@@ -123,7 +123,7 @@ class ApiTokenAdmin(RunByHand, TableAdmin[ApiToken]):
         state = token_rules.state(row.expires_at, revoked=row.revoked_at is not None, now=timezone.now())
         return display.badge(_TONES[state], words.TOKEN_STATES[state])
 
-    @admin.display(description=_("may"))
+    @admin.display(description=_("scopes"))
     def scopes_text(self, row: ApiToken) -> str:
         return ", ".join(str(words.SCOPES.get(scope, scope)) for scope in row.scopes)
 

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=100, verbose_name="name")),
                 ("prefix", models.CharField(max_length=8, unique=True, verbose_name="begins with")),
                 ("digest", models.CharField(max_length=64, verbose_name="hash")),
-                ("scopes", models.JSONField(default=list, verbose_name="may")),
+                ("scopes", models.JSONField(default=list, verbose_name="scopes")),
                 ("per_minute", models.PositiveIntegerField(verbose_name="requests a minute")),
                 ("created_by", models.CharField(max_length=150, verbose_name="made by")),
                 ("created_at", models.DateTimeField(verbose_name="made")),

@@ -14,7 +14,7 @@ class ApiToken(models.Model):
     # SHA-256 in hex: the secret has 256 random bits, there is nothing for a slow hash to protect
     digest = models.CharField(_("hash"), max_length=64)
     # ["lookup", "operations:read", …]
-    scopes = models.JSONField(_("may"), default=list)
+    scopes = models.JSONField(_("scopes"), default=list)
     # 0 is no limit
     per_minute = models.PositiveIntegerField(_("requests a minute"))
     created_by = models.CharField(_("made by"), max_length=150)
