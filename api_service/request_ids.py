@@ -14,6 +14,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Final
 from uuid import uuid4
 
+from django.core.signals import request_finished
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -51,16 +52,24 @@ def under(request_id: str) -> Iterator[None]:
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """The outermost one: what the others log and refuse has the id too. An answer that streams keeps it to its end."""
+    """The outermost one: what the others log and refuse has the id too."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         request_id = accepted(request.headers.get(HEADER)) or uuid4().hex
-        with under(request_id):
-            response = get_response(request)
+        _current.set(request_id)
+        response = get_response(request)
         response.headers[HEADER] = request_id
         return response
 
     return handle
+
+
+def end_request(**_kwargs: Any) -> None:
+    """Not in the middleware: Django logs what was refused after it, and an answer may stream."""
+    _current.set(NONE)
+
+
+request_finished.connect(end_request, dispatch_uid="request-id")
 
 
 # -- log lines

@@ -10,10 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.translation import get_language, override
 from ninja import Router
 
-from api_service import request_ids
 from api_service.api.access import Token, charge_more
 from api_service.api.lookups import record_of, verdict_on
 from api_service.api.rendering import JSON, NDJSON, line
@@ -63,7 +61,7 @@ def batch(request: HttpRequest, asked: Batch) -> HttpResponseBase:
     parts = _outcomes(rucs, asked)
     if NDJSON in request.headers.get("Accept", ""):
         return StreamingHttpResponse(
-            _lines(parts, _Counts(len(asked.rucs), len(rucs)), request_ids.current()),
+            _lines(parts, _Counts(len(asked.rucs), len(rucs))),
             content_type=NDJSON,
             headers=UNBUFFERED,
         )
@@ -76,14 +74,8 @@ def _list(parts: Iterator[list[dict[str, Any]]], rucs: Sequence[str], total: int
     return HttpResponse(line({**counts.summary(), "results": [found[ruc] for ruc in rucs]}), content_type=JSON)
 
 
-def _lines(parts: Iterator[list[dict[str, Any]]], counts: _Counts, request_id: str) -> Iterator[bytes]:
-    """The view has returned when these are made: what is of its request is set for each part anew."""
-    language = get_language()
-    while True:
-        with request_ids.under(request_id), override(language):
-            part = next(parts, None)
-        if part is None:
-            break
+def _lines(parts: Iterator[list[dict[str, Any]]], counts: _Counts) -> Iterator[bytes]:
+    for part in parts:
         yield b"".join(map(line, counts.of(part)))
     yield line({"summary": counts.summary()})
 

@@ -97,7 +97,7 @@ def rates(request: HttpRequest, days: Query[DayRange]) -> HttpResponse:
     if not result["success"]:
         raise Refused(of_failure(cast(Failure, result), reason=result["reason"]))
     headers = {"Cache-Status": f"{freshness.NAME}; fwd=bypass"}
-    return fresh(request, orjson.dumps({"rates": result["data"]}), headers)
+    return fresh(request, orjson.dumps({"rates": list(map(record_of, result["data"]))}), headers)
 
 
 def record_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,8 +99,11 @@ def test_every_log_line_of_a_request_has_its_id(api: ApiClient, caplog: pytest.L
     with patch.object(lookup, "get", autospec=True, side_effect=RuntimeError("no")):
         api().get(URL, headers={"X-Request-ID": "order-4711"})
     logging.getLogger("tests").warning("outside")
+    refused = api().get(f"/api/v1/rucs/{RUC[:-1]}", headers={"X-Request-ID": "order-4712"})
+    assert refused.status_code == 422
     ids = {record.getMessage(): getattr(record, "request_id", None) for record in caplog.records}
     assert ids[f"GET {URL} failed"] == "order-4711"
+    assert ids[f"Unprocessable Entity: /api/v1/rucs/{RUC[:-1]}"] == "order-4712"
     assert ids["outside"] == "-"
 
 

@@ -246,7 +246,7 @@ def test_an_uploaded_log_is_replayed(api: ApiClient) -> None:
     [
         (b"", "log"),
         (b"yesterday,1\n", "line 1"),
-        (b"\x1f\x8b", "unpacked"),
+        (b"\x1f\x8b", "comprimir"),
         (b"\xff\xfe", "log"),
         (b"200,1\n100,1\n", "line 2"),
     ],
