@@ -28,6 +28,7 @@ from api_service.api.document import Api
 from api_service.api.lookups import router as lookups
 from api_service.api.problems import Problem, Refused
 from api_service.api.rendering import OrjsonRenderer
+from api_service.api.schedules import router as schedules
 from api_service.api.warming import router as warming
 from api_service.services.task_sending import BrokerDown
 
@@ -49,7 +50,7 @@ api = Api(
     docs=Swagger(settings={"validatorUrl": None, "docExpansion": "none", "displayRequestDuration": True}),
 )
 # The path of batches before the one of single RUCs, which would match it too
-for router in (batches, lookups, cache, clearings, warming):
+for router in (batches, lookups, cache, clearings, warming, schedules):
     api.add_router("", router)
 
 

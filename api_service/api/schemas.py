@@ -353,3 +353,22 @@ class ReplayedBudget(Schema):
 class Replay(Schema):
     accesses: int
     budgets: list[ReplayedBudget]
+
+
+# -- schedules
+
+
+class Schedule(Schema):
+    """`rhythm` for people; `age` in seconds, null for one that was never sent; `sent`: how often so far."""
+
+    name: str
+    task: str
+    enabled: bool
+    rhythm: str
+    last_sent_at: datetime | None
+    age: float | None
+    sent: int
+
+
+class Schedules(Schema):
+    schedules: list[Schedule]

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service.api import replays
 from api_service.models import ClearRun, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
@@ -269,3 +270,18 @@ def test_a_replay_has_limits_of_size_time_and_number(api: ApiClient, monkeypatch
         problem_of(replay(client, log), 503, "busy")
     finally:
         replays._one_at_a_time.release()
+
+
+# -- schedules
+
+
+def test_schedules_tell_when_they_were_last_sent(api: ApiClient) -> None:
+    PeriodicTask.objects.all().delete()
+    every_five = CrontabSchedule.objects.create(minute="*/5")
+    for name, sent_at in (("never", None), ("once", timezone.now() - timedelta(minutes=7))):
+        PeriodicTask.objects.create(name=name, task=f"tests.{name}", crontab=every_five, last_run_at=sent_at)
+    never, once = api(Scope.OPERATIONS_READ).get("/api/v1/schedules").json()["schedules"]
+    assert (never["name"], never["age"], never["last_sent_at"]) == ("never", None, None)
+    assert 420 <= once["age"] < 480
+    assert once["rhythm"].startswith("*/5")
+    problem_of(api(Scope.LOOKUP).get("/api/v1/schedules"), 403, "scope_missing")
