@@ -50,16 +50,3 @@ def check_token_is_set(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="api_service.W001",
         )
     ]
-
-
-@register(Tags.security, deploy=True)
-def check_somebody_is_told(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    if settings.SLACK_WEBHOOK_URL or settings.SENTRY_DSN:
-        return []
-    return [
-        Warning(
-            "No alert channel is configured: an unhealthy cache is seen in the admin only.",
-            hint="Set SLACK_WEBHOOK_URL or SENTRY_DSN.",
-            id="api_service.W002",
-        )
-    ]

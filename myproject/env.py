@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError, FileAwareEnv
 from marshmallow import ValidationError
 
+from api_service.services.finding_policy import parse_rules
+
 # Nothing waits for ever: not for a host that is gone (10 s), nor for a lock or a statement (the longest are prunes)
 POSTGRES_LIMITS = {
     "connect_timeout": 3,
@@ -85,6 +87,13 @@ def http_url(value: str) -> None:
     parts = urlsplit(value)
     if value and not (parts.scheme in {"http", "https"} and parts.hostname):
         raise ValidationError("Must be a URL that begins with http:// or https://.")
+
+
+def health_rules(value: str) -> None:
+    try:
+        parse_rules(value)
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
 
 
 def sentry_dsn(value: str) -> None:

@@ -11,7 +11,8 @@ from marshmallow.validate import OneOf, Range, Regexp
 
 from api_service.caches.urls import cache_config
 from api_service.services.redaction import register_secrets
-from myproject.env import Environment, database_config, http_url, local_secret, secret_parts, sentry_dsn
+from myproject import alert_env
+from myproject.env import Environment, database_config, health_rules, http_url, local_secret, secret_parts, sentry_dsn
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -204,6 +205,10 @@ HEALTH_EVICTIONS_PER_MINUTE: float = env.float("HEALTH_EVICTIONS_PER_MINUTE", 60
 BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
 # Days that the account's queries should last at least
 ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
+# N of M runs before a finding counts, K good ones before it is over: "node_down=2/3/2, node_slow=3/5/3"
+HEALTH_RULES: str = env.str("HEALTH_RULES", "", validate=health_rules)
+# A run that contradicts what counts is repeated after so many seconds; 0 waits for the schedule
+HEALTH_CONFIRM_SECONDS: int = env.int("HEALTH_CONFIRM_SECONDS", 20, validate=Range(0, 120))
 HEALTH_RETENTION_DAYS: int = env.int("HEALTH_RETENTION_DAYS", 90, validate=Range(min=1))
 
 # --- Alerts ------------------------------------------------------------------------------------------
@@ -211,8 +216,29 @@ SLACK_WEBHOOK_URL: str = env.str("SLACK_WEBHOOK_URL", "", validate=http_url)
 SENTRY_DSN: str = env.str("SENTRY_DSN", "", validate=sentry_dsn)
 SENTRY_ENVIRONMENT: str = env.str("SENTRY_ENVIRONMENT", "production")
 SENTRY_TRACES_SAMPLE_RATE: float = env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1))
+# Where e-mail leaves (smtp://, smtp+tls:// or smtps://), from whom, and to whom
+EMAIL_URL: str = env.str("EMAIL_URL", "", validate=alert_env.mail_url)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("ALERT_EMAIL_FROM", "cache@localhost", validate=alert_env.mail_address)
+ALERT_EMAIL_TO: list[str] = env.list("ALERT_EMAIL_TO", [], validate=alert_env.mail_addresses)
+ALERT_WEBHOOK_URL: str = env.str("ALERT_WEBHOOK_URL", "", validate=http_url)
+ALERT_WEBHOOK_SECRET: str = env.str("ALERT_WEBHOOK_SECRET", "", validate=alert_env.webhook_secret)
+# Separated by spaces: an address may hold commas
+ALERT_APPRISE_URLS: list[str] = (env.str("ALERT_APPRISE_URLS", "", validate=alert_env.apprise_urls) or "").split()
+# "slack=warning, webhook=unhealthy:node_*|cache_*": who hears of what; without a rule everything from warning up
+ALERT_ROUTES: str = env.str("ALERT_ROUTES", "", validate=alert_env.alert_routes)
+# "email, apprise": who is told when nobody takes an incident on
+ALERT_ESCALATE_TO: str = env.str("ALERT_ESCALATE_TO", "", validate=alert_env.alert_channels)
 ALERT_LANGUAGE: str = env.str("ALERT_LANGUAGE", "es", validate=OneOf(["es", "en"]))
 RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
+# Hours between two reminders of what is unhealthy, and of a warning; 0 never reminds
+ALERT_REMIND_HOURS: float = env.float("ALERT_REMIND_HOURS", 6.0, validate=Range(min=0))
+ALERT_REMIND_WARNING_HOURS: float = env.float("ALERT_REMIND_WARNING_HOURS", 24.0, validate=Range(min=0))
+# What is unhealthy, told, and acknowledged by nobody is escalated after so many minutes; 0 never
+ALERT_ESCALATE_MINUTES: float = env.float("ALERT_ESCALATE_MINUTES", 30.0, validate=Range(min=0))
+# So many changes within so many minutes are coming and going, until there was none for so long; 0 changes never are
+ALERT_FLAP_CHANGES: int = env.int("ALERT_FLAP_CHANGES", 4, validate=Range(0, 20))
+ALERT_FLAP_WINDOW_MINUTES: float = env.float("ALERT_FLAP_WINDOW_MINUTES", 60.0, validate=Range(min=1))
+ALERT_FLAP_QUIET_MINUTES: float = env.float("ALERT_FLAP_QUIET_MINUTES", 30.0, validate=Range(min=1))
 
 # --- Celery ------------------------------------------------------------------------------------------
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", "memory://")
@@ -245,7 +271,8 @@ CELERY_BEAT_SYNC_EVERY = 1
 # standard: the crontabs of workers/schedules.py; fast: every task each minute, to see the system live;
 # auto: fast when `run_all` plays the sandbox, else standard
 SCHEDULES: str = env.str("SCHEDULES", "auto", validate=OneOf(["auto", "standard", "fast"]))
-# Seconds between two warm runs
+# Seconds between two health runs, and between two warm runs
+HEALTH_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
 WARM_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 300
 
 # --- Logging -----------------------------------------------------------------------------------------
@@ -276,6 +303,13 @@ if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
 if MIGO_BASE_URL.rstrip("/").endswith({"v1": "/v2", "v2": "/v1"}[MIGO_API_VERSION]):
     raise ImproperlyConfigured(f"MIGO_BASE_URL ends in the other version than MIGO_API_VERSION={MIGO_API_VERSION}.")
 
+alert_env.check_alerts(
+    mail_url=EMAIL_URL,
+    mail_to=ALERT_EMAIL_TO,
+    webhook_url=ALERT_WEBHOOK_URL,
+    webhook_secret=ALERT_WEBHOOK_SECRET,
+)
+globals().update(alert_env.mail_config(EMAIL_URL))
 CELERY_BEAT_SCHEDULE = beat_schedule(SCHEDULES)
 
 SECRETS = [
@@ -286,9 +320,12 @@ SECRETS = [
         MIGO_TOKEN,
         SLACK_WEBHOOK_URL,
         SENTRY_DSN,
+        ALERT_WEBHOOK_URL,
+        ALERT_WEBHOOK_SECRET,
         FLOWER_BASIC_AUTH.partition(":")[2],
     ),
-    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND),
+    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
+    *alert_env.apprise_secrets(ALERT_APPRISE_URLS),
 ]
 register_secrets(SECRETS)
 

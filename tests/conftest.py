@@ -201,3 +201,11 @@ def use_cache_url(settings: Settings) -> UseCacheUrl:
         return scope
 
     return use
+
+
+@pytest.fixture
+def counts_at_once(settings: Settings) -> None:
+    """For what one health run sees: it counts at first sight, and is over at the first run that does not see it."""
+    from api_service.services.finding_policy import TABLE
+
+    settings.HEALTH_RULES = ",".join(f"{code}=1/1/1" for code in TABLE)

@@ -9,3 +9,6 @@ from django.utils.translation import gettext_lazy as _
 class WorkersConfig(AppConfig):
     name = "workers"
     verbose_name = _("Workers")
+
+    def ready(self) -> None:
+        from workers import checks  # noqa: F401 - registers them

@@ -32,6 +32,7 @@ TABLE: dict[str, Schedule] = {
 }
 # Tasks that others start, or people: their queues
 UNSCHEDULED: dict[str, str] = {
+    "workers.tasks.send_test_alert": "health",
     "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
     "workers.tasks.refill_node": "warming",

@@ -20,36 +20,46 @@ from api_service.services import (
     account,
     answers,
     clearing,
+    finding_states,
     group_commit,
+    incidents,
     key_tracking,
     lookup,
     monitoring,
     refill,
     retention,
+    task_sending,
     tracking,
     warming,
 )
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
-from workers.alerts import dispatch, incidents, outbox
+from workers.alerts import channel_states, dispatch, telling, trial
+from workers.alerts.channels import configured
 from workers.arguments import checked
 
 logger = logging.getLogger(__name__)
 
 Summary: TypeAlias = dict[str, Any]
 
+# In a row: a node that answers every other time must not keep a worker busy
+CONFIRMATIONS = 3
 ALREADY_RUNNING: Summary = {"state": "already_running", "next_step": "another run holds the lock: look at its result"}
 
 
 @shared_task(typing=False, soft_time_limit=45, time_limit=60)
 @checked
-def monitor_cache_health() -> Summary:
-    """Check every node and the alias, store the sample, open or close the incident, send what is due."""
+def monitor_cache_health(confirming: int = 0) -> Summary:
+    """Check every node and the alias, store the sample, open or end incidents, send what is due.
+
+    `confirming`: how many runs before this one, in a row, were started by a run that contradicts what is known.
+    """
 
     def run() -> Summary:
         sample = monitoring.run_health_check()
         incidents.apply(sample, timezone.now())
+        incidents.tick(timezone.now())
         return {
             "state": "done",
             "sample": sample.pk,
@@ -60,14 +70,27 @@ def monitor_cache_health() -> Summary:
 
     summary = _exclusively("monitor_cache_health", 60, run)
     _send_soon()
+    if summary["state"] == "done" and finding_states.is_anything_doubtful():
+        _confirm_soon(confirming + 1)
     return summary
 
 
 @shared_task(typing=False, soft_time_limit=45, time_limit=60)
 @checked
 def deliver_alerts() -> Summary:
-    """Send the alerts that are due."""
-    return dict(dispatch.deliver_due(timezone.now()))
+    """Remind, escalate, tell what has changed and was not told yet, and send the messages that are due."""
+    now = timezone.now()
+    incidents.tick(now)
+    channel_states.note_configured()
+    written = telling.tell(now)
+    return {"written": len(written), **dispatch.deliver_due(now)}
+
+
+@shared_task(typing=False, soft_time_limit=100, time_limit=120)
+@checked
+def send_test_alert(channels: list[str] | None = None) -> Summary:
+    """Send a marked test message now. `channels`: only these, by name ("slack", "email:2"); without it all."""
+    return {"state": "done", "channels": trial.send(channels or configured(), timezone.now())}
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
@@ -169,7 +192,6 @@ def clean_up() -> Summary:
             "cache": APICacheService().cleanup_expired(),
             "health_samples": monitoring.prune_samples(now),
             "answers": answers.prune(now),
-            "deliveries": outbox.prune(now),
             "clearings": clearing.prune(now),
             **retention.prune(now),
         }
@@ -188,6 +210,19 @@ def _send_soon() -> None:
         deliver_alerts.apply_async(expires=50, ignore_result=True)
     except OperationalError as error:
         logger.warning("alerts wait for the next minute, the broker did not take the task: %s", error)
+
+
+def _confirm_soon(number: int) -> None:
+    """One more run, before the schedule's: what it says of an outage is known in seconds. The broker's trouble is not
+    ours: the schedule runs anyway."""
+    seconds = settings.HEALTH_CONFIRM_SECONDS
+    if not seconds or number > CONFIRMATIONS:
+        return
+    kwargs = {"confirming": number}
+    try:
+        task_sending.send(str(monitor_cache_health.name), kwargs, countdown=seconds, expires=seconds + 60)
+    except task_sending.BrokerDown as error:
+        logger.warning("the next health run is that of the schedule, the broker did not take the task: %s", error)
 
 
 @worker_process_shutdown.connect

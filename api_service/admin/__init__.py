@@ -6,6 +6,9 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
   into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
 * make a token of the API: `add` on tokens; revoke one: `change`;
+* send a test message, turn a channel on again: `change` on alert channels;
+* acknowledge, mute or unmute an incident: `change` on incidents;
+* plan maintenance: `add`, `change` and `delete` on maintenance windows;
 * release the lock of a run that died: `change` on run locks.
 """
 
@@ -17,10 +20,12 @@ from django.utils.translation import gettext_lazy as _
 from api_service.admin import (
     alerts,
     clearing,
+    deliveries,
     habits,
     health,
     inventory,
     keys,
+    maintenance,
     money,
     periodic,
     refills,
@@ -32,10 +37,12 @@ from api_service.admin import (
 __all__ = [
     "alerts",
     "clearing",
+    "deliveries",
     "habits",
     "health",
     "inventory",
     "keys",
+    "maintenance",
     "money",
     "periodic",
     "refills",

@@ -1,84 +1,91 @@
-"""Incidents, and the messages that tell of them."""
+"""Incidents with their course, and what the last runs saw of each possible trouble."""
 
 from __future__ import annotations
 
-from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.db.models import F
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
 from api_service.admin.base import RowsInline, TableAdmin
+from api_service.admin.deliveries import DeliveryColumns
 from api_service.admin.display import Tone
-from api_service.admin.filters import ByEnd
-from api_service.admin.health import findings_table, findings_words
-from api_service.models import Delivery, Incident
+from api_service.admin.filters import ByEnd, chosen
+from api_service.admin.health import measured
+from api_service.admin.incident_acts import IncidentActs
+from api_service.models import Delivery, FindingState, Incident, Notice, Transition
+from api_service.services.incident_steps import is_muted
 
-
-class DeliveryColumns:
-    """Mix-in: a message as columns."""
-
-    @admin.display(description=_("state"))
-    def state_badge(self, row: Delivery) -> SafeString:
-        return display.badge(row.state, row.get_state_display())
-
-    @admin.display(description=_("created"))
-    def created(self, row: Delivery) -> str:
-        return display.age(row.created_at, timezone.now())
-
-    @admin.display(description=_("sent"))
-    def sent(self, row: Delivery) -> str:
-        return display.age(row.sent_at, timezone.now())
-
-    @admin.display(description=_("next attempt"))
-    def next_attempt(self, row: Delivery) -> str:
-        return display.age(row.due_at, timezone.now()) if row.state == Delivery.State.PENDING else display.NOTHING
-
-    @admin.display(description=_("last error"))
-    def error_text(self, row: Delivery) -> str:
-        return row.error or display.NOTHING
-
-
-class DeliveriesInline(DeliveryColumns, RowsInline[Delivery, Incident]):
-    model = Delivery
-    fields = ("channel", "event", "state_badge", "created", "sent", "attempts", "next_attempt", "error_text")
-    ordering = ("pk",)
+# Of one that has come and gone for weeks
+STEPS_SHOWN = 200
 
 
 @admin.register(Incident)
-class IncidentAdmin(TableAdmin[Incident]):
-    list_display = ("what", "severity_badge", "state_badge", "opened", "lasted", "findings_text")
-    list_filter = (ByEnd, "severity")
-    ordering = ("-opened_at",)
+class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
+    list_display = ("what_and_where", "severity_badge", "state_badge", "since_text", "lasted", "in_hands_of")
+    list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
+    ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
     fields = (
-        "what",
-        "node",
-        "severity_badge",
-        "state_badge",
-        "opened",
-        "resolved",
-        "lasted",
-        "now_table",
-        "past_table",
+        *("what", "node_text", "severity_badge", "state_badge", "value_text", "limit_text", "since_text", "opened"),
+        *("resolved", "lasted", "in_hands_of", "muted_text", "escalated_text", "timeline", "messages_table"),
     )
-    inlines = (DeliveriesInline,)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        context = self.acts_context(request, row) if row else {}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     @admin.display(description=_("incident"))
     def what(self, row: Incident) -> str:
         return words.word(words.INCIDENTS, row.code)
 
+    @admin.display(description=_("incident"))
+    def what_and_where(self, row: Incident) -> str:
+        return f"{self.what(row)} {row.node}".strip()
+
+    @admin.display(description=_("node"))
+    def node_text(self, row: Incident) -> str:
+        return row.node or display.NOTHING
+
     @admin.display(description=_("severity"))
     def severity_badge(self, row: Incident) -> SafeString:
+        """The worst it has been."""
         return display.badge(row.severity, row.get_severity_display())
 
     @admin.display(description=_("state"))
     def state_badge(self, row: Incident) -> SafeString:
-        if row.resolved_at is None:
-            return display.toned(Tone.BAD, gettext("open"))
-        return display.toned(Tone.GOOD, gettext("resolved"))
+        if row.resolved_at is not None:
+            return display.toned(Tone.GOOD, gettext("resolved"))
+        if is_muted(row, timezone.now()):
+            return display.toned(Tone.QUIET, gettext("open, muted"))
+        if row.flapping_since is not None:
+            return display.toned(Tone.WARNING, gettext("comes and goes"))
+        if row.acknowledged_at is not None:
+            return display.toned(Tone.BUSY, gettext("open, acknowledged"))
+        return display.toned(Tone.BAD, gettext("open"))
+
+    @admin.display(description=_("value"))
+    def value_text(self, row: Incident) -> str:
+        return measured(row.value)
+
+    @admin.display(description=_("limit"))
+    def limit_text(self, row: Incident) -> str:
+        return measured(row.limit)
+
+    @admin.display(description=_("since"))
+    def since_text(self, row: Incident) -> str:
+        return display.age(row.since, timezone.now())
 
     @admin.display(description=_("opened"))
     def opened(self, row: Incident) -> str:
@@ -90,57 +97,182 @@ class IncidentAdmin(TableAdmin[Incident]):
 
     @admin.display(description=_("lasts"))
     def lasted(self, row: Incident) -> str:
-        return display.period(row.opened_at, row.resolved_at or timezone.now())
+        return display.period(row.since, row.resolved_at or timezone.now())
 
-    @admin.display(description=_("findings"))
-    def findings_text(self, row: Incident) -> str:
-        return findings_words(row.findings)
+    @admin.display(description=_("acknowledged by"))
+    def in_hands_of(self, row: Incident) -> str:
+        return row.acknowledged_by or display.NOTHING
 
-    @admin.display(description=_("wrong now"))
-    def now_table(self, row: Incident) -> SafeString | str:
-        is_open = row.resolved_at is None
-        return findings_table(one for one in row.findings if is_open and one.get("current", True))
+    @admin.display(description=_("muted until"))
+    def muted_text(self, row: Incident) -> SafeString | str:
+        if not is_muted(row, timezone.now()):
+            return display.NOTHING
+        return format_html("{} ({})", display.age(row.muted_until, timezone.now()), row.muted_by)
 
-    @admin.display(description=_("wrong earlier"))
-    def past_table(self, row: Incident) -> SafeString | str:
-        is_over = row.resolved_at is not None
-        return findings_table(one for one in row.findings if is_over or not one.get("current", True))
+    @admin.display(description=_("escalated"))
+    def escalated_text(self, row: Incident) -> str:
+        return display.age(row.escalated_at, timezone.now())
+
+    @admin.display(description=_("course"))
+    def timeline(self, row: Incident) -> SafeString | str:
+        """The newest steps, oldest first."""
+        steps = list(row.transitions.order_by("-pk")[:STEPS_SHOWN])
+        rows = [(exact(step.at), *step_cells(step)) for step in reversed(steps)]
+        heads = (_("time"), _("event"), _("severity"), _("value"), _("by"), _("note"), _("messages"))
+        return display.table(heads, rows)
+
+    @admin.display(description=_("messages"))
+    def messages_table(self, row: Incident) -> SafeString | str:
+        """Every channel's delivery of every notice that told a step."""
+        notices = row.transitions.exclude(notice=None).values("notice")
+        deliveries = Delivery.objects.filter(notice__in=notices).order_by("-pk")[:STEPS_SHOWN]
+        rows = [delivery_cells(delivery) for delivery in deliveries]
+        return display.table((_("message"), _("channel"), _("state"), _("sent"), _("attempts"), _("last error")), rows)
 
 
-@admin.register(Delivery)
-class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
-    list_display = ("event", "channel", "state_badge", "error_text", "created", "attempts", "about")
-    list_filter = ("state",)
-    list_select_related = ("incident",)
-    ordering = ("-id",)
-    actions = ("retry",)
-    fields = (
-        *("incident", "channel", "event", "state_badge", "created", "sent", "attempts", "next_attempt"),
-        *("error_text", "findings_rows"),
+def exact(moment: Any) -> SafeString:
+    local = timezone.localtime(moment)
+    return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}")
+
+
+def step_cells(step: Transition) -> tuple[object, ...]:
+    facts = step.facts
+    return (
+        display.badge(step.event, step.get_event_display()),
+        words.word(words.SEVERITIES, facts.get("severity", "")),
+        measured(facts.get("value", "")),
+        step.by or display.NOTHING,
+        step.note or display.NOTHING,
+        told_text(step),
     )
 
+
+def told_text(step: Transition) -> str:
+    """Whether people heard of it, and why not."""
+    text, reason = step.get_telling_display(), words.word(words.HELD_BY, step.held_by)
+    return f"{text}: {reason}" if step.held_by and step.telling != Transition.Telling.TOLD else text
+
+
+def delivery_cells(delivery: Delivery) -> tuple[object, ...]:
+    url = reverse("admin:api_service_delivery_change", args=[delivery.pk])
+    return (
+        format_html('<a href="{}">#{}</a>', url, delivery.pk),
+        delivery.channel,
+        display.badge(delivery.state, delivery.get_state_display()),
+        display.age(delivery.sent_at, timezone.now()),
+        display.number(delivery.attempts),
+        delivery.error or display.NOTHING,
+    )
+
+
+@admin.register(Transition)
+class TransitionAdmin(TableAdmin[Transition]):
+    """All steps of all incidents, the newest first."""
+
+    list_display = ("event_badge", "what", "at_text", "by", "told")
+    list_filter = ("event", "telling")
+    list_select_related = ("incident",)
+    ordering = ("-id",)
+    fields = ("incident", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
+
+    @admin.display(description=_("event"))
+    def event_badge(self, row: Transition) -> SafeString:
+        return display.badge(row.event, row.get_event_display())
+
     @admin.display(description=_("incident"))
-    def about(self, row: Delivery) -> str:
-        return words.word(words.INCIDENTS, row.incident.code)
+    def what(self, row: Transition) -> str:
+        return f"{words.word(words.INCIDENTS, row.incident.code)} {row.incident.node}".strip()
 
-    def has_retry_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("api_service.change_delivery")
+    @admin.display(description=_("time"))
+    def at_text(self, row: Transition) -> str:
+        return display.age(row.at, timezone.now())
 
-    @admin.action(description=_("Try again now"), permissions=["retry"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """What has been sent stays sent; one that a sender holds right now keeps its lease."""
-        states = [Delivery.State.PENDING, Delivery.State.FAILED]
-        waiting = Delivery.objects.filter(pk__in=queryset.values_list("pk", flat=True), state__in=states)
-        number = waiting.update(state=Delivery.State.PENDING, due_at=timezone.now())
-        text = ngettext(
-            "%(count)s message is tried again within a minute.",
-            "%(count)s messages are tried again within a minute.",
-            number,
-        )
-        if number == 0:
-            text = gettext("Nothing to try again: these messages have been sent.")
-        self.message_user(request, text % {"count": number}, messages.SUCCESS if number else messages.WARNING)
+    @admin.display(description=_("value"))
+    def value_text(self, row: Transition) -> str:
+        return measured(row.facts.get("value", ""))
 
-    @admin.display(description=_("findings"))
-    def findings_rows(self, row: Delivery) -> SafeString | str:
-        return findings_table(row.facts.get("findings", ()))
+    @admin.display(description=_("messages"))
+    def told(self, row: Transition) -> str:
+        return told_text(row)
+
+
+class DeliveriesInline(DeliveryColumns, RowsInline[Delivery, Notice]):
+    model = Delivery
+    fields = ("channel", "state_badge", "created", "sent", "attempts", "next_attempt", "error_text")
+    ordering = ("pk",)
+
+
+@admin.register(Notice)
+class NoticeAdmin(TableAdmin[Notice]):
+    """What was told together."""
+
+    list_display = ("number", "severity_badge", "created")
+    list_filter = ("severity",)
+    ordering = ("-id",)
+    fields = ("severity_badge", "created", "steps_table")
+    inlines = (DeliveriesInline,)
+
+    @admin.display(description=_("notice"))
+    def number(self, row: Notice) -> str:
+        return f"#{row.pk}"
+
+    @admin.display(description=_("severity"))
+    def severity_badge(self, row: Notice) -> SafeString:
+        return display.badge(row.severity, row.get_severity_display())
+
+    @admin.display(description=_("created"))
+    def created(self, row: Notice) -> str:
+        return display.age(row.created_at, timezone.now())
+
+    @admin.display(description=_("what it says"))
+    def steps_table(self, row: Notice) -> SafeString | str:
+        steps = row.transitions.select_related("incident").order_by("pk")[:STEPS_SHOWN]
+        rows = [
+            (
+                display.badge(step.event, step.get_event_display()),
+                words.word(words.INCIDENTS, step.incident.code),
+                step.incident.node or display.NOTHING,
+                exact(step.at),
+            )
+            for step in steps
+        ]
+        return display.table((_("event"), _("what"), _("node"), _("time")), rows)
+
+
+@admin.register(FindingState)
+class FindingStateAdmin(TableAdmin[FindingState]):
+    list_display = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "seen")
+    list_filter = ("counts", chosen("code", _("finding"), words.FINDINGS))
+    ordering = ("-counts", "code", "node")
+    fields = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "limit_text", "seen")
+
+    @admin.display(description=_("what"))
+    def what(self, row: FindingState) -> str:
+        return words.word(words.FINDINGS, row.code)
+
+    @admin.display(description=_("counts"))
+    def counts_badge(self, row: FindingState) -> SafeString:
+        if row.counts:
+            return display.badge(row.severity, row.get_severity_display())
+        return display.toned(Tone.QUIET, gettext("does not count"))
+
+    @admin.display(description=_("since"))
+    def since_text(self, row: FindingState) -> str:
+        return display.age(row.since, timezone.now())
+
+    @admin.display(description=_("recent runs"))
+    def recent_text(self, row: FindingState) -> str:
+        """One sign a run since the last change."""
+        return "".join("●" if sign == "1" else "○" for sign in row.recent) or display.NOTHING
+
+    @admin.display(description=_("value"))
+    def value_text(self, row: FindingState) -> str:
+        return measured(row.value)
+
+    @admin.display(description=_("limit"))
+    def limit_text(self, row: FindingState) -> str:
+        return measured(row.limit)
+
+    @admin.display(description=_("last run"))
+    def seen(self, row: FindingState) -> str:
+        return display.age(row.seen_at, timezone.now())

@@ -69,8 +69,8 @@ class ReadOnly:
         return False
 
 
-class TableAdmin(ReadOnly, _ModelAdmin[M]):
-    """A machine-kept table."""
+class Table(_ModelAdmin[M]):
+    """A table that is read page by page."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -96,6 +96,10 @@ class TableAdmin(ReadOnly, _ModelAdmin[M]):
 
     class Media:
         css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}
+
+
+class TableAdmin(ReadOnly, Table[M]):
+    """A machine-kept table."""
 
 
 class RowsInline(ReadOnly, _TabularInline[M, P]):

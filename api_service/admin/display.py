@@ -47,6 +47,14 @@ TONES = {
     "negative": Tone.QUIET,
     "miss": Tone.QUIET,
     "outage": Tone.BAD,
+    "opened": Tone.BAD,
+    "worse": Tone.BAD,
+    "better": Tone.WARNING,
+    "escalated": Tone.BAD,
+    "reminded": Tone.WARNING,
+    "acknowledged": Tone.BUSY,
+    "flapping": Tone.WARNING,
+    "resolved": Tone.GOOD,
 }
 
 

@@ -27,15 +27,15 @@ def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
             display.badge(one["severity"], words.word(words.SEVERITIES, one["severity"])),
             words.word(words.FINDINGS, one["code"]),
             one.get("node") or display.NOTHING,
-            _measured(one.get("value", "")),
-            _measured(one.get("limit", "")),
+            measured(one.get("value", "")),
+            measured(one.get("limit", "")),
         )
         for one in sorted(findings, key=lambda one: one["severity"] != "unhealthy")
     ]
     return display.table((_("severity"), _("what"), _("node"), _("value"), _("limit")), rows)
 
 
-def _measured(value: object) -> str:
+def measured(value: object) -> str:
     if isinstance(value, int | float):
         return display.number(int(value) if value == int(value) else value)
     return str(value) or display.NOTHING

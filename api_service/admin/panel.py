@@ -72,7 +72,8 @@ def _health(sample: HealthSample | None, now: datetime) -> Tile:
     if sample is None:
         return Tile(title, url, display.toned(Tone.WARNING, _("never checked")), (), _no_run())
     notes = [format_html(_("checked {age}"), age=display.age(sample.taken_at, now)), sample.backend]
-    notes += [findings_words(sample.findings)] if sample.findings else []
+    counting = [finding for finding in sample.findings if finding.get("counts", True)]
+    notes += [findings_words(counting)] if counting else []
     badge = display.badge(sample.status, sample.get_status_display())
     late = is_late(sample.taken_at, LATE["health"], now)
     return Tile(title, url, badge, tuple(notes), _no_run() if late else "")

@@ -29,7 +29,16 @@ CHECKS: Mapping[str, Promise] = {
     "basic_operations": _("basic operations"),
     "invalid_rucs": _("invalid RUCs"),
 }
-INCIDENTS: Mapping[str, Promise] = {"cache_health": _("health of the cache")}
+# Until 2026 there was one incident for the whole cache
+INCIDENTS: Mapping[str, Promise] = {**FINDINGS, "cache_health": _("health of the cache")}
+HELD_BY: Mapping[str, Promise] = {
+    "maintenance": _("maintenance"),
+    "muted": _("muted"),
+    "flapping": _("comes and goes"),
+    "over": _("over before anybody was to hear of it"),
+    "superseded": _("a newer step says more"),
+    "minor": _("nobody waits for it"),
+}
 OUTCOMES: Mapping[str, Promise] = {
     "hit": _("hit"),
     "stale": _("old answer"),

@@ -3,7 +3,15 @@
 Times are aware; sizes are bytes; a null time means "not yet" or "never", as each field says.
 """
 
-from api_service.models.alerts import Delivery, Incident
+from api_service.models.alerts import (
+    ChannelState,
+    Delivery,
+    FindingState,
+    Incident,
+    MaintenanceWindow,
+    Notice,
+    Transition,
+)
 from api_service.models.answers import SpendHour, StoredAnswer
 from api_service.models.clearing import ClearRun
 from api_service.models.copying import CopyRun
@@ -20,17 +28,21 @@ from api_service.models.tokens import ApiToken
 __all__ = [
     "AccountReading",
     "ApiToken",
+    "ChannelState",
     "CircuitChange",
     "CircuitState",
     "ClearRun",
     "CopyRun",
     "DailyReads",
     "Delivery",
+    "FindingState",
     "HealthSample",
     "Incident",
     "LookupHour",
+    "MaintenanceWindow",
     "NodeListing",
     "NodeSample",
+    "Notice",
     "RateWindow",
     "ReadHabit",
     "ReadHabitBin",
@@ -44,6 +56,7 @@ __all__ = [
     "StoredAnswer",
     "TrackRun",
     "TrackedKey",
+    "Transition",
     "UpstreamCircuit",
     "WarmRun",
     "WarmedAnswer",

@@ -66,7 +66,7 @@ class StatsJSON(TypedDict):
 
 @dataclass(frozen=True)
 class Report:
-    """One check of everything, at `at`."""
+    """One check of everything, at `at`. `unknown`: (code, node) that could not be judged, "*" for every node."""
 
     at: datetime
     status: Severity
@@ -75,6 +75,7 @@ class Report:
     nodes: Sequence[NodeFacts]
     findings: Sequence[Finding]
     duration_ms: float
+    unknown: frozenset[tuple[str, str]] = frozenset()
 
     def with_findings(self, more: Iterable[Finding]) -> Report:
         """What is known from elsewhere joins the verdict."""

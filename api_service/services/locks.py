@@ -30,6 +30,14 @@ def claim_for(name: str, seconds: float) -> bool:
     return _claim(name, uuid4().hex, seconds)
 
 
+def take_turn(name: str) -> None:
+    """Inside a transaction: wait for that of everybody who took a turn at `name`, and keep it until ours ends."""
+    row = RunLock.objects.select_for_update().filter(name=name)
+    if row.first() is None:
+        RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)
+        row.get()
+
+
 def _claim(name: str, token: str, seconds: float) -> bool:
     now = timezone.now()
     RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)

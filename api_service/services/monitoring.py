@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health, money_watch, refill_watch, stale_counts
+from api_service.services import finding_states, health, money_watch, refill_watch, stale_counts
 from api_service.services.cache_service import APICacheService
 from api_service.services.durations import rough
-from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served
+from api_service.services.health_rules import Finding, NodeFacts, Since, restarted, stale_served, verdict
 
 # What the probe says and the table keeps, name by name
 STORED_FACTS = (
@@ -43,6 +43,7 @@ def store(report: health.Report) -> HealthSample:
     report = report.with_findings([*old_answers(report.at), *money_watch.findings(report.at)])
     known = last_reachable([node.node for node in report.nodes])
     with transaction.atomic():
+        report = with_earlier_runs(report)
         sample = HealthSample.objects.create(
             taken_at=report.at,
             status=report.status.value,
@@ -56,6 +57,12 @@ def store(report: health.Report) -> HealthSample:
         refill_watch.note(sample, rows, known)
     refill_watch.send_due()
     return sample
+
+
+def with_earlier_runs(report: health.Report) -> health.Report:
+    """One failed probe does not count yet, one good one does not end it: the verdict is of what counts."""
+    found = finding_states.observe(report.findings, report.unknown, report.at)
+    return replace(report, findings=found, status=verdict(found))
 
 
 def since_of(sample: HealthSample | None, now: datetime) -> dict[str, Since]:

@@ -14,13 +14,17 @@ from api_service.models import (
     CircuitChange,
     CopyRun,
     DailyReads,
+    Delivery,
+    Incident,
     LookupHour,
+    Notice,
     RefillRun,
     ServiceSnapshot,
     SpendHour,
     StaleServed,
     TrackedKey,
     TrackRun,
+    Transition,
     WarmedAnswer,
     WarmRun,
 )
@@ -34,10 +38,10 @@ Row = TypeVar("Row", bound=Model)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Rows dropped: `{"keys", "runs", "counts", "history", "habits"}`; active keys never."""
+    """Rows dropped: `{"keys", "runs", "counts", "history", "habits", "incidents"}`; active keys never."""
     history = key_history.thin(now)
     dropped = {"keys": _gone_keys(now), "runs": _runs(now), "counts": _counts(now), "history": history}
-    return {**dropped, "habits": _habits(now)}
+    return {**dropped, "habits": _habits(now), "incidents": _incidents(now)}
 
 
 def _gone_keys(now: datetime) -> int:
@@ -61,6 +65,16 @@ def _runs(now: datetime) -> int:
 def _habits(now: datetime) -> int:
     bins, habits = warm_statistics.forgotten(now)
     return _drop(bins) + _drop(habits) + _drop(WarmedAnswer.objects.filter(ends_at__lt=now - warm_results.KEPT))
+
+
+def _incidents(now: datetime) -> int:
+    """With their transitions; then what was told of them. One that is open stays, however old, and what it told."""
+    old = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
+    incidents = _drop(Incident.objects.filter(resolved_at__lt=old))
+    waiting = Exists(Delivery.objects.filter(notice=OuterRef("pk"), state=Delivery.State.PENDING))
+    of_one_kept = Exists(Transition.objects.filter(notice=OuterRef("pk")))
+    _drop(Notice.objects.filter(~waiting, ~of_one_kept, created_at__lt=old))
+    return incidents
 
 
 def _counts(now: datetime) -> int:

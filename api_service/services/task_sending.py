@@ -26,8 +26,10 @@ def send(
     args: Sequence[Any] = (),
     queue: str | None = None,
     expires: float = EXPIRES_SECONDS,
+    countdown: float | None = None,
 ) -> str:
-    """Put the task into `queue`, by default the one that its route names; its id. No worker begins it after `expires`.
+    """Put the task into `queue`, by default the one that its route names; its id. No worker begins it before
+    `countdown` seconds nor after `expires`.
 
     The connection is its own: those of the pool have no time-out, and a frozen broker would hold the web thread. The
     result is not asked for: Celery would subscribe to it first, and with a broken Redis try that for 20 s.
@@ -50,6 +52,7 @@ def send(
                 retry=False,
                 ignore_result=True,
                 expires=expires,
+                countdown=countdown,
                 **route,
             )
     except OperationalError as error:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypedDict
 
+from django.db import transaction
+
 from api_service.models import Delivery
 from api_service.services.redaction import redact
-from workers.alerts import messages, outbox
+from workers.alerts import channel_states, messages, outbox
 from workers.alerts.backoff import gives_up, next_attempt
-from workers.alerts.channels import Channel, ChannelError, channel
-from workers.alerts.messages import Message
+from workers.alerts.channels import ChannelError, channel
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,10 @@ class _Round:
 
 def deliver_due(now: datetime, limit: int = 50, deadline: float = 30.0) -> DeliverySummary:
     """Sends what is due. Nothing new is begun after `deadline` seconds; what is on its way then is waited for."""
+    failed = channel_states.give_up_waiting(now)
     names = sorted(set(outbox.due(now).order_by().values_list("channel", flat=True)))
     round_ = _Round(_clock_from(now), now + timedelta(seconds=deadline), limit)
+    round_.summary["failed"] += failed
     if names:
         with ThreadPoolExecutor(max_workers=len(names), thread_name_prefix="alerts") as pool:
             _run(round_, names, pool)
@@ -86,8 +89,8 @@ def _start(round_: _Round, name: str, pool: ThreadPoolExecutor, on_the_way: dict
 
 def _send(delivery: Delivery) -> None:
     """Runs in a thread of the channel: no query in here."""
-    addressee: Channel = channel(delivery.channel)
-    message: Message = messages.of_delivery(delivery)
+    addressee = channel(delivery.channel)
+    message = messages.of_delivery(delivery)
     addressee.send(message)
 
 
@@ -102,19 +105,42 @@ def _settle(round_: _Round, delivery: Delivery, future: Future[None]) -> bool:
         # One message that cannot be written must not stop the others
         logger.exception("Delivery %d to %s could not be sent", delivery.pk, delivery.channel)
         return _refused(round_, delivery, ChannelError(f"{type(error).__name__}: {error}"), now)
+    channel_states.succeeded(delivery.channel, now)
     if outbox.mark_sent(delivery, now):
-        logger.info("Delivery %d (%s) arrived at %s", delivery.pk, delivery.event, delivery.channel)
+        logger.info("Delivery %d arrived at %s", delivery.pk, delivery.channel)
         round_.summary["sent"] += 1
     return True
 
 
 def _refused(round_: _Round, delivery: Delivery, error: ChannelError, now: datetime) -> bool:
+    """Whether the channel may have its next message."""
     text = redact(str(error))
-    if error.permanent or gives_up(delivery.created_at, now):
+    if error.permanent:
+        round_.summary["failed"] += _switched_off(delivery, text, now)
+        return False
+    if gives_up(delivery.created_at, now):
         logger.error("Delivery %d to %s failed for good: %s", delivery.pk, delivery.channel, text)
         round_.summary["failed"] += outbox.mark_failed(delivery, text)
         return True
+    _try_later(round_, delivery, error, text, now)
+    return False
+
+
+def _switched_off(delivery: Delivery, text: str, now: datetime) -> bool:
+    """One transaction: killed in the middle, the delivery is due again and the channel refuses again."""
+    with transaction.atomic():
+        ended = outbox.mark_failed(delivery, text)
+        if ended:
+            channel_states.switch_off(delivery.channel, text, now)
+    logger.error("Delivery %d to %s failed for good: %s", delivery.pk, delivery.channel, text)
+    return ended
+
+
+def _try_later(round_: _Round, delivery: Delivery, error: ChannelError, text: str, now: datetime) -> None:
     due_at = next_attempt(delivery.attempts, error.retry_after, now, chance=random.random())  # noqa: S311 - jitter
     logger.warning("Delivery %d to %s is tried again at %s: %s", delivery.pk, delivery.channel, due_at, text)
     round_.summary["retried"] += outbox.put_back(delivery, due_at, text)
-    return False
+    if error.retry_after is None:
+        channel_states.failed(delivery.channel, text, now)
+    else:
+        channel_states.rest(delivery.channel, error.retry_after, now, text)

@@ -1,32 +1,36 @@
-"""What an alert says, fixed when the change is written: a message sent hours later still tells what was true then."""
+"""What a delivery says, fixed when it is written: a message sent hours later still tells what was true then."""
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, TypedDict
+
+from api_service.services.incident_facts import TransitionFacts
 
 
-class FindingFacts(TypedDict):
-    code: str
-    severity: str
-    node: str
-    value: float | str
-    limit: float | str
-    # In an incident: whether the last judged sample still shows it
-    current: NotRequired[bool]
+class StepFacts(TransitionFacts):
+    """A transition as it is told: `event` may differ from the transition's own."""
+
+    transition: int
+    incident: int
+    # Name of the maintenance window that it began in, ""
+    began_in: str
 
 
-class Facts(TypedDict):
-    """Times are ISO 8601 with offset."""
+class IncidentsFacts(TypedDict):
+    """`at` is ISO 8601 with offset."""
 
-    event: str
-    severity: str
-    previous: str
-    backend: str
-    findings: list[FindingFacts]
-    nodes_reachable: int
-    nodes_total: int
-    sample: int
+    kind: Literal["incidents"]
     at: str
-    opened_at: str
-    resolved_at: str | None
-    duration_seconds: float | None
+    steps: list[StepFacts]
+
+
+class ChannelOffFacts(TypedDict):
+    """Another channel refused for good: somebody has to mend it."""
+
+    kind: Literal["channel_off"]
+    at: str
+    channel: str
+    reason: str
+
+
+Facts = IncidentsFacts | ChannelOffFacts

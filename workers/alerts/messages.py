@@ -1,4 +1,4 @@
-"""The text of an alert, from its facts, in the language of ALERT_LANGUAGE. Channels only lay it out."""
+"""What an alert says, from its facts, in the language of ALERT_LANGUAGE. Channels only lay it out."""
 
 from __future__ import annotations
 
@@ -9,52 +9,30 @@ from datetime import datetime
 
 from django.conf import settings
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, pgettext, pgettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
-from api_service.models import Delivery, Incident
-from workers.alerts.explanations import explain
-from workers.alerts.facts import Facts, FindingFacts
+from api_service.models import ChannelState, Delivery
+from api_service.services.health_rules import RANK, Severity
+from workers.alerts import wording
+from workers.alerts.facts import ChannelOffFacts, Facts, IncidentsFacts, StepFacts
+from workers.alerts.grouping import Group, grouped
+from workers.alerts.plain import plain
+from workers.alerts.problems import Problem, admin_url, list_url, problem_of
 
-RUNBOOK = "docs/runbook.md"
-
-TITLES = {
-    "opened": gettext_lazy("Cache: trouble found"),
-    "worse": gettext_lazy("Cache: the trouble has become worse"),
-    "recovered": gettext_lazy("Cache: everything works again"),
-    "test": gettext_lazy("TEST: this is not an incident"),
-}
-# With a context: these words are also labels elsewhere, where another translation may suit better
-SEVERITIES = {
-    "healthy": pgettext_lazy("alert", "healthy"),
-    "warning": pgettext_lazy("alert", "warning"),
-    "unhealthy": pgettext_lazy("alert", "unhealthy"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """`meaning` and `next_step` are empty once it is over."""
-
-    code: str
-    node: str
-    what: str
-    meaning: str
-    next_step: str
-    runbook: str
-
-    def lines(self) -> list[str]:
-        return [
-            self.what,
-            *([self.meaning] if self.meaning else []),
-            *([f"→ {self.next_step}"] if self.next_step else []),
-        ]
+TEST_TITLE = gettext_lazy("TEST: this is not an incident")
+SEVERAL = "several"
+MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`id` is the same however often the message is sent: an addressee that knows it drops the second one."""
+    """`id` is the same however often the message is sent: an addressee that knows it drops the second one.
+
+    `event` is what happened, "several" when it is not one thing, "test" or "channel_off". `thread` names the incident
+    where the message is about a single one, else it is empty. `severity` is how it stands now.
+    """
 
     id: str
     event: str
@@ -67,6 +45,7 @@ class Message:
     problems: tuple[Problem, ...]
     link: str
     link_text: str
+    thread: str = ""
 
     @property
     def text(self) -> str:
@@ -76,107 +55,114 @@ class Message:
         yield from (self.title, self.summary, "")
         yield from (f"{name}: {value}" for name, value in self.details)
         for problem in self.problems:
-            yield from ("", *problem.lines(), problem.runbook)
+            yield from ("", problem.title, *problem.lines(), problem.link, problem.runbook)
         yield from ("", f"{self.link_text}: {self.link}")
 
 
 def of_delivery(delivery: Delivery) -> Message:
-    """The message of an outbox row: its facts only, whatever the incident has become since."""
+    """The message of an outbox row: its facts only, whatever the incidents have become since."""
     facts: Facts = delivery.facts
+    identity = message_id(delivery.channel, delivery.pk, delivery.created_at.isoformat())
     with translation.override(settings.ALERT_LANGUAGE):
-        return Message(
-            id=message_id(delivery.channel, delivery.pk, delivery.created_at.isoformat()),
-            event=facts["event"],
-            severity=facts["severity"],
-            backend=facts["backend"],
-            at=datetime.fromisoformat(facts["at"]),
-            title=str(TITLES[facts["event"]]),
-            summary=_summary(facts),
-            details=tuple(_details(facts, delivery.incident_id)),
-            problems=tuple(_problem(finding, is_over=facts["event"] == "recovered") for finding in facts["findings"]),
-            link=_incident_url(delivery.incident_id),
-            link_text=_("Incident in the admin"),
-        )
-
-
-def test_message(channel: str, now: datetime) -> Message:
-    """What `send_test_alert` sends: nobody can take it for an incident."""
-    with translation.override(settings.ALERT_LANGUAGE):
-        return Message(
-            id=message_id(channel, "test", now.isoformat()),
-            event="test",
-            severity="healthy",
-            backend="-",
-            at=now,
-            title=str(TITLES["test"]),
-            summary=_("Somebody checks that alerts arrive here. Nothing is wrong and nothing is to be done."),
-            details=((pgettext("alert", "Sent"), local_time(now)),),
-            problems=(),
-            link=settings.PUBLIC_URL + reverse("admin:index"),
-            link_text=pgettext("alert", "Admin"),
-        )
+        if facts["kind"] == "channel_off":
+            return _of_channel(identity, facts)
+        return _of_incidents(identity, facts)
 
 
 def message_id(*parts: object) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join(map(str, parts))).hex
 
 
-def _summary(facts: Facts) -> str:
-    if facts["event"] == "recovered":
-        return _("The cache answers normally. It was %(previous)s for %(duration)s; nothing is to be done now.") % {
-            "previous": SEVERITIES[facts["previous"]],
-            "duration": duration(facts["duration_seconds"] or 0.0),
-        }
-    if facts["severity"] == "unhealthy":
-        return _("Look-ups keep working, but some or all go past the cache: those are slower, and paid.")
-    return _("The cache works, but something about it needs attention.")
+def _of_incidents(identity: str, facts: IncidentsFacts) -> Message:
+    at = datetime.fromisoformat(facts["at"])
+    groups = grouped(facts["steps"])
+    problems = tuple(problem_of(group, at) for group in groups)
+    single = groups[0].steps[0] if len(groups) == 1 and len(groups[0].steps) == 1 else None
+    return Message(
+        id=identity,
+        event=groups[0].event.value if len({group.event for group in groups}) == 1 else SEVERAL,
+        severity=_worst(groups).value,
+        backend=_backend(groups),
+        at=at,
+        title=problems[0].title if len(problems) == 1 else wording.counts(groups),
+        summary=_summary(groups, problems),
+        details=tuple(_details(groups, at)),
+        problems=problems,
+        link=admin_url("incident", single["incident"]) if single else list_url(),
+        link_text=_("Incident in the admin") if single else _("Incidents in the admin"),
+        thread=f"incident-{single['incident']}" if single else "",
+    )
 
 
-def _details(facts: Facts, incident: int) -> Iterator[tuple[str, str]]:
-    severity, previous = SEVERITIES[facts["severity"]], SEVERITIES[facts["previous"]]
-    yield pgettext("alert", "Status"), _("%(now)s (was %(before)s)") % {"now": severity, "before": previous}
-    yield pgettext("alert", "Since"), local_time(datetime.fromisoformat(facts["opened_at"]))
-    if facts["resolved_at"]:
-        yield pgettext("alert", "Until"), local_time(datetime.fromisoformat(facts["resolved_at"]))
-    elif facts["event"] == "worse":
-        yield pgettext("alert", "Worse since"), local_time(datetime.fromisoformat(facts["at"]))
-    if facts["nodes_total"]:
-        reachable = {"reachable": facts["nodes_reachable"], "total": facts["nodes_total"]}
+def _summary(groups: list[Group], problems: tuple[Problem, ...]) -> str:
+    if all(group.is_over for group in groups):
+        return _("Over. Nothing is to be done now.")
+    if len(problems) == 1 and problems[0].meaning:
+        return problems[0].meaning
+    return " · ".join(problem.title for problem in problems[:5]) if len(problems) > 1 else problems[0].what[0]
+
+
+def _details(groups: list[Group], at: datetime) -> Iterator[tuple[str, str]]:
+    newest = _newest(groups)
+    yield pgettext("alert", "Status"), str(wording.SEVERITIES[_worst(groups)])
+    yield pgettext("alert", "Time"), wording.local_time(at)
+    if newest["nodes_total"]:
+        reachable = {"reachable": newest["nodes_reachable"], "total": newest["nodes_total"]}
         yield pgettext("alert", "Nodes that answer"), _("%(reachable)d of %(total)d") % reachable
-    yield pgettext("alert", "Cache"), facts["backend"]
-    yield pgettext("alert", "Incident"), f"#{incident}"
+    if newest["backend"]:
+        yield pgettext("alert", "Cache"), newest["backend"]
+    incidents = sorted({step["incident"] for group in groups for step in group.steps})
+    yield pgettext("alert", "Incident"), wording.listed([f"#{pk}" for pk in incidents])
 
 
-def _problem(finding: FindingFacts, *, is_over: bool) -> Problem:
-    """What is over needs no explanation and nothing to be done."""
-    what, meaning, next_step = explain(finding)
-    if is_over:
-        what, meaning, next_step = _("Over: %(what)s") % {"what": what}, "", ""
-    return Problem(finding["code"], finding["node"], what, meaning, next_step, runbook_url(finding["code"]))
+def _worst(groups: list[Group]) -> Severity:
+    return max((group.severity for group in groups), key=RANK.__getitem__)
 
 
-def runbook_url(code: str) -> str:
-    return f"{settings.RUNBOOK_URL or RUNBOOK}#{code}"
+def _newest(groups: list[Group]) -> StepFacts:
+    """The step whose health sample is the newest: what people do writes none."""
+    return max((step for group in groups for step in group.steps), key=lambda step: step["at"])
 
 
-def _incident_url(pk: int) -> str:
-    admin_name = f"admin:{Incident._meta.app_label}_{Incident._meta.model_name}_change"
-    return settings.PUBLIC_URL + reverse(admin_name, args=[pk])
+def _backend(groups: list[Group]) -> str:
+    return _newest(groups)["backend"] or "-"
 
 
-def local_time(moment: datetime) -> str:
-    local = timezone.localtime(moment, timezone.get_default_timezone())
-    return _("%(time)s, Lima time") % {"time": f"{local:%Y-%m-%d %H:%M}"}
+def _of_channel(identity: str, facts: ChannelOffFacts) -> Message:
+    at = datetime.fromisoformat(facts["at"])
+    reason = plain(facts["reason"], MAX_REASON)
+    summary = _(
+        "Channel %(channel)s refused for good: %(reason)s. Nothing is sent to it any more: mend it, then turn it on "
+        "again in the admin or with send_test_alert."
+    )
+    return Message(
+        id=identity,
+        event="channel_off",
+        severity=Severity.WARNING.value,
+        backend="-",
+        at=at,
+        title=_("Alert channel %(channel)s is off") % {"channel": facts["channel"]},
+        summary=summary % {"channel": facts["channel"], "reason": reason},
+        details=((pgettext("alert", "Time"), wording.local_time(at)),),
+        problems=(),
+        link=settings.PUBLIC_URL + reverse(f"admin:{ChannelState._meta.label_lower.replace('.', '_')}_changelist"),
+        link_text=_("Alert channels in the admin"),
+    )
 
 
-def duration(seconds: float) -> str:
-    """The two largest units: "3 h 5 min"."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return _("less than a minute")
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        text = ngettext("%(days)d day %(hours)d h", "%(days)d days %(hours)d h", days)
-        return text % {"days": days, "hours": hours}
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+def test_message(addressee: str, now: datetime) -> Message:
+    """What `send_test_alert` sends: nobody can take it for an incident."""
+    with translation.override(settings.ALERT_LANGUAGE):
+        return Message(
+            id=message_id(addressee, "test", now.isoformat()),
+            event="test",
+            severity=Severity.HEALTHY.value,
+            backend="-",
+            at=now,
+            title=str(TEST_TITLE),
+            summary=_("Somebody checks that alerts arrive here. Nothing is wrong and nothing is to be done."),
+            details=((pgettext("alert", "Sent"), wording.local_time(now)),),
+            problems=(),
+            link=settings.PUBLIC_URL + reverse("admin:index"),
+            link_text=pgettext("alert", "Admin"),
+        )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from api_service.models import Delivery, Incident
+from api_service.models import ChannelState, Delivery, Transition
 
 # Longer than any send lasts: who takes a row over knows that the other sender is dead
 LEASE = timedelta(seconds=120)
@@ -15,18 +14,32 @@ ERROR_LENGTH = Delivery._meta.get_field("error").max_length or 300
 
 
 def due(now: datetime) -> QuerySet[Delivery]:
-    """Rows to send now, oldest first. A recovery waits until its opening has arrived or been given up."""
+    """Rows to send now, oldest first.
+
+    What tells more of an incident waits until what the channel is to hear of it before has arrived or been given up.
+    Nothing goes to a channel that is off, or that asked to be left alone until later.
+    """
+    incidents = Transition.objects.filter(notice=OuterRef(OuterRef("notice"))).values("incident")
     older = Delivery.objects.filter(
-        incident=OuterRef("incident"), channel=OuterRef("channel"), state=Delivery.State.PENDING, pk__lt=OuterRef("pk")
+        channel=OuterRef("channel"),
+        state=Delivery.State.PENDING,
+        pk__lt=OuterRef("pk"),
+        notice__transitions__incident__in=incidents,
     )
-    is_free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)
-    pending = Delivery.objects.filter(is_free, state=Delivery.State.PENDING, due_at__lte=now)
-    return pending.exclude(Exists(older)).order_by("pk")
+    quiet = ChannelState.objects.filter(
+        Q(disabled_at__isnull=False) | Q(resting_until__gt=now), name=OuterRef("channel")
+    )
+    pending = Delivery.objects.filter(_is_free(now), state=Delivery.State.PENDING, due_at__lte=now)
+    return pending.exclude(Exists(older)).exclude(Exists(quiet)).order_by("pk")
 
 
-def claim_next(now: datetime, channel: str) -> Delivery | None:
-    """The channel's next row, leased to the caller; rows that another worker takes first are passed over."""
-    for pk in due(now).filter(channel=channel).values_list("pk", flat=True)[:50]:
+def _is_free(now: datetime) -> Q:
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+
+
+def claim_next(now: datetime, addressee: str) -> Delivery | None:
+    """The addressee's next row, leased to the caller; rows that another worker takes first are passed over."""
+    for pk in due(now).filter(channel=addressee).values_list("pk", flat=True)[:50]:
         if _claim(pk, now):
             return Delivery.objects.get(pk=pk)
     return None
@@ -54,7 +67,7 @@ def _end(delivery: Delivery, **values: object) -> bool:
     return ours.update(leased_until=None, **values) == 1
 
 
-def prune(now: datetime) -> int:
-    """Drop resolved incidents beyond the retention, with their deliveries; the number of rows."""
-    oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
-    return Incident.objects.filter(resolved_at__lt=oldest).delete()[0]
+def give_up_waiting(addressee: str, reason: str, now: datetime) -> int:
+    """What waits for a channel that is off ends as failed, to be tried again by hand; what is on its way does not."""
+    waiting = Delivery.objects.filter(_is_free(now), channel=addressee, state=Delivery.State.PENDING)
+    return waiting.update(state=Delivery.State.FAILED, leased_until=None, error=reason[:ERROR_LENGTH])

@@ -27,8 +27,7 @@ class Facts:
     database: str
     cache: str
     broker: str
-    slack: bool
-    sentry: bool
+    alerts: tuple[str, ...]
     every_minute: bool
     demo: str
 
@@ -63,7 +62,7 @@ def _what_is_real(facts: Facts) -> list[tuple[str, str]]:
         ("Database", facts.database),
         ("Cache", facts.cache),
         ("Broker", facts.broker),
-        ("Alerts", f"Slack {_switch(facts.slack, 'SLACK_WEBHOOK_URL')}, Sentry {_switch(facts.sentry, 'SENTRY_DSN')}"),
+        ("Alerts", ", ".join(facts.alerts) or "nobody is told (SLACK_WEBHOOK_URL, SENTRY_DSN, …: see .env.example)"),
     ]
 
 
@@ -83,10 +82,6 @@ def _rhythm(facts: Facts) -> str:
 def _login(expression: str) -> str:
     user, _, password = expression.partition(":")
     return f"user {user}, password: {_shown(password)}" if password else f"user:password as in {expression}"
-
-
-def _switch(on: bool, variable: str) -> str:
-    return "REAL" if on else f"off ({variable} is not set)"
 
 
 def _shown(expression: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from api_service.services.redaction import redact
+from workers.alerts.channels import configured
 from workers.embedded import database
 from workers.embedded.banner import Facts
 from workers.embedded.preflight import Address
@@ -37,8 +38,7 @@ def gather(addresses: Mapping[str, Address], admin: str, seconds: float) -> Fact
         database=database.describe(),
         cache=LOCAL_CACHE if settings.CACHE_URL.startswith("locmem:") else redact(settings.CACHE_URL),
         broker=LOCAL_BROKER if settings.CELERY_BROKER_URL.startswith("memory:") else redact(settings.CELERY_BROKER_URL),
-        slack=bool(settings.SLACK_WEBHOOK_URL),
-        sentry=bool(settings.SENTRY_DSN),
+        alerts=tuple(configured()),
         every_minute=settings.SCHEDULES == EVERY_MINUTE,
         demo=_demo(addresses["web"].url),
     )

@@ -70,8 +70,24 @@ def rows(db: None) -> Rows:
     )
     models.NodeListing.objects.create(run=track, node=DOWN, state="failed", error="connection refused")
     incident = models.Incident.objects.create(
-        code="cache_health", severity="unhealthy", opened_at=now, findings=[{**finding, "current": True}]
+        code="node_down",
+        node=DOWN,
+        severity="unhealthy",
+        current="unhealthy",
+        value="refused",
+        since=now - timedelta(minutes=5),
+        opened_at=now,
     )
+    notice = models.Notice.objects.create(created_at=now, severity="unhealthy")
+    opened = models.Transition.objects.create(
+        incident=incident,
+        event="opened",
+        at=now,
+        facts={"code": "node_down", "node": DOWN, "severity": "unhealthy", "value": "refused", "maintenance": ""},
+        telling="told",
+        notice=notice,
+    )
+    told = {"kind": "incidents", "steps": [{**opened.facts, "event": "opened", "incident": incident.pk}]}
     habit = models.ReadHabit.objects.create(**identity, fast=1.0, fast_era=19, slow=1e34, visited_at=now.timestamp())
     warm = models.WarmRun.objects.create(
         started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
@@ -113,8 +129,17 @@ def rows(db: None) -> Rows:
             run=warm, **identity, chance=0.61, warmed_at=now, ends_at=now + timedelta(minutes=55)
         ),
         incident,
+        opened,
+        notice,
         models.Delivery.objects.create(
-            incident=incident, channel="slack", event="opened", state="failed", created_at=now, due_at=now, attempts=9
+            notice=notice, channel="slack", facts=told, state="failed", created_at=now, due_at=now, attempts=9
+        ),
+        models.ChannelState.objects.create(name="slack", configured=True),
+        models.FindingState.objects.create(
+            code="node_down", node=DOWN, recent="1", severity="unhealthy", since=now, counts=True, seen_at=now
+        ),
+        models.MaintenanceWindow.objects.create(
+            name="patch night", repeats="weekly", starts_at=now - timedelta(days=6), minutes=60, node=DOWN
         ),
         models.RefillRun.objects.create(
             started_at=now,

@@ -30,7 +30,9 @@ def sample(db: None, memcached_cluster: list[Memcached], use_cache_url: UseCache
 
 
 @pytest.fixture
-def broken_sample(db: None, own_cluster: list[Memcached], use_cache_url: UseCacheUrl) -> tuple[HealthSample, str]:
+def broken_sample(
+    db: None, counts_at_once: None, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+) -> tuple[HealthSample, str]:
     """One of three nodes is down; its address."""
     use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
     own_cluster[1].kill()

@@ -206,7 +206,7 @@ def test_of_a_batch_to_a_service_that_is_tried_again_one_goes_ahead(
 
 
 def test_while_it_is_open_the_health_check_warns_and_says_why(
-    impatient: RunningSandbox, cache: APICacheService
+    impatient: RunningSandbox, cache: APICacheService, counts_at_once: None
 ) -> None:
     impatient.switch(error_rate=1.0)
     said = [ask(ruc) for ruc in REAL[:3]]

@@ -12,7 +12,7 @@ from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached, Redis
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("counts_at_once")]
 
 
 def run_health_check() -> HealthSample:

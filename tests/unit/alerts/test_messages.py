@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,11 @@ from django.utils import translation
 from pytest_django import Settings
 
 from api_service.services import health_rules, money_rules
-from tests.unit.alerts.factories import finding, message
-from workers.alerts import explanations, messages
+from tests.unit.alerts.factories import OPENED, channel_off, hostile, message, over, step
+from workers.alerts import explanations, messages, problems, wording
 
 ROOT = Path(__file__).resolve().parents[3]
-# 16:47 in Lima
-CLOSED = "2026-01-28T21:47:00+00:00"
-RECOVERED = {"event": "recovered", "severity": "healthy", "previous": "unhealthy", "resolved_at": CLOSED}
+LATER = OPENED + timedelta(hours=6)
 
 
 def emitted_codes() -> set[str]:
@@ -33,49 +32,128 @@ def emitted_codes() -> set[str]:
     }
 
 
-def test_an_opened_alert_says_what_broke_since_when_what_it_means_and_what_to_do() -> None:
-    text = message().text
-    assert "El nodo 10.0.0.7:11211 no responde: refused" in text
-    assert "2026-01-28 10:30, hora de Lima" in text
-    assert "cada una es una consulta pagada a APIMIGO" in text
-    assert "arránquelo de nuevo" in text
-    assert "2 de 3" in text
-    assert "con fallas (antes: saludable)" in text
+def test_an_opened_alert_says_what_broke_where_since_when_what_it_means_why_and_what_to_do() -> None:
+    alert = message()
+    assert alert.title == "Problema: el nodo no responde (10.0.0.7:11211)"
+    assert "El nodo 10.0.0.7:11211 no responde: refused" in alert.text
+    assert "Desde 2026-01-28 10:30, hora de Lima" in alert.text
+    assert "Qué notan los usuarios: Sus respuestas se perdieron" in alert.text
+    assert "cada una es una consulta pagada a APIMIGO" in alert.text
+    assert "Causa probable: Su proceso ha terminado" in alert.text
+    assert "arránquelo de nuevo" in alert.text
+    assert "Nodos que responden: 2 de 3" in alert.text
+    assert "Estado: con fallas" in alert.text
 
 
 def test_it_speaks_english_when_the_setting_says_so(settings: Settings) -> None:
     settings.ALERT_LANGUAGE = "en"
     text = message().text
+    assert "Trouble: node does not answer (10.0.0.7:11211)" in text
     assert "Node 10.0.0.7:11211 does not answer: refused" in text
-    assert "2026-01-28 10:30, Lima time" in text
-    assert "unhealthy (was healthy)" in text
+    assert "Since 2026-01-28 10:30, Lima time" in text
+    assert "Likely cause: Its process has ended" in text
     assert "nodo" not in text
 
 
 def test_it_links_to_the_incident_and_to_the_runbook_entry_of_each_code(settings: Settings) -> None:
     settings.PUBLIC_URL = "https://cache.example.pe"
     settings.RUNBOOK_URL = "https://wiki.example.pe/cache"
-    alert = message(findings=[finding(), finding("node_slow", value=80.2, limit=50.0)])
-    assert alert.link == "https://cache.example.pe/admin/api_service/incident/3/change/"
-    assert alert.link in alert.text
+    alert = message(step(incident=3), step("node_slow", value=80.2, limit=50.0, severity="warning", incident=4))
+    assert alert.link == "https://cache.example.pe/admin/api_service/incident/"
+    assert [problem.link for problem in alert.problems] == [f"{alert.link}3/change/", f"{alert.link}4/change/"]
     assert [problem.runbook.partition("#")[2] for problem in alert.problems] == ["node_down", "node_slow"]
     assert alert.problems[0].runbook == "https://wiki.example.pe/cache#node_down"
+    assert all(link in alert.text for problem in alert.problems for link in (problem.link, problem.runbook))
+    assert message().link == "https://cache.example.pe/admin/api_service/incident/3/change/"
 
 
-def test_a_recovery_says_for_how_long_and_asks_for_nothing() -> None:
-    alert = message(**RECOVERED, duration_seconds=22_620.0)
-    assert "6 h 17 min" in alert.summary
-    assert "«con fallas»" in alert.summary
-    assert "2026-01-28 16:47, hora de Lima" in alert.text
-    assert alert.problems[0].what == "Superado: El nodo 10.0.0.7:11211 no responde: refused"
-    assert alert.problems[0].next_step == ""
-    assert "→" not in alert.text
+def test_a_hundred_nodes_are_one_problem_with_the_first_ten_by_name() -> None:
+    nodes = [step(node=f"10.0.0.{number:03}:1", incident=number) for number in range(100)]
+    alert = message(*nodes)
+    (problem,) = alert.problems
+    assert alert.title == "Problema: el nodo no responde (10.0.0.000:1 y 99 más)"
+    assert problem.what[0] == ", ".join(f"10.0.0.{number:03}:1" for number in range(10)) + " y 90 más"
+    assert (problem.next_step, alert.severity) == (message().problems[0].next_step, "unhealthy")
+    assert alert.thread == ""
 
 
-def test_a_worse_alert_tells_both_times() -> None:
-    alert = message(event="worse", previous="warning", at="2026-01-28T15:45:00+00:00")
-    assert ("Desde", "2026-01-28 10:30, hora de Lima") in alert.details
-    assert ("Peor desde", "2026-01-28 10:45, hora de Lima") in alert.details
+def test_different_things_at_once_are_counted_in_the_title_worst_first() -> None:
+    alert = message(over("node_slow", "c:1"), step(), step(node="b:1"), step("node_slow", "d:1", severity="warning"))
+    assert alert.title == "Caché: 3 nuevos, 1 superado"
+    assert [(one.event, one.code) for one in alert.problems] == [
+        ("opened", "node_down"),
+        ("opened", "node_slow"),
+        ("resolved", "node_slow"),
+    ]
+    assert (alert.event, alert.severity) == ("several", "unhealthy")
+
+
+def test_an_end_says_how_long_it_lasted_and_asks_for_nothing() -> None:
+    alert = message(over(seconds=22_620.0))
+    assert alert.title == "Superado: el nodo no responde (10.0.0.7:11211)"
+    assert "Duró 6 h 17 min, desde 2026-01-28 10:30, hora de Lima" in alert.text
+    assert (alert.severity, alert.problems[0].next_step, alert.problems[0].cause) == ("healthy", "", "")
+    assert "Qué hacer" not in alert.text
+    assert "no hay nada que hacer" in alert.summary.lower()
+
+
+def test_a_worse_alert_tells_how_it_was() -> None:
+    alert = message(event="worse", previous="warning")
+    assert "Ahora «con fallas», antes «advertencia»" in alert.text
+
+
+@pytest.mark.parametrize(
+    ("event", "title"), [("reminded", "Sigue abierto: "), ("escalated", "Nadie se ha hecho cargo: ")]
+)
+def test_a_reminder_says_for_how_long_it_is_open_and_what_to_do(event: str, title: str) -> None:
+    alert = message(event=event, at=LATER)
+    assert alert.title.startswith(title)
+    assert "Abierto desde hace 6 h 0 min, desde 2026-01-28 10:30, hora de Lima" in alert.text
+    assert "arránquelo de nuevo" in alert.text
+
+
+def test_an_acknowledgement_names_who_has_taken_it_on() -> None:
+    alert = message(event="acknowledged", by="ana", note="cambio de cable")
+    assert alert.title == "Asumido: el nodo no responde (10.0.0.7:11211)"
+    assert "Por ana" in alert.text
+    assert "Nota: cambio de cable" in alert.text
+    assert "Qué hacer" not in alert.text
+
+
+def test_a_mute_says_until_when() -> None:
+    alert = message(event="muted", by="ana", muted_until=LATER.isoformat())
+    assert "Hasta 2026-01-28 16:30, hora de Lima" in alert.text
+
+
+def test_what_comes_and_goes_says_how_often_and_that_no_more_is_told() -> None:
+    alert = message(event="flapping", flaps=5)
+    assert "5 veces" in alert.text
+    assert alert.title.startswith("Va y viene: ")
+    assert message(event="settled").title.startswith("Se ha estabilizado: ")
+
+
+def test_what_began_during_maintenance_says_so() -> None:
+    assert "Empezó durante el mantenimiento «cambio de disco»" in message(began_in="cambio de disco").text
+
+
+def test_a_message_about_one_incident_belongs_to_its_thread() -> None:
+    assert message().thread == message(over()).thread == "incident-3"
+
+
+def test_a_channel_that_is_off_says_why_and_how_to_turn_it_on() -> None:
+    alert = channel_off()
+    assert alert.title == "El canal de alertas slack está apagado"
+    assert "404: no_service" in alert.summary
+    assert "send_test_alert" in alert.summary
+    assert alert.link.endswith("/admin/api_service/channelstate/")
+
+
+def test_control_characters_and_marks_of_direction_are_in_no_message() -> None:
+    alert = hostile(2)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", alert.text)
+    assert "\n" not in alert.title
+    assert "Bcc: all@example.com" not in alert.text.splitlines()
+    assert "N" * 300 not in alert.text
 
 
 @pytest.mark.parametrize(
@@ -88,16 +166,16 @@ def test_a_worse_alert_tells_both_times() -> None:
     ],
 )
 def test_a_measured_value_stands_beside_its_limit(code: str, value: float, limit: float, text: str) -> None:
-    assert text in message(findings=[finding(code, value=value, limit=limit)]).text
+    assert text in message(code=code, value=value, limit=limit).text
 
 
 def test_a_code_without_an_explanation_is_still_told() -> None:
-    alert = message(findings=[finding("made_up_tomorrow", value=3.0, limit=2.0)])
-    assert alert.problems[0].what == "made_up_tomorrow en 10.0.0.7:11211: 3 (límite 2)"
+    alert = message(code="made_up_tomorrow", value=3.0, limit=2.0)
+    assert alert.problems[0].what[0] == "made_up_tomorrow en 10.0.0.7:11211: 3 (límite 2)"
 
 
 def test_a_percent_sign_in_an_error_is_only_text() -> None:
-    assert "disk 100%(full)s" in message(findings=[finding(value="disk 100%(full)s")]).text
+    assert "disk 100%(full)s" in message(value="disk 100%(full)s").text
 
 
 @pytest.mark.parametrize(
@@ -111,12 +189,12 @@ def test_a_percent_sign_in_an_error_is_only_text() -> None:
     ],
 )
 def test_a_duration_has_the_units_that_matter(seconds: float, text: str) -> None:
-    assert text in message(**RECOVERED, duration_seconds=seconds).summary
+    assert f"Duró {text}," in message(over(seconds=seconds)).text
 
 
 def test_the_same_delivery_has_the_same_id_and_another_one_another() -> None:
-    assert message("slack").id == message("slack").id
-    assert message("slack").id != message("sentry").id
+    assert message(channel="slack").id == message(channel="slack").id
+    assert message(channel="slack").id != message(channel="sentry").id
     assert re.fullmatch(r"[0-9a-f]{32}", message().id)
 
 
@@ -125,8 +203,12 @@ def test_every_code_that_the_rules_emit_is_explained() -> None:
     assert set(explanations.TABLE) == emitted_codes()
 
 
+def test_every_code_has_a_likely_cause() -> None:
+    assert [code for code, row in explanations.TABLE.items() if not row.cause] == []
+
+
 def test_the_runbook_has_an_entry_for_every_code() -> None:
-    text = (ROOT / messages.RUNBOOK).read_text(encoding="utf-8")
+    text = (ROOT / problems.RUNBOOK).read_text(encoding="utf-8")
     headings = set(re.findall(r"^## (\w+)$", text, re.MULTILINE))
     assert headings == emitted_codes()
 
@@ -157,10 +239,11 @@ def test_every_text_is_translated_and_the_compiled_file_is_up_to_date() -> None:
 
 def test_every_text_of_the_code_is_in_the_spanish_catalogue() -> None:
     rows = [*explanations.TABLE.values(), explanations.UNEXPLAINED]
-    texts = [text for row in rows for text in (row.what, row.meaning, row.next_step)]
+    texts = [text for row in rows for text in (row.what, row.meaning, row.next_step, row.cause) if text]
+    texts += [messages.TEST_TITLE, *wording.TITLES.values(), *wording.SEVERITIES.values()]
     with translation.override("en"):
-        english = [str(text) for text in [*texts, *messages.TITLES.values(), *messages.SEVERITIES.values()]]
+        english = [str(text) for text in texts]
     with translation.override("es"):
-        spanish = [str(text) for text in [*texts, *messages.TITLES.values(), *messages.SEVERITIES.values()]]
+        spanish = [str(text) for text in texts]
     same = [text for text, other in zip(english, spanish, strict=True) if text == other]
     assert same == []

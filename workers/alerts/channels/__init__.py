@@ -1,18 +1,25 @@
-"""Where alerts go. A new channel is one file here, one row in TABLE, and its settings."""
+"""Where alerts go. A new channel is one file here, one row in TABLE, and its settings.
+
+Importing this costs nothing and needs no settings: they read TABLE to check the names in ALERT_ROUTES.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from django.utils.module_loading import import_string
 
 from api_service.services.redaction import redact
-from workers.alerts.messages import Message
+
+if TYPE_CHECKING:
+    from workers.alerts.messages import Message
 
 TABLE = {
     "slack": "workers.alerts.channels.slack.SlackChannel",
     "sentry": "workers.alerts.channels.sentry.SentryChannel",
+    "email": "workers.alerts.channels.email.EmailChannel",
+    "webhook": "workers.alerts.channels.webhook.WebhookChannel",
+    "apprise": "workers.alerts.channels.apprise.AppriseChannel",
 }
 
 
@@ -28,31 +35,46 @@ class ChannelError(Exception):
 class Channel(Protocol):
     """Cheap to make, without a connection of its own. `setting` is what an operator sets to turn it on."""
 
-    name: str
     setting: str
 
+    def __init__(self, address: str) -> None:
+        """For one of its addresses: each has deliveries of its own, so one's failure is no other's."""
+
     @staticmethod
-    def configured() -> bool: ...
+    def addresses() -> list[str]:
+        """All that this process can send to; none when it is not configured. Secret: in no row and no log."""
 
     def send(self, message: Message) -> None:
         """Returns when the other side has accepted the message; any other end is a ChannelError."""
 
 
-def channel(name: str) -> Channel:
-    """The channel of that name, ready to send; a ChannelError when this process cannot."""
+def channel(addressee: str) -> Channel:
+    """By "slack" or "email:2", ready to send; a ChannelError when this process cannot."""
+    name, _, number = addressee.partition(":")
     if name not in TABLE:
         raise ChannelError(f"there is no channel {name!r}", permanent=True)
-    found: Channel = import_string(TABLE[name])()
-    if not found.configured():
+    kind = _class(name)
+    addresses = kind.addresses()
+    if int(number or 1) > len(addresses):
         # Not permanent: another worker, or this one after its next start, may have the setting
-        raise ChannelError(f"{name} is not configured in this process: set {found.setting}")
-    return found
+        raise ChannelError(f"{addressee} is not configured in this process: set {kind.setting}")
+    return kind(addresses[int(number or 1) - 1])
 
 
-def configured_channels() -> Iterator[str]:
-    return (name for name, path in TABLE.items() if import_string(path).configured())
+def configured() -> list[str]:
+    """All addressees: the first has the channel's name, further ones a number behind it."""
+    return [addressee for name in TABLE for addressee in addressees(name)]
+
+
+def addressees(name: str) -> list[str]:
+    number = len(_class(name).addresses())
+    return [name if one == 1 else f"{name}:{one}" for one in range(1, number + 1)]
 
 
 def setting_of(name: str) -> str:
-    setting: str = import_string(TABLE[name]).setting
-    return setting
+    return _class(name).setting
+
+
+def _class(name: str) -> type[Channel]:
+    kind: type[Channel] = import_string(TABLE[name])
+    return kind

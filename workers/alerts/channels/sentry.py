@@ -1,4 +1,4 @@
-"""Sentry, as an event of its own in one issue per cache, confirmed: sent means that Sentry has accepted it.
+"""Sentry, one issue a code, confirmed: sent means that Sentry has accepted it.
 
 The SDK's own transport queues, and drops silently when Sentry is away; here the outbox must learn of it.
 """
@@ -15,30 +15,41 @@ from sentry_sdk.consts import VERSION
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+from api_service.services.health_rules import RANK, Severity
 from api_service.services.redaction import scrub
 from workers.alerts.channels import ChannelError
-from workers.alerts.messages import Message
+from workers.alerts.messages import Message, message_id
+from workers.alerts.plain import cut, plain
 from workers.alerts.post import post
+from workers.alerts.problems import Problem
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
 
 LEVELS = {"healthy": "info", "warning": "warning", "unhealthy": "error"}
-MAX_TAG = 200
+# Of Sentry: what is longer is cut there or, as a tag, dropped
+MAX_TAG, MAX_MESSAGE = 200, 8192
+# Issues that one message may reach: each is a request, and all of them have to end within the lease of a delivery
+MAX_EVENTS = 5
+SEVERAL = "several"
 
 
 class SentryChannel:
-    name = "sentry"
     setting = "SENTRY_DSN"
 
+    def __init__(self, address: str) -> None:
+        self._dsn = address
+
     @staticmethod
-    def configured() -> bool:
-        return bool(settings.SENTRY_DSN)
+    def addresses() -> list[str]:
+        return [settings.SENTRY_DSN] if settings.SENTRY_DSN else []
 
     def send(self, message: Message) -> None:
-        client = _client(settings.SENTRY_DSN, settings.SENTRY_ENVIRONMENT)
-        if client.capture_event(event_of(message)) is None:
-            raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
+        """Cut off between two of its events it sends all of them again: Sentry drops the ids that it has."""
+        client = _client(self._dsn, settings.SENTRY_ENVIRONMENT)
+        for event in events_of(message):
+            if client.capture_event(event) is None:
+                raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
 
 
 class ConfirmingTransport(Transport):
@@ -76,36 +87,65 @@ def _redacted(event: Event, _hint: Hint) -> Event:
     return scrub(event)
 
 
-def event_of(message: Message) -> Event:
+def events_of(message: Message) -> list[Event]:
+    """One a code, the first codes of the message; the rest of them, if there are more, in one."""
+    if not message.problems:
+        return [_event(message, message.event, ())]
+    codes: dict[str, list[Problem]] = {}
+    for problem in message.problems:
+        place = problem.code if problem.code in codes or len(codes) < MAX_EVENTS else SEVERAL
+        codes.setdefault(place, []).append(problem)
+    return [_event(message, code, tuple(problems)) for code, problems in codes.items()]
+
+
+def _event(message: Message, code: str, problems: tuple[Problem, ...]) -> Event:
     """The same id for the same message: Sentry drops what it has already."""
+    severities = [problem.severity for problem in problems] or [message.severity]
+    severity = max(severities, key=lambda one: RANK[Severity(one)])
     return {
-        "event_id": message.id,
+        "event_id": message_id(message.id, code),
         "timestamp": message.at,
-        "level": LEVELS[message.severity],  # type: ignore[typeddict-item]
+        "level": LEVELS[severity],  # type: ignore[typeddict-item]
         "logger": "workers.alerts",
-        "message": f"{message.title}. {message.summary}",
-        "fingerprint": _fingerprint(message),
-        "tags": _tags(message),
-        "extra": _extra(message),
+        "message": cut(_text(message, problems), MAX_MESSAGE),
+        # What is over belongs to the issue that it opened
+        "fingerprint": ["cache-alert", code],
+        "tags": _tags(message, code, severity, problems),
+        "extra": _extra(message, problems),
     }
 
 
-def _fingerprint(message: Message) -> list[str]:
-    return ["cache-health-test"] if message.event == "test" else ["cache-health", message.backend]
+def _text(message: Message, problems: tuple[Problem, ...]) -> str:
+    """Its first line is the issue's title."""
+    if not problems:
+        return f"{message.title}. {message.summary}"
+    return "\n".join(line for problem in problems for line in (problem.title, *problem.lines(), problem.link))
 
 
-def _tags(message: Message) -> dict[str, str]:
-    codes = sorted({problem.code for problem in message.problems})
-    nodes = {problem.node for problem in message.problems if problem.node}
-    tags = {"backend": message.backend, "severity": message.severity, "event": message.event, "codes": ",".join(codes)}
-    if len(nodes) == 1:
-        tags["node"] = nodes.pop()
-    return {name: value[:MAX_TAG] for name, value in tags.items() if value}
+def _tags(message: Message, code: str, severity: str, problems: tuple[Problem, ...]) -> dict[str, str]:
+    nodes = {step["node"] for problem in problems for step in problem.steps if step["node"]}
+    events = {problem.event for problem in problems} or {message.event}
+    tags = {
+        "backend": message.backend,
+        "severity": severity,
+        "event": events.pop() if len(events) == 1 else SEVERAL,
+        "code": code,
+        "node": nodes.pop() if len(nodes) == 1 else "",
+    }
+    return {name: plain(value, MAX_TAG) for name, value in tags.items() if value}
 
 
-def _extra(message: Message) -> dict[str, Any]:
-    problems = [
-        {"what": one.what, "meaning": one.meaning, "next_step": one.next_step, "runbook": one.runbook}
-        for one in message.problems
+def _extra(message: Message, problems: tuple[Problem, ...]) -> dict[str, Any]:
+    """The SDK keeps ten of a list."""
+    explained = [
+        {
+            "what": "\n".join((problem.title, *problem.what)),
+            "meaning": problem.meaning,
+            "cause": problem.cause,
+            "next_step": problem.next_step,
+            "runbook": problem.runbook,
+            "incident": problem.link,
+        }
+        for problem in problems
     ]
-    return {"details": dict(message.details), "problems": problems, "incident": message.link}
+    return {"details": dict(message.details), "problems": explained, "incidents": message.link}

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from workers.alerts.channels import TABLE, ChannelError, channel, configured_channels, setting_of
-from workers.alerts.messages import test_message
+from workers.alerts import trial
+from workers.alerts.channels import TABLE, addressees, setting_of
+from workers.alerts.trial import Outcome
 
 FAILED, NOT_CONFIGURED = 1, 2
 
 
-class Outcome(TypedDict):
-    channel: str
-    sent: bool
-    error: str
-
-
 class Command(BaseCommand):
-    help = "Sends a test message through each configured alert channel. Exit code 1: one failed; 2: none is configured."
+    help = (
+        "Sends a test message through each configured alert channel; one that was off and takes it is on again. "
+        "Exit code 1: one failed; 2: none is configured."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--channel", choices=sorted(TABLE), help="only this one")
+        parser.add_argument("--channel", choices=sorted(TABLE), help="only this one, with all its addressees")
         parser.add_argument("--json", action="store_true", help="the result as JSON")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         names = [options["channel"]] if options["channel"] else list(TABLE)
-        ready = [name for name in configured_channels() if name in names]
-        outcomes = [_send(name) for name in ready]
+        ready = [addressee for name in names for addressee in addressees(name)]
+        outcomes = trial.send(ready, timezone.now())
         self._show(outcomes, as_json=options["json"])
         if not ready:
             settings = " or ".join(setting_of(name) for name in names)
@@ -43,12 +41,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"channels": outcomes}, ensure_ascii=False))
             return
         for outcome in outcomes:
-            self.stdout.write(f"{outcome['channel']}: {'sent' if outcome['sent'] else outcome['error']}")
+            self.stdout.write(f"{outcome['channel']}: {_said(outcome)}")
 
 
-def _send(name: str) -> Outcome:
-    try:
-        channel(name).send(test_message(name, timezone.now()))
-    except ChannelError as error:
-        return {"channel": name, "sent": False, "error": str(error)}
-    return {"channel": name, "sent": True, "error": ""}
+def _said(outcome: Outcome) -> str:
+    if not outcome["sent"]:
+        return outcome["error"]
+    return "sent; it was off and is on again" if outcome["turned_on"] else "sent"

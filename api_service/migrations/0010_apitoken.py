@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api_service", "0006_health_around"),
+        ("api_service", "0009_telling"),
     ]
 
     operations = [

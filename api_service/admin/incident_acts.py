@@ -1,0 +1,133 @@
+"""What an operator does to incidents: from the list to several at once, from the page to one, with a note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from api_service.models import Incident, Transition
+from api_service.services import incident_acts
+from api_service.services.incident_acts import NOTE_LENGTH
+from api_service.services.incident_steps import is_muted
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
+
+    Base = ModelAdmin[Incident]
+else:
+    Base = object
+
+# The incident, who, the note, now
+Carry = Callable[[int, str, str, datetime], Transition | None]
+
+
+@dataclass(frozen=True)
+class Act:
+    label: StrPromise
+    carry_out: Carry
+
+
+def _muting(hours: int) -> Carry:
+    def mute(incident: int, by: str, note: str, now: datetime) -> Transition | None:
+        return incident_acts.mute(incident, by, now + timedelta(hours=hours), note, now)
+
+    return mute
+
+
+ACTS: dict[str, Act] = {
+    "acknowledge": Act(_("Acknowledge"), incident_acts.acknowledge),
+    "mute_1h": Act(_("Mute for 1 hour"), _muting(1)),
+    "mute_8h": Act(_("Mute for 8 hours"), _muting(8)),
+    "mute_24h": Act(_("Mute for 24 hours"), _muting(24)),
+    "unmute": Act(_("Unmute"), incident_acts.unmute),
+}
+
+Action = Callable[["IncidentActs", HttpRequest, QuerySet[Incident]], HttpResponse | None]
+
+
+def _action(name: str, act: Act) -> Action:
+    """Asks first, for a note: the second time it is confirmed."""
+
+    def action(self: IncidentActs, request: HttpRequest, queryset: QuerySet[Incident]) -> HttpResponse | None:
+        if "confirmed" not in request.POST:
+            return self.question(request, name, queryset)
+        self.carry_out(request, act, list(queryset.values_list("pk", flat=True)))
+        return None
+
+    action.__name__ = name
+    decorated: Action = admin.action(description=act.label, permissions=["act"])(action)
+    return decorated
+
+
+class IncidentActs(Base):
+    """Mix-in of the incidents' ModelAdmin. Who may change incidents may do this to them."""
+
+    actions = tuple(_action(name, act) for name, act in ACTS.items())
+    change_form_template = "api_service/admin/incident.html"
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("api_service.change_incident")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.act_view)
+        return [path("<path:object_id>/act/", view, name="api_service_incident_act"), *super().get_urls()]
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row, act = self.get_object(request, unquote(object_id)), ACTS.get(request.POST.get("act", ""))
+        if row is None or act is None:
+            raise Http404
+        self.carry_out(request, act, [row.pk])
+        return HttpResponseRedirect(reverse("admin:api_service_incident_change", args=[row.pk]))
+
+    def acts_context(self, request: HttpRequest, row: Incident) -> dict[str, Any]:
+        """What the page of an incident offers."""
+        if row.resolved_at is not None or not self.has_act_permission(request):
+            return {"acts": []}
+        muted = is_muted(row, timezone.now())
+        pointless = {"acknowledge": row.acknowledged_at is not None, "unmute": not muted}
+        return {
+            "acts": [(name, act.label) for name, act in ACTS.items() if not pointless.get(name, False)],
+            "act_url": reverse("admin:api_service_incident_act", args=[row.pk]),
+            "note_length": NOTE_LENGTH,
+        }
+
+    def question(self, request: HttpRequest, name: str, queryset: QuerySet[Incident]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": ACTS[name].label,
+            "opts": self.opts,
+            "media": self.media,
+            "incidents": [row for row in queryset if row.resolved_at is None],
+            "action": name,
+            "selected": ACTION_CHECKBOX_NAME,
+            "note_length": NOTE_LENGTH,
+        }
+        return TemplateResponse(request, "api_service/admin/incident_acts.html", context)
+
+    def carry_out(self, request: HttpRequest, act: Act, incidents: list[int]) -> None:
+        by, note, now = request.user.get_username(), request.POST.get("note", "").strip(), timezone.now()
+        done = sum(act.carry_out(pk, by, note, now) is not None for pk in incidents)
+        text = ngettext("%(act)s: %(count)s incident.", "%(act)s: %(count)s incidents.", done)
+        if done == 0:
+            text = gettext("%(act)s: nothing to do, it is over or was done before.")
+        level = messages.SUCCESS if done else messages.WARNING
+        self.message_user(request, text % {"act": act.label, "count": done}, level)
