@@ -25,6 +25,7 @@ from api_service.api.batches import router as batches
 from api_service.api.cache import router as cache
 from api_service.api.clearings import router as clearings
 from api_service.api.document import Api
+from api_service.api.incidents import router as incidents
 from api_service.api.lookups import router as lookups
 from api_service.api.problems import Problem, Refused
 from api_service.api.rendering import OrjsonRenderer
@@ -35,7 +36,7 @@ from api_service.services.task_sending import BrokerDown
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
-Look-ups of Peruvian public records, cached, and the cache itself: its health, its keys, clearing and warming.
+Look-ups of Peruvian public records, cached, and the cache itself: health, keys, clearing, warming, incidents.
 
 Send `Authorization: Bearer TOKEN`; tokens are made in the admin. Every failure is problem+json (RFC 9457) with a stable
 `code` and a `next_step`. Texts for people are in Spanish or English, as Accept-Language asks."""
@@ -50,7 +51,7 @@ api = Api(
     docs=Swagger(settings={"validatorUrl": None, "docExpansion": "none", "displayRequestDuration": True}),
 )
 # The path of batches before the one of single RUCs, which would match it too
-for router in (batches, lookups, cache, clearings, warming, schedules):
+for router in (batches, lookups, cache, clearings, warming, incidents, schedules):
     api.add_router("", router)
 
 

@@ -372,3 +372,52 @@ class Schedule(Schema):
 
 class Schedules(Schema):
     schedules: list[Schedule]
+
+
+# -- incidents
+
+
+class Note(Schema):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    note: str = Field("", max_length=300, pattern=r"^[^\x00]*$", description="Why; kept with it and told with it.")
+
+
+class Incident(Schema):
+    """One trouble on one node. `severity` is the worst it has been, `current` what it is now; `value` as measured."""
+
+    incident: int
+    code: str
+    node: str
+    severity: str
+    current: str
+    value: Any
+    limit: Any
+    since: datetime
+    opened_at: datetime
+    resolved_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str
+    escalated_at: datetime | None
+    flapping_since: datetime | None
+    muted_until: datetime | None
+    muted_by: str
+
+
+class IncidentPage(Page):
+    items: list[Incident]
+
+
+class Step(Schema):
+    """`telling`: pending, told or quiet; `held_by` says why it is told later or not at all."""
+
+    event: str
+    at: datetime
+    by: str
+    note: str
+    telling: str
+    held_by: str
+
+
+class IncidentWithCourse(Incident):
+    course: list[Step]
