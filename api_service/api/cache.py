@@ -13,9 +13,10 @@ from pydantic import Field
 
 from api_service import selectors
 from api_service.api.access import Token
+from api_service.api.operation_schemas import Health, HistoryPage, KeyPage, Stats
 from api_service.api.paging import Paging, Rows, newest_first, page, place_of
 from api_service.api.problems import Problem, Refused
-from api_service.api.schemas import Health, HistoryPage, KeyPage, ServiceName, Stats
+from api_service.api.schemas import ServiceName
 from api_service.health_page import NEVER, STALE_SECONDS, age_of, node_facts
 from api_service.models import ServiceSnapshot, TrackedKey
 from api_service.services.outcomes import Outcome

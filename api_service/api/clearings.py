@@ -12,9 +12,10 @@ from ninja import Path, Query, Router
 from ninja.responses import Status
 
 from api_service.api.access import Token, grant_of
+from api_service.api.operation_schemas import Clearing, ClearingAccepted, ClearingPage, ClearingRequest
 from api_service.api.paging import Paging, Rows, newest_first
 from api_service.api.problems import Problem, Refused, bad_value
-from api_service.api.schemas import Clearing, ClearingAccepted, ClearingPage, ClearingRequest, RowNumber
+from api_service.api.schemas import RowNumber
 from api_service.models import ClearRun
 from api_service.services import clearing
 from api_service.services.token_rules import Scope

@@ -13,10 +13,11 @@ from ninja import Path, Query, Router
 from pydantic import ConfigDict, Field
 
 from api_service.api.access import Token, grant_of
+from api_service.api.operation_schemas import Incident as IncidentSchema
+from api_service.api.operation_schemas import IncidentPage, IncidentWithCourse, Note
 from api_service.api.paging import Paging, Rows, newest_first
 from api_service.api.problems import Problem, Refused
-from api_service.api.schemas import Incident as IncidentSchema
-from api_service.api.schemas import IncidentPage, IncidentWithCourse, Note, RowNumber
+from api_service.api.schemas import RowNumber
 from api_service.models import Incident, Transition
 from api_service.services import incident_acts
 from api_service.services.incident_steps import is_muted

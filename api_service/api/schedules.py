@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from ninja import Router
 
 from api_service.api.access import Token
-from api_service.api.schemas import Schedules
+from api_service.api.operation_schemas import Schedules
 from api_service.services.token_rules import Scope
 
 router = Router(tags=["Schedules"], auth=Token(Scope.OPERATIONS_READ))

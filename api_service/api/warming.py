@@ -14,10 +14,11 @@ from pydantic import Field
 
 from api_service.api import replays
 from api_service.api.access import Token
+from api_service.api.operation_schemas import Replay, TaskAccepted, WarmRequest, WarmRunPage
+from api_service.api.operation_schemas import WarmRun as WarmRunSchema
 from api_service.api.paging import Paging, Rows, newest_first
 from api_service.api.problems import Problem, Refused, bad_value
-from api_service.api.schemas import Replay, RowNumber, TaskAccepted, WarmRequest, WarmRunPage
-from api_service.api.schemas import WarmRun as WarmRunSchema
+from api_service.api.schemas import RowNumber
 from api_service.models import WarmRun
 from api_service.services import warming
 from api_service.services.task_sending import send
