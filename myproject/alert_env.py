@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Iterable, Iterator
 from email.utils import parseaddr
 from typing import Any
@@ -109,17 +110,13 @@ def _parts_of(url: str) -> Iterator[str]:
     yield url
     if parts.password and len(parts.password) >= SHORTEST_SECRET:
         yield from (parts.password, unquote(parts.password))
-    host = parts.netloc.rpartition("@")[2]
-    pieces = [parts.netloc, parts.username or "", *parts.path.split("/"), *(text for _, text in parse_qsl(parts.query))]
-    if not _is_host(host):
-        pieces.append(host)
+    pieces = [*re.split("[@:]", parts.netloc), *parts.path.split("/"), *(text for _, text in parse_qsl(parts.query))]
     yield from (piece for piece in pieces if len(piece) >= SHORTEST_PART and not _is_host(piece))
 
 
 def _is_host(text: str) -> bool:
-    """ "hooks.example.pe:443": an ordinary word of a log."""
-    name, _, port = text.partition(":")
-    return ("." in name or name == "localhost") and (not port or port.isdigit())
+    """An ordinary word of a log."""
+    return "." in text or text == "localhost"
 
 
 def _port_is_readable(url: str) -> bool:

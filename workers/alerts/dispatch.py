@@ -104,7 +104,8 @@ def _settle(round_: _Round, delivery: Delivery, future: Future[None]) -> bool:
     except Exception as error:
         # One message that cannot be written must not stop the others
         logger.exception("Delivery %d to %s could not be sent", delivery.pk, delivery.channel)
-        return _refused(round_, delivery, ChannelError(f"{type(error).__name__}: {error}"), now)
+        _refused(round_, delivery, ChannelError(f"{type(error).__name__}: {error}"), now)
+        return True
     channel_states.succeeded(delivery.channel, now)
     if outbox.mark_sent(delivery, now):
         logger.info("Delivery %d arrived at %s", delivery.pk, delivery.channel)

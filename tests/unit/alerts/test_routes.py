@@ -30,7 +30,8 @@ def test_the_setting_is_read_as_it_is_documented() -> None:
         Route("slack", WARNING),
         Route("webhook", UNHEALTHY, ("node_*", "cache_*")),
     )
-    assert parse_routes("", KNOWN) == parse_channels("", KNOWN) == ()
+    assert parse_routes("", KNOWN) == ()
+    assert parse_channels("", KNOWN) == ()
     assert parse_channels("email, apprise", KNOWN) == ("email", "apprise")
 
 

@@ -42,7 +42,7 @@ def test_the_body_says_what_machines_ask_for() -> None:
 
 def test_the_signature_is_that_of_the_standard() -> None:
     """The example of standardwebhooks.com."""
-    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - published
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     then = datetime.fromtimestamp(1614265330, UTC)
     assert signed("msg_p5jXN8AQM9LWM0D4loKWxJek", then, b'{"test": 2432232314}', secret) == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",

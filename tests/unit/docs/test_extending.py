@@ -130,16 +130,16 @@ def test_the_cache_server_is_watched_under_its_own_name(
 
 
 def test_the_channel_sends_by_one_row(monkeypatch: pytest.MonkeyPatch, http_catcher: HttpCatcher) -> None:
-    monkeypatch.setitem(channels.TABLE, "webhook", row_of("webhook"))
-    message = message_of_a_test("webhook", timezone.now())
-    with override_settings(ALERT_WEBHOOK_URL=f"{http_catcher.url}/hook"):
-        ready = list(channels.configured_channels())
-        channels.channel("webhook").send(message)
+    monkeypatch.setitem(channels.TABLE, "pager", row_of("pager"))
+    message = message_of_a_test("pager", timezone.now())
+    with override_settings(PAGER_URL=f"{http_catcher.url}/hook"):
+        ready = channels.configured()
+        channels.channel("pager").send(message)
     http_catcher.answer("/hook", status=410)
-    with override_settings(ALERT_WEBHOOK_URL=f"{http_catcher.url}/hook"), pytest.raises(channels.ChannelError) as gone:
-        channels.channel("webhook").send(message)
+    with override_settings(PAGER_URL=f"{http_catcher.url}/hook"), pytest.raises(channels.ChannelError) as gone:
+        channels.channel("pager").send(message)
 
-    assert "webhook" in ready
+    assert "pager" in ready
     assert http_catcher.requests[0].json()["id"] == message.id
     assert gone.value.permanent is True
 

@@ -32,7 +32,7 @@ MAKE = re.compile(r"(?:^    |`)make ([a-z]+)", re.MULTILINE)
 
 # Read by other programs or written as an example of a new one, not by our settings
 OTHERS = {
-    *("NUBEFACT_TOKEN", "NUBEFACT_BASE_URL", "ALERT_WEBHOOK_URL"),
+    *("NUBEFACT_TOKEN", "NUBEFACT_BASE_URL", "PAGER_URL"),
     *("DJANGO_SETTINGS_MODULE", "STATIC_ROOT"),
     # constants of the code and values of answers, in the same letters
     *("NO_EXISTE_SUNAT", "FORMATO_INVALIDO", "ERROR_API", "TIME_ZONE", "NAME_FILE", "MAX_ENTRIES"),

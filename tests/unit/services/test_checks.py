@@ -13,7 +13,7 @@ REDIS_BROKER = "redis://127.0.0.1:1/0"
 
 def ids(*, deploy: bool = False) -> dict[str | None, CheckMessage]:
     found = run_checks(include_deployment_checks=deploy)
-    return {message.id: message for message in found if str(message.id).startswith("api_service.")}
+    return {message.id: message for message in found if str(message.id).startswith(("api_service.", "workers."))}
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,23 @@ def test_a_missing_token_is_a_warning_of_deployments_only(settings: Settings) ->
     assert "api_service.W001" not in ids(deploy=True)
 
 
-@pytest.mark.parametrize("channel", ["SLACK_WEBHOOK_URL", "SENTRY_DSN"])
+@pytest.mark.parametrize("channel", ["SLACK_WEBHOOK_URL", "SENTRY_DSN", "ALERT_WEBHOOK_URL"])
 def test_nobody_being_told_of_trouble_is_a_warning_and_one_channel_is_enough(settings: Settings, channel: str) -> None:
-    settings.SLACK_WEBHOOK_URL = settings.SENTRY_DSN = ""
+    settings.SLACK_WEBHOOK_URL = settings.SENTRY_DSN = settings.ALERT_WEBHOOK_URL = settings.EMAIL_HOST = ""
+    settings.ALERT_APPRISE_URLS = []
     assert "api_service.W002" not in ids()
     assert channel in str(ids(deploy=True)["api_service.W002"].hint)
     setattr(settings, channel, "https://example.com/1")
     assert "api_service.W002" not in ids(deploy=True)
+
+
+def test_a_route_to_a_channel_that_is_not_configured_is_a_warning(settings: Settings) -> None:
+    settings.SLACK_WEBHOOK_URL, settings.SENTRY_DSN = "https://example.com/1", ""
+    settings.ALERT_ROUTES, settings.ALERT_ESCALATE_TO = "slack=warning, sentry=unhealthy", ""
+    assert "sentry" in ids()["workers.W001"].msg
+    assert "SENTRY_DSN" in str(ids()["workers.W001"].hint)
+    settings.ALERT_ROUTES = "slack=warning"
+    assert "workers.W001" not in ids()
 
 
 @pytest.mark.parametrize(

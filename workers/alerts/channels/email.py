@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from contextlib import suppress
 from email.utils import parseaddr
 from typing import Final
 
@@ -34,12 +35,17 @@ class EmailChannel:
         return list(settings.ALERT_EMAIL_TO) if settings.EMAIL_HOST else []
 
     def send(self, message: Message) -> None:
+        backend = _backend()
         try:
-            _backend().send_messages([mail_of(message, self._to)])
+            backend.send_messages([mail_of(message, self._to)])
         except smtplib.SMTPException as error:
             raise ChannelError(_said(error), permanent=_code(error) in PERMANENT) from error
         except OSError as error:
             raise ChannelError(f"no connection to the mail server: {error}") from error
+        finally:
+            # Open still when something was refused; how that failed is known already
+            with suppress(OSError):
+                backend.close()
 
 
 def _backend() -> EmailBackend:
