@@ -58,7 +58,8 @@ def test_health_is_the_stored_result_with_its_age(
     own_memcached.kill()
     sample = monitoring.run_health_check()
     body = client.get("/api/v1/cache/health").json()
-    assert (body["status"], body["stale"]) == ("unhealthy", False)
+    # Whether one bad run counts yet is the monitor's to say
+    assert (body["status"], body["stale"]) == (sample.status, False)
     assert [node["reachable"] for node in body["nodes"]] == [False]
     sample.taken_at = timezone.now() - timedelta(minutes=16)
     sample.save()
