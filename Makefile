@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench peers lock clean runtime dev python
+.PHONY: help run test lint bench peers lock openapi clean runtime dev python
 
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do $$name -c '$(NEW_ENOUGH)' 2>/dev
 LOCK := uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: runtime ## everything in one process, on embedded defaults (ARGS="--help" shows the options)
 	@exec .venv/bin/python manage.py run_all $(ARGS)
@@ -31,6 +31,9 @@ lock: ## the lock files anew from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	$(LOCK) -c requirements.lock pyproject.toml --group peers -o requirements-peers.lock
+
+openapi: dev ## docs/openapi.json anew from the code
+	@exec .venv/bin/python manage.py export_openapi_schema --api api_service.api.application.api --indent 1 --output docs/openapi.json
 
 clean: ## removes .venv, .venv-peers and caches; the database and secrets under var/ stay
 	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache

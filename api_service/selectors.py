@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Q, Sum
 
-from api_service.models import HealthSample
+from api_service.models import HealthSample, LookupHour, SpendHour, TrackedKey, TrackRun
+from api_service.services.keys import OTHER
 
 
 def latest_sample() -> HealthSample | None:
     """The last health run's sample with its nodes, in two queries."""
     return HealthSample.objects.order_by("-taken_at").prefetch_related("nodes").first()
+
+
+def last_inventory() -> TrackRun | None:
+    """The last one that came to its end."""
+    return TrackRun.objects.filter(state=TrackRun.State.DONE).order_by("-pk").first()
+
+
+def lookups_by_outcome(since: datetime) -> dict[str, int]:
+    """The outcomes that occurred."""
+    rows = LookupHour.objects.filter(hour__gte=since).values_list("outcome")
+    return dict(rows.annotate(total=Sum("count")))
+
+
+def paid_by_purpose(since: datetime) -> dict[str, int]:
+    rows = SpendHour.objects.filter(hour__gte=since).values_list("purpose")
+    return dict(rows.annotate(total=Sum("queries")))
+
+
+def keys_of(
+    service: str,
+    state: str,
+    *,
+    kind: str | None,
+    node: str | None,
+    after: Sequence[str] | None,
+    most: int,
+) -> list[TrackedKey]:
+    """A service's keys in the order of key and node, `most` of them, from behind the place `after` (key, node).
+
+    A range of the index of state and key, however many keys there are: what begins with `migo:` ends before `migo;`.
+    """
+    begin = f"{service}:{kind}_" if kind and kind != OTHER else f"{service}:"
+    end = begin[:-1] + chr(ord(begin[-1]) + 1)
+    rows = TrackedKey.objects.filter(state=state, key__gte=begin, key__lt=end)
+    if kind:
+        rows = rows.filter(kind=kind)
+    if node:
+        rows = rows.filter(node=node)
+    if after:
+        key, behind = after
+        rows = rows.filter(Q(key__gt=key) | Q(key=key, node__gt=behind), key__gte=key)
+    return list(rows.order_by("key", "node")[:most])
 
 
 class _Schema:

@@ -9,8 +9,9 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import before_task_publish, celeryd_init, setup_logging
+from celery.signals import before_task_publish, celeryd_init, setup_logging, task_postrun, task_prerun
 
+from api_service import request_ids
 from api_service.services.task_sending import SENT_AT
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myproject.settings")
@@ -18,6 +19,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myproject.settings")
 app = Celery("myproject")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workers"])
+
+before_task_publish.connect(request_ids.send_along, dispatch_uid="request-id")
+task_prerun.connect(request_ids.begin_task, dispatch_uid="request-id")
+task_postrun.connect(request_ids.end_task, dispatch_uid="request-id")
 
 
 @setup_logging.connect

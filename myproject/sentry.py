@@ -15,6 +15,7 @@ from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.integrations.django import DjangoIntegration
 from sentry_sdk.scrubber import DEFAULT_DENYLIST, DEFAULT_PII_DENYLIST, EventScrubber
 
+from api_service import request_ids
 from api_service.services.redaction import scrub
 from workers.schedules import TABLE as SCHEDULES
 
@@ -62,7 +63,14 @@ def celery_integration() -> CeleryIntegration:
 
 def _event_without_secrets(event: Event, _hint: Hint) -> Event:
     """The scrubber goes by key names; a secret in an exception's text or a query string is found by its value."""
-    return scrub(event)
+    return scrub(_with_request_id(event))
+
+
+def _with_request_id(event: Event) -> Event:
+    """A tag, so that the id in a caller's hand finds the event."""
+    if (request_id := request_ids.current()) != request_ids.NONE:
+        event.setdefault("tags", {})["request_id"] = request_id
+    return event
 
 
 def _breadcrumb_without_secrets(crumb: Breadcrumb, _hint: BreadcrumbHint) -> Breadcrumb:

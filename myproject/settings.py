@@ -52,9 +52,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_beat",
+    # The reference page of the API comes from its own files
+    "ninja",
     "workers",
 ]
 MIDDLEWARE = [
+    "api_service.request_ids.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -323,10 +326,13 @@ LOGGING = {
     "formatters": {
         "redacting": {
             "()": "api_service.services.redaction.RedactingFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "redacting"}},
+    "filters": {"request_id": {"()": "api_service.request_ids.AddRequestId"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "redacting", "filters": ["request_id"]},
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True},

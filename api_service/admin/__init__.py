@@ -5,6 +5,7 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 * start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
   into, or `change` on periodic tasks for "Run selected tasks" there;
 * try an alert again: `change` on deliveries;
+* make a token of the API: `add` on tokens; revoke one: `change`;
 * send a test message, turn a channel on again: `change` on alert channels;
 * acknowledge, mute or unmute an incident: `change` on incidents;
 * plan maintenance: `add`, `change` and `delete` on maintenance windows;
@@ -31,6 +32,7 @@ from api_service.admin import (
     runs,
     schedules,
     stale,
+    tokens,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "runs",
     "schedules",
     "stale",
+    "tokens",
 ]
 
 admin.site.site_header = _("Cache operations")

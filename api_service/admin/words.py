@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api_service.services.token_rules import Scope
+from api_service.services.token_rules import State as TokenState
+
 FINDINGS: Mapping[str, Promise] = {
     "node_down": _("node does not answer"),
     "node_restarted": _("node was restarted"),
@@ -118,7 +121,18 @@ SEVERITIES: Mapping[str, Promise] = {
     "warning": _("warning"),
     "unhealthy": _("unhealthy"),
 }
-
+SCOPES: Mapping[str, Promise] = {
+    Scope.LOOKUP: _("look up RUCs, DNIs and exchange rates, which may cost money"),
+    Scope.OPERATIONS_READ: _("read the cache, its keys and its runs"),
+    Scope.CACHE_CLEAR: _("clear services"),
+    Scope.WARMING_RUN: _("start warm runs, which cost money, and replays"),
+    Scope.INCIDENTS_WRITE: _("acknowledge and mute incidents"),
+}
+TOKEN_STATES: Mapping[str, Promise] = {
+    TokenState.ACTIVE: _("usable"),
+    TokenState.EXPIRED: _("expired"),
+    TokenState.REVOKED: _("revoked"),
+}
 
 # Of the time that keys have left, as the inventory names them
 LIVES: Mapping[str, Promise] = {

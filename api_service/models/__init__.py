@@ -31,9 +31,11 @@ from api_service.models.refill import RefillRun
 from api_service.models.runs import Run, RunLock, WarmRun
 from api_service.models.schedules import ScheduleRun
 from api_service.models.stale import StaleServed
+from api_service.models.tokens import ApiToken
 
 __all__ = [
     "AccountReading",
+    "ApiToken",
     "ChannelState",
     "CircuitChange",
     "CircuitState",

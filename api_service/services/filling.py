@@ -94,12 +94,16 @@ def known_absent(cache: APICacheService, subjects: Sequence[Subject]) -> Results
 
 
 def from_cache(read: CacheRead, now: float) -> Lookup:
-    return Lookup(Outcome.HIT, Source.CACHE, data=read.value, age=max(0.0, now - read.born_at))
+    return Lookup(Outcome.HIT, Source.CACHE, read.value, age=max(0.0, now - read.born_at), left=_left_of(read, now))
 
 
 def negative_from_cache(read: CacheRead, now: float) -> Lookup:
     age = max(0.0, now - read.born_at)
-    return Lookup(Outcome.NEGATIVE, Source.CACHE, reason=read.value["reason"], age=age)
+    return Lookup(Outcome.NEGATIVE, Source.CACHE, reason=read.value["reason"], age=age, left=_left_of(read, now))
+
+
+def _left_of(read: CacheRead, now: float) -> float | None:
+    return None if read.expires_at is None else read.expires_at - now
 
 
 def keep(  # noqa: PLR0913 - what was asked, what came, and how it is kept

@@ -12,6 +12,7 @@ MAX_KEY_BYTES = 250  # Memcached's limit, with Django's prefix counted
 HASH_LENGTH = 32
 LONGEST_PLAIN_NAME = 20  # random identifiers are longer
 
+OTHER = "other"  # of a key without a kind
 # Longest first: "tipo_cambio_2026-01-28" is not a "tipo"
 KINDS = ("representantes", "tipo_cambio", "invalid", "ruc", "dni")
 
@@ -84,7 +85,7 @@ def parse(key: str) -> KeyParts | None:
         if rest.startswith(kind + "_"):
             return KeyParts(service, kind, rest[len(kind) + 1 :])
     kind, underscore, identifier = rest.partition("_")
-    return KeyParts(service, kind[:50], identifier) if underscore else KeyParts(service, "other", rest)
+    return KeyParts(service, kind[:50], identifier) if underscore else KeyParts(service, OTHER, rest)
 
 
 def foreign_prefix(key: str) -> str:

@@ -5,14 +5,14 @@ Hit, stale, negative, miss and outage stay apart up to the caller, and what is o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter, time
 from typing import TypedDict
 
 from django.db import Error as DatabaseTrouble
 
-from api_service.services import answers, filling, metrics, refreshing, stale_counts, tracking
+from api_service.services import answers, filling, inventory, metrics, refreshing, stale_counts, tracking
 from api_service.services.budget import BudgetExhausted
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
@@ -67,24 +67,56 @@ def get_many(
 
     What is left is paid for side by side, as many in one call as the provider takes.
     """
+    results: dict[str, Lookup | Failure] = {}
+    for part in stream_many(service, kind, identifiers, max_stale=max_stale, refresh=refresh):
+        results |= part
+    return {name: results[name] for name in identifiers}
+
+
+def stream_many(
+    service: str,
+    kind: str,
+    identifiers: Sequence[str],
+    *,
+    max_stale: float | None = None,
+    refresh: bool = False,
+    at_once: int = filling.AT_ONCE,
+) -> Iterator[dict[str, Lookup | Failure]]:
+    """As `get_many`, as it comes: first what needs no provider, then `at_once` at a time what is paid for.
+
+    Who stops taking stops the paying.
+    """
     cache, wish = APICacheService(), Wish(max_stale, refresh)
     subjects = [Subject(service, kind, name) for name in dict.fromkeys(identifiers)]
-    results: dict[Subject, Lookup | Failure] = {s: no for s in subjects if (no := _impossible(cache, s))}
-    possible = [s for s in subjects if s not in results]
+    known: dict[Subject, Lookup | Failure] = {s: no for s in subjects if (no := _impossible(cache, s))}
+    possible = [s for s in subjects if s not in known]
     reads, settled = ({}, {}) if refresh else filling.read_all(cache, possible)
     reads = {s: reads.get(s, CacheRead(Outcome.MISS)) for s in possible}
     settled |= _old_while_refreshing(reads, wish)
     outcomes = {s: _said(settled.get(s), reads[s]) for s in possible}
     for subject, outcome in outcomes.items():
         tracking.count(service, kind, subject.identifier, outcome)
-    results |= settled
-    results |= filling.fill(cache, {s: o for s, o in outcomes.items() if s not in results}, refresh=refresh)
-    failed = {s: result for s, result in results.items() if not isinstance(result, Lookup)}
-    results |= _old_on_failure(failed, reads, outcomes, wish)
+    if known or settled:
+        yield _by_identifier(known | settled)
+    for part in inventory.batches([s for s in possible if s not in settled], at_once):
+        results = filling.fill(cache, {s: outcomes[s] for s in part}, refresh=refresh)
+        failed = {s: result for s, result in results.items() if not isinstance(result, Lookup)}
+        results |= _old_on_failure(failed, reads, outcomes, wish)
+        _count_failures(service, kind, failed, results)
+        yield _by_identifier(results)
+
+
+def _count_failures(
+    service: str, kind: str, failed: Mapping[Subject, Failure], results: Mapping[Subject, Lookup | Failure]
+) -> None:
+    """Those that nobody was shown an old answer instead of."""
     for subject, failure in failed.items():
         if results[subject] is failure:
             metrics.failed(service, kind, code_of(failure))
-    return {subject.identifier: results[subject] for subject in subjects}
+
+
+def _by_identifier(results: Mapping[Subject, Lookup | Failure]) -> dict[str, Lookup | Failure]:
+    return {subject.identifier: result for subject, result in results.items()}
 
 
 def refresh_many(service: str, kind: str, identifiers: Sequence[str]) -> RefreshSummary:
@@ -155,7 +187,14 @@ def _old_while_refreshing(reads: Mapping[Subject, CacheRead], wish: Wish) -> dic
     """Those that are shown at once though they are past their life; a newer one of each is asked for behind them."""
     now = time()
     old = {
-        s: Lookup(Outcome.STALE, Source.CACHE, read.value, None, max(0.0, now - read.born_at), REFRESHING)
+        s: Lookup(
+            Outcome.STALE,
+            Source.CACHE,
+            read.value,
+            age=max(0.0, now - read.born_at),
+            stale_because=REFRESHING,
+            left=(read.expires_at or now) - now,
+        )
         for s, read in reads.items()
         if shown_while_refreshing(read, now, wish.while_refreshing(s.stale_while_revalidate))
     }

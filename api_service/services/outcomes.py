@@ -50,7 +50,8 @@ class Lookup:
     `cache` is what the cache said (hit, stale, negative, miss, outage) and is what metrics count. `data` is the answer;
     `reason` says why there is none (a negative answer's reason). `age` is in seconds since the answer was made.
     `stale_because` is "" for an answer inside its life time; an old one says why no newer one came: "refreshing" while
-    that is under way, else the code of the failure.
+    that is under way, else the code of the failure. `left` is what is left of its life in the cache, in seconds; None
+    where the cache did not have it.
     """
 
     cache: Outcome
@@ -59,6 +60,7 @@ class Lookup:
     reason: str | None = None
     age: float = 0.0
     stale_because: str = ""
+    left: float | None = None
 
     @property
     def is_stale(self) -> bool:

@@ -18,6 +18,8 @@ SHORTEST_URL_PART = 16
 
 _URL_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@'\"<>]+@")
 _QUERY = re.compile(r"\?[^\s'\"<>()\[\]{}=?]{1,200}=[^\s'\"<>()\[\]{}]*")
+# Tokens of our own API, made at run time: they are known by their form (token_rules.py)
+_API_TOKEN = re.compile(r"\bcw_(?P<prefix>[a-z0-9]{8})_[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(r"(?P<scheme>\b(?:Bearer|Basic))\s+[A-Za-z0-9._~+/=-]{6,}")
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class Redactor:
             text = _QUERY.sub(f"?{MARK}", text)
         if "Bearer" in text or "Basic" in text:
             text = _BEARER.sub(rf"\g<scheme> {MARK}", text)
+        if "cw_" in text:
+            text = _API_TOKEN.sub(rf"cw_\g<prefix>_{MARK}", text)
         return text
 
     def scrub(self, value: T) -> T:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from api_service.services import keys
 from api_service.services.cache_service import APICacheService
-from api_service.services.errors import UpstreamAuthRefused, UpstreamError
+from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamRefused
 from api_service.services.providers import Answer
 
 logger = logging.getLogger(__name__)
@@ -15,12 +15,14 @@ logger = logging.getLogger(__name__)
 # Longer than two health checks: nobody may ask in between
 SECONDS = 900
 NAME = "refused_account"
+# A plan that has ended is told by a status, or in words with a status of 200
+REFUSALS = (UpstreamAuthRefused, UpstreamRefused)
 
 
 def note(cache: APICacheService, service: str, results: Iterable[Answer | UpstreamError]) -> None:
     """Remember a refusal among the results; a paid answer is the proof that it is over."""
     results = list(results)
-    refused = next((result for result in results if isinstance(result, UpstreamAuthRefused)), None)
+    refused = next((result for result in results if isinstance(result, REFUSALS)), None)
     key = keys.service_key(service, NAME)
     if refused is not None:
         if cache.get(key) is None:

@@ -221,6 +221,16 @@ def rows(db: None) -> Rows:
             duration=1.25,
             error="RuntimeError: broken",
         ),
+        models.ApiToken.objects.create(
+            name="invoicing",
+            prefix="k4dicikc",
+            digest="0" * 64,
+            scopes=["lookup", "cache:clear"],
+            per_minute=600,
+            created_by="mirona",
+            created_at=now,
+            expires_at=now + timedelta(days=30),
+        ),
         models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]
     return {type(row): row for row in created}
