@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging.config
 import os
 import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import celeryd_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "myproject.settings")
 
@@ -33,3 +34,10 @@ def refuse_settings_that_fail_at_night(**_kwargs: Any) -> None:
     errors = [message for message in run_checks() if message.level >= ERROR]
     if errors:
         sys.exit("\n".join(f"worker not started: {error.msg} {error.hint or ''} ({error.id})" for error in errors))
+
+
+@worker_init.connect
+def leave_what_is_loaded_alone(**_kwargs: Any) -> None:
+    """Modules and models are never garbage: to search them again and again costs a warm-up a twentieth of its time."""
+    gc.collect()
+    gc.freeze()
