@@ -72,11 +72,23 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
 
     def _by_node(self, keys: Iterable[Any], version: int | None) -> dict[Node, dict[bytes, Any]]:
         """Node -> wire key -> the caller's key."""
+        keys = list(keys)
+        wire_keys = self._make_and_validate_keys(keys, version)
+        if self._only:
+            return {self._only: dict(zip(map(str.encode, wire_keys), keys, strict=True))} if keys else {}
         located: defaultdict[Node, dict[bytes, Any]] = defaultdict(dict)
-        for key in keys:
-            node, wire_key = self._locate(key, version)
-            located[node][wire_key] = key
+        for key, wire_key in zip(keys, wire_keys, strict=True):
+            located[self._nodes[self.placement.node_for(wire_key)]][wire_key.encode()] = key
         return located
+
+    def _make_and_validate_keys(self, keys: Sequence[Any], version: int | None) -> list[str]:
+        """As one by one, but plain keys are looked at together."""
+        made = [self.make_key(key, version) for key in keys]
+        text = "".join(made)
+        if not (text.isascii() and text.isprintable() and " " not in text and _have_room(made)):
+            for wire_key in made:
+                self.validate_key(wire_key)
+        return made
 
     # -- strict methods
 
@@ -239,6 +251,10 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
         """Close this thread's connections; the next call opens them again."""
         for node in self._nodes.values():
             node.disconnect()
+
+
+def _have_room(keys: Sequence[str]) -> bool:
+    return all(keys) and max(map(len, keys), default=0) <= _MAX_KEY_BYTES
 
 
 def _decode(stored: Stored, default: Any) -> Any:

@@ -149,7 +149,9 @@ def _given() -> str:
 
 def _execute(sql: str, rows: Sequence[_Row]) -> None:
     field = cast("models.DateTimeField[Any, Any]", StoredAnswer._meta.get_field("born_at"))
-    given = [(*name, kept.data, field.get_db_prep_save(_moment(kept.born_at), connection)) for *name, kept in rows]
+    # What was answered together has one birth
+    births = {born: field.get_db_prep_save(_moment(born), connection) for born in {row[-1].born_at for row in rows}}
+    given = [(*name, kept.data, births[kept.born_at]) for *name, kept in rows]
     with _own_failure(), connection.cursor() as cursor:
         cursor.execute(sql, [orjson.dumps(given).decode()])
 

@@ -148,12 +148,16 @@ def reserve(
 ) -> None:
     """Enter the queries, then look at the sums: two callers at once cannot both fit into the last place.
 
-    The row of users' queries is written first, whatever the purpose: its lock puts all callers in line. `started` is
+    The row of users' queries is written first, whatever the purpose: its lock puts all callers in line. Without a cap
+    the entry is one statement. `started` is
     monotonic and the moment of `now`: places of a minute are taken when the lock is had, which may be later.
     """
     started = monotonic() if started is None else started
     local = timezone.localtime(now)
     hour = local.replace(minute=0, second=0, microsecond=0)
+    if not caps.any:
+        counters.add(SpendHour, ("hour", "service", "purpose"), "queries", [(hour, service, purpose.value, queries)])
+        return
     with transaction.atomic():
         if caps.minute:
             _take_places(service, purpose, queries, caps, lambda: now.timestamp() + monotonic() - started)

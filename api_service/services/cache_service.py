@@ -7,7 +7,7 @@ outage, not a miss: `read` keeps the two apart, `get(..., on_outage=…)` does f
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -108,14 +108,15 @@ class APICacheService:
 
     def read_many(self, keys: Iterable[str]) -> dict[str, CacheRead]:
         """`read` for many keys; every key has an entry."""
-        names = {key: self._normalize_key(key) for key in keys}
+        wanted = list(dict.fromkeys(keys))
+        names = self._normalize_keys(wanted)
         if not _verified:
             self._verify_once()
-        found, unreachable = self.cache.fetch_many(names.values())
+        found, unreachable = self.cache.fetch_many(names)
         lost, now = set(unreachable), time()
         return {
             key: unwrap(found[name], now) if name in found else OUTAGE if name in lost else MISS
-            for key, name in names.items()
+            for key, name in zip(wanted, names, strict=True)
         }
 
     def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> list[str]:
@@ -136,6 +137,9 @@ class APICacheService:
 
     def _normalize_key(self, key: str) -> str:
         return keys.normalize(key, len(self.wire_prefix))
+
+    def _normalize_keys(self, names: Sequence[str]) -> Sequence[str]:
+        return keys.normalize_all(names, len(self.wire_prefix))
 
     def _ttl(self, ttl: float | None) -> float:
         return settings.CACHE_TTL_DEFAULT if ttl is None else ttl

@@ -87,9 +87,10 @@ def known_absent(cache: APICacheService, subjects: Sequence[Subject]) -> Results
     """The negative answers that the cache has of these."""
     if not subjects:
         return {}
-    reads, now = cache.read_many(s.negative_key for s in subjects), time()
-    found = {s: reads[s.negative_key] for s in subjects}
-    return {s: negative_from_cache(read, now) for s, read in found.items() if read.outcome is Outcome.HIT}
+    names = [s.negative_key for s in subjects]
+    reads, now = cache.read_many(names), time()
+    found = zip(subjects, map(reads.__getitem__, names), strict=True)
+    return {s: negative_from_cache(read, now) for s, read in found if read.outcome is Outcome.HIT}
 
 
 def from_cache(read: CacheRead, now: float) -> Lookup:
@@ -120,10 +121,12 @@ def keep(  # noqa: PLR0913 - what was asked, what came, and how it is kept
     subjects = {name: Subject(service, kind, name) for name in fetched}
     found = {name: answer.data for name, answer in fetched.items() if not isinstance(answer, NotFound)}
     absent = {name: answer.reason for name, answer in fetched.items() if isinstance(answer, NotFound)}
-    late = _late(cache, flight, {subjects[name]: data for name, data in found.items()}, born, lives or {})
-    on_time = {name: data for name, data in found.items() if subjects[name] not in late}
+    lasting = {name: life for name, life in (lives or {}).items() if name in found}
+    lasting |= {name: subjects[name].life(born) for name in found if name not in lasting}
+    late = _late(cache, flight, found, [subjects[name] for name in found], lasting, born)
+    on_time = {name: data for name, data in found.items() if name not in late}
     answers.save(service, kind, on_time, born, wait=wait)
-    _store_late(service, kind, {subject.identifier: found[subject.identifier] for subject in late}, flight)
+    _store_late(service, kind, {name: found[name] for name in late}, flight)
     if flight is None or flight.over_negatives:
         _drop_negatives(cache, [subjects[name] for name in on_time])
     gone = _ours_to_remove(cache, flight, {name: subjects[name] for name in absent})
@@ -141,25 +144,25 @@ def _store_late(service: str, kind: str, found: Mapping[str, dict[str, Any]], fl
 def _late(
     cache: APICacheService,
     flight: Flight | None,
-    found: Mapping[Subject, dict[str, Any]],
+    found: Mapping[str, dict[str, Any]],
+    subjects: Sequence[Subject],
+    lasting: Mapping[str, float],
     born: float,
-    lives: Mapping[str, float],
-) -> set[Subject]:
-    """Write the answers into the cache; those whose place somebody else has taken."""
-    lasting = {s: lives.get(s.identifier, s.life(born)) for s in found}
-    if flight is None:
-        for subject, data in found.items():
-            cache.set(subject.key, data, lasting[subject], born_at=born, stale=subject.stale_while_revalidate)
+) -> set[str]:
+    """Write the answers into the cache, those of `subjects` in their order; whose place somebody else has taken."""
+    if flight is None or not subjects:
+        for subject, (name, data) in zip(subjects, found.items(), strict=True):
+            cache.set(subject.key, data, lasting[name], born_at=born, stale=subject.stale_while_revalidate)
         return set()
-    names = {s: wire_name(cache, s) for s in found}
-    now = time()
+    names = dict(zip(found, wire_names(cache, subjects), strict=True))
+    now, stale = time(), subjects[0].stale_while_revalidate
     landed = flight.land(
         {
-            names[s]: Landing(envelope.wrap(data, now, lasting[s], born), lasting[s] + s.stale_while_revalidate)
-            for s, data in found.items()
+            names[name]: Landing(envelope.wrap(data, now, lasting[name], born), lasting[name] + stale)
+            for name, data in found.items()
         }
     )
-    return {s for s, name in names.items() if name not in landed}
+    return {name for name, wire in names.items() if wire not in landed}
 
 
 def _drop_negatives(cache: APICacheService, subjects: Iterable[Subject]) -> None:
@@ -188,6 +191,11 @@ def wire_name(cache: APICacheService, subject: Subject) -> str:
     return keys.normalize(subject.key, len(cache.wire_prefix))
 
 
+def wire_names(cache: APICacheService, subjects: Iterable[Subject]) -> Sequence[str]:
+    """In their order."""
+    return keys.normalize_all([subject.key for subject in subjects], len(cache.wire_prefix))
+
+
 def _without(left: Mapping[Subject, Outcome], results: Iterable[Subject]) -> dict[Subject, Outcome]:
     done = set(results)
     return {subject: outcome for subject, outcome in left.items() if subject not in done}
@@ -198,7 +206,7 @@ def _without(left: Mapping[Subject, Outcome], results: Iterable[Subject]) -> dic
 
 def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: float, *, refresh: bool) -> Results:
     """What this process could claim, fetched; the rest is another flight's."""
-    names = {s: wire_name(cache, s) for s in wanted}
+    names = dict(zip(wanted, wire_names(cache, wanted), strict=True))
     departure = flights.depart(cache, list(names.values()), settings.FLIGHT_LOCK_SECONDS, asked_at, refresh=refresh)
     mine = {s: wanted[s] for s, name in names.items() if name in departure.mine}
     # Nobody can say, and nobody will be able to: this process decides for itself
@@ -312,11 +320,21 @@ def _of_fetched(fetched: Answer | UpstreamError, outcome: Outcome) -> Lookup | U
 def _landed(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: float, *, refresh: bool) -> Results:
     """What other flights brought meanwhile, as it was for the caller: paid by the one that led."""
     reads, settled = read_all(cache, list(wanted))
+    failed = _failures(cache, reads)
     results: Results = {}
     for subject, outcome in wanted.items():
-        read, answer = reads[subject], settled.get(subject)
+        answer, failure = settled.get(subject), failed.get(subject)
         if isinstance(answer, Lookup) and not (refresh and time() - answer.age < asked_at):
             results[subject] = Lookup(outcome, Source.UPSTREAM, answer.data, answer.reason, answer.age)
-        elif read.failure and float(read.failure.get("at", 0)) > asked_at:
-            results[subject] = failures.from_note(read.failure)
+        elif failure and float(failure.get("at", 0)) > asked_at:
+            results[subject] = failures.from_note(failure)
     return results
+
+
+def _failures(cache: APICacheService, reads: Mapping[Subject, CacheRead]) -> dict[Subject, Mapping[str, Any]]:
+    """What flights failed with: under the key, or beside the value that was to be replaced."""
+    under = {s: read.failure for s, read in reads.items() if read.failure}
+    valued = [s for s, read in reads.items() if read.outcome in {Outcome.HIT, Outcome.STALE}]
+    names = wire_names(cache, valued)
+    beside = flights.failures_beside(cache, names)
+    return under | {s: beside[name] for s, name in zip(valued, names, strict=True) if name in beside}

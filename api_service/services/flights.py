@@ -9,7 +9,7 @@ To fetch anew what is there already, the flight claims a lock beside the key and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
@@ -42,22 +42,18 @@ LEAVE = Landing(None, 0)
 class Flight:
     """The keys that its owner alone fills. They are wire names without the cache's prefix."""
 
-    def __init__(
-        self,
-        cache: StrictCache,
-        claims: Mapping[str, Version],
-        found: Mapping[str, Version],
-        token: str,
-        seconds: float,
-    ) -> None:
-        """`claims` hold our claim under keys and locks; `found` are the versions of the values to replace."""
+    def __init__(self, cache: StrictCache, seconds: float) -> None:
+        """`seconds` is how long a claim lasts that is not renewed."""
         self.departed_at = time()
         # Whether a negative answer may lie beside a key of it; its owner knows better once he has looked
         self.over_negatives = True
         self._cache = cache
-        self._claims = dict(claims)
-        self._found = dict(found)
-        self._token = token
+        # Our claims under keys and locks, and the values to replace, by their versions
+        self._claims: dict[str, Version] = {}
+        self._found: dict[str, Version] = {}
+        # Of the values to replace: the key of the lock beside each
+        self._locks: dict[str, str] = {}
+        self.token = uuid4().hex
         self._seconds = seconds
         # Between the owner and the renewing thread: each changes the versions that the other goes by
         self._lock = Lock()
@@ -72,6 +68,21 @@ class Flight:
         finally:
             over.set()
             self.land(dict.fromkeys([*self._claims], LEAVE))
+
+    def board(self, claims: Mapping[str, Version], found: Mapping[str, Version], locks: Mapping[str, str]) -> None:
+        """More keys to fill, claimed by its own token, renewed with the others. `locks`: key -> the lock beside it."""
+        with self._lock:
+            self._claims |= claims
+            self._found |= found
+            self._locks |= locks
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Give up what is left of these, with their locks: who wants one need not wait for the end of the flight."""
+        with self._lock:
+            for name in (names := list(names)):
+                self._found.pop(name, None)
+            claims = [key for name in names for key in (name, self._locks.pop(name, name)) if key in self._claims]
+        self.land(dict.fromkeys(claims, LEAVE))
 
     def land(self, landings: Mapping[str, Landing]) -> set[str]:
         """Write each whose claim, or found value, is still there; the keys written."""
@@ -88,10 +99,10 @@ class Flight:
             return set(self._cache.replace_many(writes)) if writes else set()
 
     def fail(self, names: Sequence[str], facts: Mapping[str, Any]) -> None:
-        """Tell those who wait for these keys why nothing comes."""
+        """Tell those who wait for these keys why nothing comes; beside a value that stays as it is, under its lock."""
         note = Landing(envelope.failure({**facts, "at": time()}), FAILURE_SECONDS)
         with self._lock:
-            claimed = [name for name in names if name in self._claims]
+            claimed = [key for name in names for key in (name, self._locks.get(name, name)) if key in self._claims]
         self.land(dict.fromkeys(claimed, note))
 
     def hold(self, names: Sequence[str]) -> set[str]:
@@ -113,11 +124,11 @@ class Flight:
             unsure = set(self._claims) - self._hold(self._claims)
             if unsure:
                 found, _lost = self._cache.fetch_versions(unsure)
-                mine = envelope.claim(self._token)
+                mine = envelope.claim(self.token)
                 self._claims |= {key: version for key, (value, version) in found.items() if value == mine}
 
     def _hold(self, versions: Mapping[str, Version]) -> set[str]:
-        mine = envelope.claim(self._token)
+        mine = envelope.claim(self.token)
         held = {key: Replacement(mine, version, self._seconds) for key, version in versions.items()}
         replaced = self._cache.replace_many(held) if held else {}
         self._claims |= replaced
@@ -142,17 +153,24 @@ class Departure:
 
 
 def depart(
-    service: APICacheService, names: Sequence[str], seconds: float, asked_at: float, *, refresh: bool = False
+    service: APICacheService,
+    names: Sequence[str],
+    seconds: float,
+    asked_at: float,
+    *,
+    refresh: bool = False,
+    flight: Flight | None = None,
 ) -> Departure:
-    """Claim what can be claimed of these keys, for `seconds` at a time.
+    """Claim what can be claimed of these keys, for `seconds` at a time; for a `flight` that is under way, or a new one.
 
     What has an answer inside its life is as good as taken, unless `refresh` wants a newer one. A failure from before
     `asked_at` is no obstacle, nor is a value that cannot be read.
     """
-    cache, token = service.cache, uuid4().hex
-    mine = envelope.claim(token)
+    cache, flight = service.cache, flight or Flight(service.cache, seconds)
+    mine = envelope.claim(flight.token)
     claims, unreachable = cache.claim_many(names, mine, seconds)
     found: dict[str, Version] = {}
+    locks: dict[str, str] = {}
     if rest := [name for name in names if name not in claims and name not in unreachable]:
         stored, lost = cache.fetch_versions(rest)
         again, refused = _claimed_again(cache, [name for name in rest if name not in stored], mine, seconds)
@@ -161,9 +179,12 @@ def depart(
         over = {name: Replacement(mine, v, seconds) for name, (value, v) in stored.items() if _failed(value, asked_at)}
         claims |= cache.replace_many(over) if over else {}
         old = {name: v for name, (value, v) in stored.items() if _may_be_replaced(value, asked_at, refresh=refresh)}
-        locks, found = _locked(service, old, token, seconds) if old else ({}, {})
-        claims |= locks
-    flight = Flight(cache, claims, found, token, seconds)
+        locks = {name: _lock_name(service, name) for name in old}
+        got_locks, lost_locks = _locked(cache, list(locks.values()), mine, seconds, asked_at)
+        claims |= got_locks
+        # No lock to be had is none taken
+        found = {name: old[name] for name, lock in locks.items() if lock in got_locks or lock in lost_locks}
+    flight.board(claims, found, {name: locks[name] for name in found})
     got = frozenset(name for name in names if name in claims or name in found)
     return Departure(flight, got, frozenset(names) - got - frozenset(unreachable), frozenset(unreachable))
 
@@ -184,12 +205,29 @@ def _claimed_again(
 
 
 def _locked(
-    service: APICacheService, values: Mapping[str, Version], token: str, seconds: float
-) -> tuple[dict[str, Version], dict[str, Version]]:
-    """The locks that were got, and the versions of the values that they are for. No lock to be had is none taken."""
-    locks = {keys.normalize(f"{LOCK_PREFIX}fill.{name}", len(service.wire_prefix)): name for name in values}
-    got, unreachable = service.cache.claim_many(locks, envelope.claim(token), seconds)
-    return got, {locks[lock]: values[locks[lock]] for lock in [*got, *unreachable]}
+    cache: StrictCache, locks: Sequence[str], mine: Any, seconds: float, asked_at: float
+) -> tuple[dict[str, Version], list[str]]:
+    """The locks that were got, and those that nobody can get. A failure from before `asked_at` is no obstacle."""
+    if not locks:
+        return {}, []
+    got, unreachable = cache.claim_many(locks, mine, seconds)
+    if rest := [lock for lock in locks if lock not in got and lock not in unreachable]:
+        notes = cache.fetch_versions(rest)[0].items()
+        over = {lock: Replacement(mine, v, seconds) for lock, (value, v) in notes if _failed(value, asked_at)}
+        got |= cache.replace_many(over) if over else {}
+    return got, unreachable
+
+
+def failures_beside(service: APICacheService, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What flights failed with that were to replace the values there, by key."""
+    locks = {_lock_name(service, name): name for name in names}
+    found = service.cache.fetch_many(locks)[0] if locks else {}
+    facts = {locks[lock]: envelope.failure_in(value) for lock, value in found.items()}
+    return {name: failure for name, failure in facts.items() if failure is not None}
+
+
+def _lock_name(service: APICacheService, name: str) -> str:
+    return keys.normalize(f"{LOCK_PREFIX}fill.{name}", len(service.wire_prefix))
 
 
 def _may_be_replaced(value: Any, now: float, *, refresh: bool) -> bool:

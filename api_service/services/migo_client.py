@@ -13,7 +13,17 @@ from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
 from api_service.services.errors import UpstreamAuthRefused, UpstreamError, UpstreamNotAsked
 from api_service.services.migo_wire import Account, Question, Version
-from api_service.services.providers import Answer, Answered, JSONDict, NotFound, Spend, wait_and_spend
+from api_service.services.providers import (
+    Answer,
+    Answered,
+    Claims,
+    JSONDict,
+    NotFound,
+    Spend,
+    Unclaimed,
+    wait_and_spend,
+    when_there_is_a_place,
+)
 from api_service.services.redaction import register_secrets
 from api_service.services.side_by_side import FAILURES_THAT_STOP, Results, SideBySide, not_asked
 from api_service.services.upstream import Door, Patience, Request, Response, door, with_retries
@@ -99,6 +109,7 @@ class MigoClient:
         *,
         spend: Spend | None = None,
         answered: Answered | None = None,
+        claims: Claims | None = None,
     ) -> Results:
         """One HTTP call for 100 RUCs where there are collections, several at once; else single calls, eight at a time.
 
@@ -110,8 +121,8 @@ class MigoClient:
         chunks = self._chunks(kind, wanted, malformed)
         collects = self._collects(kind) and self._wire.token
         ask_all = self._side_by_side if collects else partial(self._in_waves, kind)
-        answers = {**ask_all(chunks, spend, answered), **malformed}
-        return {one: answers[one] for one in wanted}
+        answers = {**ask_all(chunks, spend, answered, claims), **malformed}
+        return {one: answers[one] for one in wanted if one in answers}
 
     def _chunks(
         self, kind: str, wanted: Iterable[str], malformed: dict[str, Answer | UpstreamError]
@@ -150,7 +161,9 @@ class MigoClient:
     def _chunk_size(self, kind: str) -> int:
         return min(self._config.largest_call, wire.LARGEST_COLLECTION if self._collects(kind) else WAVE)
 
-    def _side_by_side(self, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None) -> Results:
+    def _side_by_side(
+        self, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None, claims: Claims | None
+    ) -> Results:
         def send(chunk: Sequence[str], ends_at: float) -> Response:
             once = replace(self._patience, attempts=1, deadline=ends_at - time.monotonic())
             started = time.monotonic()
@@ -164,12 +177,17 @@ class MigoClient:
             return answers
 
         batch = SideBySide(send, read, spend or _free_of_charge, self._circuit, self._patience)
-        return batch.run(chunks, self._config.parallel, answered)
+        return batch.run(chunks, self._config.parallel, answered, claims)
 
     def _in_waves(
-        self, kind: str, chunks: Iterable[Sequence[str]], spend: Spend | None, answered: Answered | None
+        self,
+        kind: str,
+        chunks: Iterable[Sequence[str]],
+        spend: Spend | None,
+        answered: Answered | None,
+        claims: Claims | None,
     ) -> Results:
-        bill = _Bill(spend)
+        bill = _Bill(spend, claims)
         answers: dict[str, Answer | UpstreamError] = {}
         closed: UpstreamError | None = None
         failures = 0
@@ -177,19 +195,23 @@ class MigoClient:
             if closed is not None:
                 answers.update(dict.fromkeys(chunk, closed))
                 continue
-            got = self._try_wave(kind, chunk, bill)
-            answers.update(got)
+            if not (got := self._try_wave(kind, chunk, bill)):
+                continue
+            answers.update(got if claims is None else _failures(got))
             if answered is not None:
                 answered({one: answer for one, answer in got.items() if not isinstance(answer, UpstreamError)})
+            bill.claims.give_up(list(got))
             failures = failures + 1 if _all_failed(got) else 0
             closed = _what_closes_the_door(got, failures)
         return answers
 
     def _try_wave(self, kind: str, chunk: Sequence[str], bill: "_Bill") -> Results:
-        """An entry for each of the chunk. Raises only what the caller's limit raised before anything was answered."""
+        """An entry for each that was asked for. Raises only what the caller raised before anything was answered."""
         got: dict[str, Answer | UpstreamError] = {}
         try:
             self._need_token()
+            if not (chunk := bill.take(chunk)):
+                return got
             self._ask_wave(kind, chunk, bill, got)
         except UpstreamError as failed:
             error = failed
@@ -272,10 +294,18 @@ class MigoClient:
 class _Bill:
     """Passes every paid attempt on to the caller's `spend`, and remembers what it raised to forbid one."""
 
-    def __init__(self, spend: Spend | None) -> None:
+    def __init__(self, spend: Spend | None, claims: Claims | None = None) -> None:
         self._spend = spend
+        self.claims = claims or Unclaimed()
         self.forbidden: Exception | None = None
         self.answered = False
+
+    def take(self, identifiers: Sequence[str]) -> Sequence[str]:
+        try:
+            return when_there_is_a_place(partial(self.claims.take, identifiers))
+        except Exception as forbidden:
+            self.forbidden = forbidden
+            raise
 
     def charge(self, queries: int, *, retry: bool) -> None:
         if self._spend is None:
@@ -291,12 +321,16 @@ def _may_pass(answer: Answer | UpstreamError) -> TypeGuard[UpstreamError]:
     return isinstance(answer, UpstreamError) and not answer.permanent
 
 
+def _failures(got: Results) -> dict[str, UpstreamError]:
+    return {one: answer for one, answer in got.items() if isinstance(answer, UpstreamError)}
+
+
 def _all_failed(got: Results) -> bool:
     return all(isinstance(answer, UpstreamError) for answer in got.values())
 
 
 def _what_closes_the_door(got: Results, failures: int) -> UpstreamError | None:
-    errors = [answer for answer in got.values() if isinstance(answer, UpstreamError)]
+    errors = list(_failures(got).values())
     final = next((error for error in errors if isinstance(error, UpstreamAuthRefused | UpstreamNotAsked)), None)
     return final or (errors[0] if failures >= FAILURES_THAT_STOP else None)
 

@@ -234,7 +234,7 @@ def account_of(body: Mapping[str, Any]) -> Account:
 def succeeded(body: Mapping[str, Any]) -> bool:
     """`success`, also as text or number; an answer without it counts when it says nothing of an error."""
     if "success" in body:
-        return str(body["success"]).strip().lower() in {"true", "1"}
+        return body["success"] is True or str(body["success"]).strip().lower() in {"true", "1"}
     return not ({"message", "error", "errors"} & body.keys())
 
 
@@ -261,7 +261,7 @@ def _read_record(body: JSONDict, question: Question) -> Found:
         raise UpstreamBadAnswer("a record without its RUC")
     if told is not None and str(told).strip() != question.identifier:
         raise UpstreamBadAnswer("the record of another number than asked for")
-    return Found({**body, echo: question.identifier})
+    return Found(body if told == question.identifier else {**body, echo: question.identifier})
 
 
 def _read_422(body: Mapping[str, Any], question: Question) -> NotFound:

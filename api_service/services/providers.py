@@ -1,14 +1,16 @@
 """Who answers paid look-ups. A new provider is one class and one row of TABLE."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from time import sleep
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from django.utils.module_loading import import_string
 
 from api_service.services.errors import UpstreamError
+
+T = TypeVar("T")
 
 # The provider's own record, kept whole: unknown fields are data too.
 JSONDict: TypeAlias = dict[str, Any]
@@ -49,19 +51,42 @@ class Spend(Protocol):
 
 def wait_and_spend(spend: Spend, queries: int, *, retry: bool) -> None:
     """`spend`, as soon as it has a place: for a call beside which nothing else is to be done."""
+    when_there_is_a_place(partial(spend, queries, retry=retry))
+
+
+def when_there_is_a_place(act: Callable[[], T]) -> T:
+    """What `act` returns once it does not put it off any more."""
     while True:
         try:
-            spend(queries, retry=retry)
+            return act()
         except SpendLater as later:
             sleep(later.seconds)
-        else:
-            return
 
 
 class Answered(Protocol):
     """Given the answers of each call as it ends: what was paid for is kept before the next is asked for."""
 
     def __call__(self, answers: Mapping[str, Answer], /) -> None: ...
+
+
+class Claims(Protocol):
+    """Whose a call's identifiers are while it is made: decided call by call, at the last moment."""
+
+    def take(self, identifiers: Sequence[str], /) -> Sequence[str]:
+        """Those to ask for, before `spend` is told. SpendLater puts the call off; else what it raises forbids it."""
+
+    def give_up(self, identifiers: Sequence[str], /) -> None:
+        """The call is over, after `answered` had what it brought; or it was put off and takes them anew."""
+
+
+class Unclaimed:
+    """Nobody else asks for them."""
+
+    def take(self, identifiers: Sequence[str], /) -> Sequence[str]:
+        return identifiers
+
+    def give_up(self, identifiers: Sequence[str], /) -> None:
+        pass
 
 
 class Provider(Protocol):
@@ -83,11 +108,14 @@ class Provider(Protocol):
         *,
         spend: Spend | None = None,
         answered: Answered | None = None,
+        claims: Claims | None = None,
     ) -> Mapping[str, Answer | UpstreamError]:
         """Ask for many; a failure is the value of the identifiers it befell.
 
         What `spend` raises passes untouched while nothing was answered yet. Afterwards the answers already paid for are
         returned, and the rest carry an UpstreamNotAsked with that exception as its cause.
+
+        With `claims` what was answered, or not taken, has no value: the batch may be longer than the memory for it.
         """
 
 

@@ -27,13 +27,19 @@ LifeOf: TypeAlias = Callable[[str, float], float]
 
 
 def items(
-    rows: Iterable[Row], prefix: str, lives: Mapping[str, float | LifeOf], now: float, chance: Callable[[], float]
+    rows: Iterable[Row],
+    prefix: str,
+    lives: Mapping[str, float | LifeOf],
+    stale: Mapping[str, float],
+    now: float,
+    chance: Callable[[], float],
 ) -> Iterator[Item]:
     """What to write of these answers: under the wire key, with the true birth, for what is left of their life.
 
     A copy ends with the answer at the latest, up to 10 % of what is left earlier as `chance` (0 to 1) has it; with too
-    little left there is none. An answer of a clock that runs ahead gets no longer life. The bytes are what
-    `envelope.wrap` and the serializer make of the data, without parsing its JSON.
+    little left there is none. Past its end it stays for the `stale` seconds of its kind. An answer of a clock that runs
+    ahead gets no longer life. The bytes are what `envelope.wrap` and the serializer make of the data, without parsing
+    its JSON.
 
     All in one loop, as a hundred thousand pass: calls and named tuples made the usual way would take twice as long.
     """
@@ -48,7 +54,7 @@ def items(
         # What `normalize` leaves as it is; a name with a tilde is for that to decide
         plain = name.isascii() and name.isprintable() and " " not in name and "~" not in name and len(name) <= room
         key = name if plain else keys.normalize(name, len(prefix))
-        yield new(Item, (prefix + key, _FORM % (born, ends, data), ends))
+        yield new(Item, (prefix + key, _FORM % (born, ends, data), ends + stale[kind]))
 
 
 def other_boot(now: NodeFacts, pid: int | None, booted_at: float | None) -> bool:

@@ -43,7 +43,8 @@ _FORMED = """
 SELECT id, CAST(key AS varchar), CASE WHEN size <= {longest} THEN '{add}' END
 FROM (
     SELECT id, %(prefix)s || service || ':' || kind || '_' || identifier AS key,
-        CAST(floor(CASE WHEN ends < %(far)s THEN ends - %(now)s + 0.5 ELSE ends END) AS bigint) AS seconds,
+        CAST(floor(CASE WHEN ends + %(stale)s < %(far)s THEN ends + %(stale)s - %(now)s + 0.5 ELSE ends + %(stale)s END)
+            AS bigint) AS seconds,
         '{{"v":{version},"t":' || born || ',"e":' || ends || ',"d":' AS head, data, octet_length(data) AS size
     FROM (
         SELECT id, service, kind, identifier, data, born,
@@ -92,9 +93,12 @@ def rows(driver: Any, numbers: Sequence[int]) -> Made[list[Row]]:
 
 
 class Form:
-    """How answers become writes: `prefix` of the wire keys; `lives` in seconds by kind, "" for all that have none."""
+    """How answers become writes: `prefix` of the wire keys; `lives` in seconds by kind, "" for all that have none.
 
-    def __init__(self, prefix: str, lives: Mapping[str, float]) -> None:
+    For `stale` seconds past its end an answer stays in the cache.
+    """
+
+    def __init__(self, prefix: str, lives: Mapping[str, float], stale: float) -> None:
         kinds = [kind for kind in lives if kind]
         add = memcached_values.add_form(
             key="' || key || '",
@@ -111,7 +115,7 @@ class Form:
             "longest": LONGEST_BYTES,
         }
         self._by_range, self._by_number = (_FORMED.format(which=which, **parts) for which in (_RANGE, _EACH))
-        self._arguments: dict[str, Any] = {"prefix": prefix, "usual": lives[""]}
+        self._arguments: dict[str, Any] = {"prefix": prefix, "usual": lives[""], "stale": stale}
         for number, kind in enumerate(kinds):
             self._arguments |= {f"kind{number}": kind, f"life{number}": lives[kind]}
 

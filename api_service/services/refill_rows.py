@@ -62,7 +62,8 @@ class Writing:
             return self._write_rows, map(_rows, pieces)
         if self._adapter.name != refill_postgres.FORMED_FOR:
             return self._write_rows, refill_postgres.read_ahead(refill_postgres.rows, pieces)
-        form = refill_postgres.Form(self._prefix, {kind: _longest_life(kind) for kind in ("", *KINDS)})
+        lives = {kind: _longest_life(kind) for kind in ("", *KINDS)}
+        form = refill_postgres.Form(self._prefix, lives, _stale(""))
         return self._write_formed, refill_postgres.read_ahead(form.read, pieces)
 
     def _write_rows(self, numbers: Numbers, pieces: Iterable[list[Row]]) -> Written:
@@ -123,12 +124,18 @@ def _rows(numbers: Numbers) -> list[Row]:
 
 
 def _items(rows: Sequence[Row], prefix: str) -> Iterator[Item]:
-    lives: dict[str, float | LifeOf] = {kind: _longest_life(kind) for kind in {row[0] for row in rows}}
-    return items(rows, prefix, lives | {EXCHANGE_RATE: _rate_life}, time(), random.random)
+    kinds = {row[0] for row in rows}
+    lives: dict[str, float | LifeOf] = {kind: _longest_life(kind) for kind in kinds}
+    stale = {kind: _stale(kind) for kind in kinds}
+    return items(rows, prefix, lives | {EXCHANGE_RATE: _rate_life}, stale, time(), random.random)
 
 
 def _longest_life(kind: str) -> float:
     return Subject("", kind, "").longest_life
+
+
+def _stale(kind: str) -> float:
+    return Subject("", kind, "").stale_while_revalidate
 
 
 def _rate_life(name: str, born_at: float) -> float:

@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeAlias
 
 from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
-from api_service.services.providers import Answer, Answered, SpendLater
+from api_service.services.providers import Answer, Answered, Claims, SpendLater, Unclaimed
 from api_service.services.upstream import Patience, Response, delay_before_retry
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class SideBySide:
         self._read = read
         self._charge = charge
         self._answered: Answered | None = None
+        self._claims: Claims = Unclaimed()
+        self._keeps_answers = True
         self._circuit = circuit
         self._patience = patience
         self._results: dict[str, Answer | UpstreamError] = {}
@@ -71,12 +73,19 @@ class SideBySide:
         self._refused_since: float | None = None
         self._any_answer = False
 
-    def run(self, chunks: Iterable[Sequence[str]], parallel: int, answered: Answered | None = None) -> Results:
+    def run(
+        self,
+        chunks: Iterable[Sequence[str]],
+        parallel: int,
+        answered: Answered | None = None,
+        claims: Claims | None = None,
+    ) -> Results:
         """An entry for each of the chunks. Raises what `charge` raised while nothing has been answered.
 
-        `answered` is given what each call brought, as it ends.
+        `answered` is given what each call brought, as it ends. With `claims` there are entries for failures only.
         """
         self._answered = answered
+        self._claims, self._keeps_answers = claims or self._claims, claims is None
         self._parallel = parallel
         self._source = map(Trial, chunks)
         with ThreadPoolExecutor(parallel, thread_name_prefix="migo") as pool:
@@ -95,13 +104,15 @@ class SideBySide:
         """Send what is due, as far as there is room, a place and a leave."""
         while self._closed is None and self._due_at() <= monotonic():
             trial = self._again.pop(0) if self._retry_is_due() else self._fresh.popleft()
-            permit = self._leave_for(trial)
-            if permit is None:
+            if (permit := self._leave()) is None:
                 self._put_back(trial)
-                continue
-            if trial.attempt == 1:
-                trial = replace(trial, ends_at=monotonic() + self._patience.deadline)
-            self._flying[pool.submit(self._fly, trial)] = trial, permit
+            elif (paid := self._paid(trial, permit)) is None:
+                self._circuit.release(permit)
+                self._put_back(trial)
+            elif not paid.chunk:
+                self._circuit.release(permit)
+            else:
+                self._flying[pool.submit(self._fly, paid)] = paid, permit
         if self._closed is not None:
             self._give_up(self._closed)
 
@@ -145,25 +156,40 @@ class SideBySide:
         else:
             self._again.insert(0, trial)
 
-    def _leave_for(self, trial: Trial) -> Permit | None:
-        """Allowed by the circuit and charged; None when it has to wait, or the batch is over."""
+    def _leave(self) -> Permit | None:
+        """The circuit's; None when it has to be waited for, or the batch is over."""
         try:
-            permit = self._circuit.admit()
+            return self._circuit.admit()
         except UpstreamCircuitOpen as error:
             self._wait_or_close(error)
             return None
+
+    def _paid(self, trial: Trial, permit: Permit) -> Trial | None:
+        """What of it is still to be asked for, claimed and charged; None when it has to wait, or the batch is over."""
         try:
-            self._charge(len(trial.chunk), retry=trial.attempt > 1)
-        except BaseException as error:
+            return self._charged(trial) if trial.attempt > 1 else self._claimed(trial)
+        except SpendLater as later:
+            self._not_before = monotonic() + later.seconds
+        except Exception as forbidden:  # noqa: BLE001 - the caller's own, raised or handed on in the end
+            self._closed = not_asked(forbidden)
+        except BaseException:
             self._circuit.release(permit)
-            if isinstance(error, SpendLater):
-                self._not_before = monotonic() + error.seconds
-            elif isinstance(error, Exception):
-                self._closed = not_asked(error)
-            else:
-                raise
-            return None
-        return permit
+            raise
+        return None
+
+    def _claimed(self, trial: Trial) -> Trial:
+        """Nobody's claims wait for a place: they are given up at once and taken anew."""
+        mine = self._claims.take(trial.chunk)
+        try:
+            return self._charged(replace(trial, chunk=mine, ends_at=monotonic() + self._patience.deadline))
+        except BaseException:
+            self._claims.give_up(mine)
+            raise
+
+    def _charged(self, trial: Trial) -> Trial:
+        if trial.chunk:
+            self._charge(len(trial.chunk), retry=trial.attempt > 1)
+        return trial
 
     def _wait_or_close(self, error: UpstreamCircuitOpen) -> None:
         """A batch has the patience of one call for a service that is left alone."""
@@ -200,11 +226,12 @@ class SideBySide:
 
     def _done(self, got: Results) -> None:
         self._any_answer, self._refused_since = True, None
-        self._results.update(got)
-        errors = [answer for answer in got.values() if isinstance(answer, UpstreamError)]
-        self._note(errors, all_failed=len(errors) == len(got))
+        errors = {one: answer for one, answer in got.items() if isinstance(answer, UpstreamError)}
+        self._results.update(got if self._keeps_answers else errors)
+        self._note(list(errors.values()), all_failed=len(errors) == len(got))
         if self._answered is not None:
             self._answered({one: answer for one, answer in got.items() if not isinstance(answer, UpstreamError)})
+        self._claims.give_up(list(got))
 
     def _failed(self, trial: Trial, error: UpstreamError) -> None:
         now = monotonic()
@@ -213,6 +240,7 @@ class SideBySide:
         if delay is None or trial.attempt >= self._patience.attempts or self._closed is not None:
             self._results.update(dict.fromkeys(trial.chunk, error))
             self._note([error], all_failed=True)
+            self._claims.give_up(trial.chunk)
             return
         self._again.append(replace(trial, attempt=trial.attempt + 1, due=now + delay, error=error))
         self._again.sort(key=lambda one: one.due)
@@ -229,6 +257,8 @@ class SideBySide:
         for trial in (*self._fresh, *self._source, *self._again):
             error = why if isinstance(why, UpstreamNotAsked) else trial.error or why
             self._results.update(dict.fromkeys(trial.chunk, error))
+        for trial in self._again:
+            self._claims.give_up(trial.chunk)
         self._fresh.clear()
         self._again.clear()
 

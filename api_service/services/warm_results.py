@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 import orjson
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Max, Q, Sum
 
 from api_service.models import WarmedAnswer, WarmRun
+from api_service.services.bounded import DatabaseThread
 
 Identity: TypeAlias = tuple[str, str, str]  # service, kind, identifier
 
@@ -19,6 +23,8 @@ AT_ONCE: Final = 1000
 # Reads are counted in batches: the last of them arrive a little later than they happened
 LATE: Final = timedelta(minutes=2)
 KEPT: Final = timedelta(days=14)
+# Seconds for one batch, a thousand rows
+LONGEST_WAIT: Final = 20.0
 # The policy is believed like this many warms that went exactly as it said
 BELIEVED: Final = 200
 LEAST_FACTOR, MOST_FACTOR = 0.25, 4.0
@@ -73,6 +79,38 @@ def record(run: WarmRun, service: str, kind: str, warmed: Sequence[Warmed]) -> N
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_SUPERSEDE.format(given=_given()), [given, *common])
         cursor.execute(_RECORD.format(given=_given()), [run.pk, *common, given])
+
+
+class Recorder:
+    """Records what a run loads, batch by batch, on a thread of its own: meanwhile the run's next calls are made.
+
+    A failure is raised by what is asked of it next. Inside a transaction, and where the answer store's limit is 0, all
+    happens in the caller's own thread.
+    """
+
+    def __init__(self, run: WarmRun, service: str, kind: str) -> None:
+        self._record = partial(record, run, service, kind)
+        self._thread = DatabaseThread("warm-results")
+        self._under_way: Future[None] | None = None
+
+    def note(self, warmed: Sequence[Warmed]) -> None:
+        if connection.in_atomic_block or settings.ANSWER_STORE_SECONDS <= 0:
+            self._record(warmed)
+            return
+        self._wait()
+        self._under_way = self._thread.submit(partial(self._record, warmed))
+
+    def close(self) -> None:
+        """All is recorded, or raised why not."""
+        try:
+            self._wait()
+        finally:
+            self._thread.stop(LONGEST_WAIT)
+
+    def _wait(self) -> None:
+        before, self._under_way = self._under_way, None
+        if before is not None:
+            before.result(LONGEST_WAIT)
 
 
 def _given() -> str:

@@ -63,6 +63,12 @@ def main() -> None:
 
 @contextmanager
 def sandbox() -> Iterator[str]:
+    with sandbox_process() as (url, _process):
+        yield url
+
+
+@contextmanager
+def sandbox_process() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A process of its own: what it does costs the look-ups no turn of their interpreter."""
     port = free_port()
     with TemporaryDirectory() as data:
@@ -73,7 +79,7 @@ def sandbox() -> Iterator[str]:
             url = f"http://{HOST}:{port}"
             _wait_for(f"{url}/_sandbox/state")
             requests.post(f"{url}/_sandbox/switches", json={"unknown_share": 0.0}, timeout=5).raise_for_status()
-            yield url
+            yield url, process
         finally:
             process.kill()
             process.wait(10)

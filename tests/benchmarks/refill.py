@@ -153,7 +153,8 @@ def _records() -> list[tuple[bytes, bytes]]:
 
     rows = StoredAnswer.objects.values_list("identifier", "data").iterator(chunk_size=10_000)
     answers = (("ruc", f"migo:ruc_{name}", data.encode(), time()) for name, data in rows)
-    return [(item.key.encode(), item.data) for item in items(answers, ":1:", {"ruc": 1800.0}, time(), lambda: 0.0)]
+    made = items(answers, ":1:", {"ruc": 1800.0}, {"ruc": 0.0}, time(), lambda: 0.0)
+    return [(item.key.encode(), item.data) for item in made]
 
 
 def _write_alone(node: Memcached, records: list[tuple[bytes, bytes]]) -> None:

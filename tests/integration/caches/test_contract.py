@@ -224,4 +224,6 @@ def test_memcached_refuses_keys_that_the_protocol_cannot_carry(request: pytest.F
     for read in (cache.fetch, cache.get, cache.remove):
         with pytest.raises(InvalidCacheKey):
             read(key)
+    with pytest.raises(InvalidCacheKey):
+        cache.fetch_many(["plain", key])
     assert next(iter(cache.node_errors().values())).errors == 0

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from api_service.models import RateWindow, SpendHour
@@ -49,6 +50,11 @@ def test_each_purpose_has_its_own_row_of_the_hour() -> None:
     reserve("migo", Purpose.USER, 7, Caps(0, 0, 0.5), NOW + timedelta(hours=1))
 
     assert rows() == {("user", 22): 5, ("warm", 22): 100, ("retry", 22): 2, ("user", 23): 7}
+
+
+def test_without_a_cap_an_entry_is_one_statement(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(1):
+        reserve("migo", Purpose.WARM, 100, Caps(0, 0, 0.5), NOW)
 
 
 def test_a_refused_call_leaves_the_rows_as_they_were() -> None:

@@ -36,7 +36,7 @@ def test_of_two_that_want_the_same_the_second_finds_it_taken(cache: APICacheServ
 def test_a_claim_whose_renewal_was_done_and_not_confirmed_is_still_ours(cache: APICacheService) -> None:
     """As when the node stalls beyond the time-out: it has a version that the flight does not know."""
     flight = departed(cache).flight
-    renewed = envelope.claim(flight._token)
+    renewed = envelope.claim(flight.token)
     cache.cache.store(KEY, renewed, 60)
     flight.renew()
     assert flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
@@ -56,6 +56,26 @@ def test_what_nothing_came_of_is_given_up_at_the_end(cache: APICacheService) -> 
     assert departed(cache).mine == {KEY}
 
 
+def test_what_a_flight_leaves_is_free_at_once_and_a_value_there_stays(cache: APICacheService) -> None:
+    cache.cache.store(KEY, ANSWER, 60)
+    with departed(cache, refresh=True).flight.under_way() as flight:
+        assert departed(cache, refresh=True).taken == {KEY}
+        flight.leave([KEY])
+        assert departed(cache, refresh=True).mine == {KEY}
+        assert flight.land({KEY: Landing(ANSWER, 60)}) == set()
+    assert cache.get(KEY) == ANSWER["d"]
+
+
+def test_a_flight_that_takes_more_aboard_renews_and_gives_up_all(cache: APICacheService) -> None:
+    other = KEY + "0"
+    with departed(cache).flight.under_way() as flight:
+        more = flights.depart(cache, [other], 60, time(), flight=flight)
+        assert [set(more.mine), set(departed(cache).taken)] == [{other}, {KEY}]
+        flight.renew()
+        assert flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
+    assert cache.cache.fetch(other) is None
+
+
 def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(cache: APICacheService) -> None:
     began = time()
     departed(cache).flight.fail([KEY], {"code": "upstream_timeout"})
@@ -64,6 +84,21 @@ def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(ca
     assert failure["code"] == "upstream_timeout"
     assert departed(cache, asked_at=began).taken == {KEY}
     assert departed(cache, asked_at=time() + 1).mine == {KEY}
+
+
+def test_a_failure_over_a_value_is_told_beside_it_and_is_no_obstacle_to_who_comes_later(
+    cache: APICacheService,
+) -> None:
+    cache.set(KEY, {"ruc": "before"}, 60)
+    first = departed(cache, refresh=True, asked_at=time() + 1)
+    first.flight.fail([KEY], {"code": "upstream_timeout"})
+
+    failure = flights.failures_beside(cache, [KEY])[KEY]
+    assert (failure["code"], cache.get(KEY)) == ("upstream_timeout", {"ruc": "before"})
+    assert departed(cache, refresh=True, asked_at=failure["at"] - 0.001).taken == {KEY}
+    later = departed(cache, refresh=True, asked_at=time() + 1)
+    assert later.mine == {KEY}
+    assert later.flight.land({KEY: Landing(ANSWER, 60)}) == {KEY}
 
 
 def test_a_value_is_fetched_anew_by_one_and_one_that_came_since_by_nobody(cache: APICacheService) -> None:

@@ -159,6 +159,19 @@ def test_a_forced_look_up_of_four_processes_at_once_is_one_call(
     assert sandbox.billed == before + 1
 
 
+def test_a_forced_look_up_that_fails_is_told_to_all_who_waited_and_asked_once(
+    start: Start, sandbox: RunningSandbox, aside: ThreadPoolExecutor
+) -> None:
+    lookers = [start() for _ in range(4)]
+    all_of(lookers, aside, "force", REAL[1])
+    lookers[0]("look_up", RUC)
+    before = len(sandbox.log)
+    sandbox.switch(latency=1.0, error_rate=1.0)
+    assert all_of(lookers, aside, "force", RUC) == ["upstream_server_error"] * 4
+    assert len(sandbox.log) == before + 1
+    assert lookers[1]("look_up", RUC)[1] == "cache"
+
+
 def test_a_forced_look_up_of_an_unknown_one_is_one_call_as_well(
     start: Start, sandbox: RunningSandbox, aside: ThreadPoolExecutor
 ) -> None:

@@ -114,6 +114,18 @@ def test_what_is_stale_or_nearly_so_stays_out(cache: APICacheService, settings: 
     assert cache.get_ruc(ended) is cache.get_ruc(ending) is None
 
 
+def test_past_its_life_it_is_there_to_be_shown_while_a_newer_one_is_fetched(
+    cache: APICacheService, settings: Settings
+) -> None:
+    (ruc,) = valid_rucs(1)
+    keep([ruc], age=settings.CACHE_TTL_RUC - 60)
+    filled(cache)
+    read = cache.read_ruc(ruc)
+    gone_at = next(e.expires_at or 0.0 for e in cache.adapter.scan(node_of(cache), "", Deadline.after(10)))
+
+    assert gone_at == pytest.approx((read.expires_at or 0.0) + settings.STALE_WHILE_REVALIDATE, abs=2)
+
+
 def test_each_kind_has_its_own_life_and_each_service_its_own_keys(cache: APICacheService) -> None:
     keep(["12345678"], age=20 * HOUR, kind="dni")
     keep(["20100038146"], age=20 * HOUR, kind="representantes")
@@ -172,11 +184,13 @@ def test_what_lies_in_the_cache_is_alike_whatever_made_it(cache: APICacheService
     ends = {e.key: e.expires_at or 0.0 for e in cache.adapter.scan(node_of(cache), "", Deadline.after(10))}
     for row in StoredAnswer.objects.all():
         name = f"migo:{row.kind}_{row.identifier}"
-        read, life = cache.read_many([name])[name], Subject("migo", row.kind, row.identifier).life(born[name])
+        subject = Subject("migo", row.kind, row.identifier)
+        read, life = cache.read_many([name])[name], subject.life(born[name])
         assert (read.outcome, read.value) == (Outcome.HIT, orjson.loads(row.data))
         assert read.born_at == round(born[name], 3)
         assert 0.9 * (life - HOUR) - 5 < (read.expires_at or 0.0) - now <= life - HOUR + 1
-        assert ends[cache.wire_prefix + cache._normalize_key(name)] == pytest.approx(read.expires_at, abs=2)
+        gone_at = (read.expires_at or 0.0) + subject.stale_while_revalidate
+        assert ends[cache.wire_prefix + cache._normalize_key(name)] == pytest.approx(gone_at, abs=2)
 
 
 def test_a_newer_answer_is_never_replaced(cache: APICacheService) -> None:

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from api_service.services import keys
-from api_service.services.keys import KeyParts, are_plain, foreign_prefix, normalize, parse
+from api_service.services.keys import KeyParts, are_plain, foreign_prefix, normalize, normalize_all, parse
 
 ALPHABET = [*"abcXYZ019:_-.~ \t\n\0", "\x7f", "ñ", "é", "中", "😀", "\ud800"]
 
@@ -113,3 +113,9 @@ def test_a_foreign_key_of_odd_bytes_is_counted_under_text_that_a_database_takes(
 def test_many_names_are_plain_only_if_none_would_change(name: str) -> None:
     assert are_plain(["migo:ruc_2", name, "migo:ruc_3"]) == (normalize(name) == name)
     assert are_plain([])
+
+
+@pytest.mark.parametrize("name", ["migo:ruc_1", "", "a b", "a" * 248, "ñ", f"a~{'0' * 32}"])
+def test_many_names_are_normalised_as_one_by_one(name: str) -> None:
+    names = ["migo:ruc_2", name, "migo:ruc_3"]
+    assert list(normalize_all(names, 3)) == [normalize(one, 3) for one in names]

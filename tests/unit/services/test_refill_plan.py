@@ -25,10 +25,11 @@ def made(
     life: float | LifeOf = HOUR,
     name: str = "migo:ruc_20100038146",
     prefix: str = ":1:",
+    stale: float = 0.0,
 ) -> Item | None:
     """What is written of one answer."""
     rows = [("ruc", name, orjson.dumps(data), born)]
-    return next(items(rows, prefix, {"ruc": life}, NOW, lambda: chance), None)
+    return next(items(rows, prefix, {"ruc": life}, {"ruc": stale}, NOW, lambda: chance), None)
 
 
 def end_of(item: Item | None) -> float | None:
@@ -42,6 +43,13 @@ def test_an_answer_of_forty_minutes_gets_the_twenty_that_are_left() -> None:
 @pytest.mark.parametrize("chance", [0.0, 0.25, 0.5, 1.0])
 def test_jitter_takes_up_to_a_tenth_of_what_is_left_and_never_adds(chance: float) -> None:
     assert end_of(made(chance=chance)) == pytest.approx(NOW + 1200 - 120 * chance)
+
+
+def test_past_its_end_it_stays_for_as_long_as_it_may_be_shown() -> None:
+    item = made(stale=900.0)
+    assert item is not None
+    assert item.expires_at == NOW + 1200 + 900
+    assert unwrap(loads(item.data), NOW).expires_at == NOW + 1200
 
 
 def test_what_would_end_at_once_is_left_out() -> None:
