@@ -21,6 +21,7 @@ from api_service.services.around import broker as broker_reading
 from api_service.services.around import workers as workers_reading
 from api_service.services.around.reading import Moment, Seen
 from api_service.services.cache_service import APICacheService
+from tests.brokers import celery_broker
 from tests.integration.services.conftest import ROOT
 from tests.servers import Redis
 from tests.waiting import wait_until
@@ -35,10 +36,8 @@ TASK = "workers.tasks.warm_frequent_rucs"
 @pytest.fixture
 def broker(own_redis: Redis) -> Iterator[Redis]:
     """Celery's broker is this Redis until the test ends."""
-    kept = current_app.conf.broker_url
-    current_app.conf.update(broker_url=own_redis.url)
-    yield own_redis
-    current_app.conf.update(broker_url=kept)
+    with celery_broker(own_redis.url):
+        yield own_redis
 
 
 @pytest.fixture

@@ -65,7 +65,8 @@ def test_rates_are_there_from_the_second_check_on_and_gone_after_a_restart(
 ) -> None:
     first = health.check(own_cluster_cache)
     since = {node.node: Since(node, 60) for node in first.nodes}
-    for _ in range(40):
+    # Fewer than the rule of low hit ratios wants, wherever the keys lie
+    for _ in range(15):
         own_cluster_cache.get_many([f"migo:absent_{number}" for number in range(10)])
     own_cluster[0].restart()
     second = health.check(own_cluster_cache, since)
