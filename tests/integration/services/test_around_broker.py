@@ -164,7 +164,8 @@ def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
 
 def test_the_broker_of_the_single_process_says_so_and_is_read_as_well(settings: Settings) -> None:
     settings.HEALTH_QUEUE_SECONDS = 60.0
-    purge("warming")
+    for queue in QUEUES:
+        purge(queue)
     task_sending.send(TASK, {})
     seen = look(later=100)
     purge("warming")
