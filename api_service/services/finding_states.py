@@ -8,7 +8,16 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from api_service.models import FindingState
-from api_service.services.finding_policy import Policy, State, is_doubtful, is_forgotten, parse_rules, policy_of, step
+from api_service.services.finding_policy import (
+    Policy,
+    State,
+    is_doubtful,
+    is_forgotten,
+    is_overtaken,
+    parse_rules,
+    policy_of,
+    step,
+)
 from api_service.services.health_rules import Finding, Severity, worst_first
 from api_service.services.locks import take_turn
 from api_service.services.redaction import scrub
@@ -69,7 +78,7 @@ def _is_unknown(place: Place, unknown: Collection[Place]) -> bool:
 
 
 def _stepped(place: Place, state: State, seen: Finding | None, at: datetime) -> State:
-    if state.seen_at is not None and at <= state.seen_at:
+    if is_overtaken(state, at):
         return state
     return step(state, seen, at, _policy(place[0]), timedelta(seconds=settings.HEALTH_PERIOD / 2))
 
