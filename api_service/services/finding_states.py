@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from api_service.models import FindingState
+from api_service.services.backends.base import storable
 from api_service.services.finding_policy import (
     Policy,
     State,
@@ -57,7 +58,11 @@ def is_anything_doubtful() -> bool:
 def scrubbed(finding: Finding) -> Finding:
     """An error's text may quote a password: it goes no further than here. No row has room for a longer node."""
     node = finding.node[:NODE_LENGTH]
-    return Finding(finding.code, finding.severity, node, scrub(finding.value), scrub(finding.limit))
+    return Finding(finding.code, finding.severity, node, _storable(scrub(finding.value)), scrub(finding.limit))
+
+
+def _storable(value: float | str) -> float | str:
+    return storable(value) if isinstance(value, str) else value
 
 
 def state_of(row: FindingState) -> State:
