@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from api_service.models import ChannelState, Delivery, Transition
+from workers.alerts.backoff import LONGEST_REST
 
 # Longer than any send lasts: who takes a row over knows that the other sender is dead
 LEASE = timedelta(seconds=120)
@@ -26,9 +27,9 @@ def due(now: datetime) -> QuerySet[Delivery]:
         pk__lt=OuterRef("pk"),
         notice__transitions__incident__in=incidents,
     )
-    quiet = ChannelState.objects.filter(
-        Q(disabled_at__isnull=False) | Q(resting_until__gt=now), name=OuterRef("channel")
-    )
+    # One that ends later than any may was made by a clock that was ahead
+    resting = Q(resting_until__gt=now, resting_until__lte=now + LONGEST_REST)
+    quiet = ChannelState.objects.filter(Q(disabled_at__isnull=False) | resting, name=OuterRef("channel"))
     pending = Delivery.objects.filter(_is_free(now), state=Delivery.State.PENDING, due_at__lte=now)
     return pending.exclude(Exists(older)).exclude(Exists(quiet)).order_by("pk")
 
