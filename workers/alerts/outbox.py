@@ -20,12 +20,15 @@ def due(now: datetime) -> QuerySet[Delivery]:
     What tells more of an incident waits until what the channel is to hear of it before has arrived or been given up.
     Nothing goes to a channel that is off, or that asked to be left alone until later.
     """
-    incidents = Transition.objects.filter(notice=OuterRef(OuterRef("notice"))).values("incident")
-    older = Delivery.objects.filter(
-        channel=OuterRef("channel"),
-        state=Delivery.State.PENDING,
-        pk__lt=OuterRef("pk"),
-        notice__transitions__incident__in=incidents,
+    # By way of the incidents: pair by pair, a thousand that wait for a channel that is down took seconds
+    of_same_incident = "incident__transitions__notice__deliveries"
+    older = Transition.objects.filter(
+        **{
+            "notice": OuterRef("notice"),
+            f"{of_same_incident}__channel": OuterRef("channel"),
+            f"{of_same_incident}__state": Delivery.State.PENDING,
+            f"{of_same_incident}__pk__lt": OuterRef("pk"),
+        }
     )
     # One that ends later than any may was made by a clock that was ahead
     resting = Q(resting_until__gt=now, resting_until__lte=now + LONGEST_REST)
