@@ -14,8 +14,11 @@ from api_service.services.keys import OTHER
 
 
 def latest_sample() -> HealthSample | None:
-    """The last health run's sample with its nodes, in two queries."""
-    return HealthSample.objects.order_by("-taken_at").prefetch_related("nodes").first()
+    """The last health run's sample with its nodes, in two queries.
+
+    The last that was written: a clock that is set back must not leave an old sample the newest until it has caught up.
+    """
+    return HealthSample.objects.order_by("-pk").prefetch_related("nodes").first()
 
 
 def last_inventory() -> TrackRun | None:

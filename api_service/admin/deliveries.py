@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -171,7 +171,8 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
 
     @admin.action(description=_("Turn on again"), permissions=["operate"])
     def turn_on(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
-        number = queryset.filter(disabled_at__isnull=False).update(disabled_at=None, reason="", resting_until=None)
+        silent = Q(disabled_at__isnull=False) | Q(resting_until__gt=timezone.now())
+        number = queryset.filter(silent).update(disabled_at=None, reason="", resting_until=None)
         text = ngettext(
             "%(count)s channel is on again. What failed meanwhile is sent when you try it again under «deliveries».",
             "%(count)s channels are on again. What failed meanwhile is sent when you try it again under «deliveries».",

@@ -16,6 +16,8 @@ from api_service.services.health_rules import Finding, Severity
 # Signs kept of one finding, and so the largest M and K
 HISTORY = 20
 CHANGES_KEPT = 20
+# What runs that overlap, on hosts whose clocks differ, are apart at most
+CLOCKS_APART = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,17 @@ def step(state: State, seen: Finding | None, now: datetime, policy: Policy, spac
 
 
 def _is_same_sign(state: State, seen: Finding | None, now: datetime, policy: Policy, spacing: timedelta) -> bool:
-    if policy.quick or state.seen_at is None or now - state.seen_at >= spacing:
+    if policy.quick or state.seen_at is None or not timedelta(0) <= now - state.seen_at < spacing:
         return False
     # An event that counts at first sight is seen by one run only: nothing may swallow it
     return seen is None or policy.bad > 1
+
+
+def is_overtaken(state: State, at: datetime) -> bool:
+    """Whether a later run than the one at `at` has been counted. One from the future was not later: its clock was
+    ahead, and whoever waited until that time has come would see and tell nothing.
+    """
+    return state.seen_at is not None and at <= state.seen_at <= at + CLOCKS_APART
 
 
 def is_due(state: State, policy: Policy) -> bool:
@@ -152,6 +161,9 @@ def is_due(state: State, policy: Policy) -> bool:
 
 def _since(state: State, seen: Finding | None, now: datetime, policy: Policy) -> datetime | None:
     """A bad run too long ago to help this one count was another trouble."""
+    if state.since is not None and state.since > now:
+        # By a clock that was ahead
+        state = replace(state, since=now)
     if state.counts:
         return state.since
     # How far back a sign still helps this run, or else the next one

@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from api_service.models import FindingState
-from api_service.services.finding_policy import Policy, State, is_doubtful, is_forgotten, parse_rules, policy_of, step
+from api_service.services.backends.base import storable
+from api_service.services.finding_policy import (
+    Policy,
+    State,
+    is_doubtful,
+    is_forgotten,
+    is_overtaken,
+    parse_rules,
+    policy_of,
+    step,
+)
 from api_service.services.health_rules import Finding, Severity, worst_first
 from api_service.services.locks import take_turn
 from api_service.services.redaction import scrub
@@ -48,7 +58,11 @@ def is_anything_doubtful() -> bool:
 def scrubbed(finding: Finding) -> Finding:
     """An error's text may quote a password: it goes no further than here. No row has room for a longer node."""
     node = finding.node[:NODE_LENGTH]
-    return Finding(finding.code, finding.severity, node, scrub(finding.value), scrub(finding.limit))
+    return Finding(finding.code, finding.severity, node, _storable(scrub(finding.value)), scrub(finding.limit))
+
+
+def _storable(value: float | str) -> float | str:
+    return storable(value) if isinstance(value, str) else value
 
 
 def state_of(row: FindingState) -> State:
@@ -69,7 +83,7 @@ def _is_unknown(place: Place, unknown: Collection[Place]) -> bool:
 
 
 def _stepped(place: Place, state: State, seen: Finding | None, at: datetime) -> State:
-    if state.seen_at is not None and at <= state.seen_at:
+    if is_overtaken(state, at):
         return state
     return step(state, seen, at, _policy(place[0]), timedelta(seconds=settings.HEALTH_PERIOD / 2))
 

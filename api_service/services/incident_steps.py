@@ -43,7 +43,7 @@ def moment_of(sample: HealthSample | None, at: datetime) -> Moment:
 
 
 def latest_moment(at: datetime) -> Moment:
-    return moment_of(HealthSample.objects.order_by("-taken_at").first(), at)
+    return moment_of(HealthSample.objects.order_by("-pk").first(), at)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
 
 from api_service.models import FindingState, HealthSample, Incident, Status, Transition
-from api_service.services import incident_rules
+from api_service.services import finding_policy, incident_rules
 from api_service.services.finding_states import Place
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.incident_facts import Event
@@ -77,9 +77,13 @@ def limits() -> Limits:
 
 
 def _claim(sample: HealthSample, now: datetime) -> bool:
-    """False when this sample or a newer one has been judged."""
+    """False when this sample or a newer one has been judged.
+
+    One from the future is not newer: the clock was ahead when it was taken, and nobody waits until that time has come.
+    """
     newer = Q(taken_at__gt=sample.taken_at) | Q(taken_at=sample.taken_at, pk__gt=sample.pk)
-    if HealthSample.objects.filter(newer, judged_at__isnull=False).exists():
+    so_far = HealthSample.objects.filter(taken_at__lte=now + finding_policy.CLOCKS_APART, judged_at__isnull=False)
+    if so_far.filter(newer).exists():
         return False
     return HealthSample.objects.filter(pk=sample.pk, judged_at__isnull=True).update(judged_at=now) == 1
 
@@ -124,8 +128,12 @@ def _place(finding: Mapping[str, Any]) -> Place:
 
 
 def _mutes_still_on(at: datetime) -> dict[Place, Incident]:
-    """Who muted a trouble for eight hours means the trouble, however often it is over meanwhile."""
-    rows = Incident.objects.filter(resolved_at__isnull=False, muted_until__gt=at).order_by("pk")
+    """Who muted a trouble for eight hours means the trouble, however often it is over meanwhile.
+
+    Its newest incident tells: there the mute of an older one may have been taken back.
+    """
+    newer = Incident.objects.filter(code=OuterRef("code"), node=OuterRef("node"), pk__gt=OuterRef("pk"))
+    rows = Incident.objects.filter(~Exists(newer), resolved_at__isnull=False, muted_until__gt=at)
     return {(row.code, row.node): row for row in rows}
 
 

@@ -18,8 +18,10 @@ from api_service.services.node_facts import Since
 def run_health_check() -> HealthSample:
     """Check the cache now and store the sample with one row per node."""
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
-    judged = HealthSample.objects.filter(judged_at__isnull=False)
-    readings = around.begin(datetime.now(UTC))
+    now = datetime.now(UTC)
+    # And of those by this clock: there are no rates since a run that was made when it was ahead
+    judged = HealthSample.objects.filter(judged_at__isnull=False, taken_at__lt=now)
+    readings = around.begin(now)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     # The nodes are asked while what is around them is read
     checking = health.Checking(APICacheService(), since_of(previous, datetime.now(UTC)))

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=30)
 GIVE_UP_AFTER = timedelta(hours=24)
+# However long a channel asked to be left alone
+LONGEST_REST = timedelta(hours=24)
 
 
 def next_attempt(attempts: int, retry_after: float | None, now: datetime, *, chance: float = 0.0) -> datetime:

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from api_service.models import ChannelState, Delivery, Notice
 from api_service.models.health import Status
 from workers.alerts import outbox
+from workers.alerts.backoff import LONGEST_REST
 from workers.alerts.channels import TABLE, configured
 from workers.alerts.facts import ChannelOffFacts
 
 logger = logging.getLogger(__name__)
 
 REASON_LENGTH = ChannelState._meta.get_field("reason").max_length or 300
-LONGEST_REST = timedelta(hours=24)
 
 
 def off(addressees: Iterable[str]) -> dict[str, str]:
@@ -78,9 +78,10 @@ def succeeded(addressee: str, now: datetime) -> None:
 
 
 def turn_on(addressee: str) -> bool:
-    """Whether it was off. Its failed deliveries stay so until somebody has them tried again."""
-    row = ChannelState.objects.filter(name=addressee, disabled_at__isnull=False)
-    turned = row.update(disabled_at=None, reason="", resting_until=None) == 1
+    """Whether it was off; a rest ends as well. Its failed deliveries stay so until somebody has them tried again."""
+    row = ChannelState.objects.filter(name=addressee)
+    turned = row.filter(disabled_at__isnull=False).update(disabled_at=None, reason="") == 1
+    row.filter(resting_until__isnull=False).update(resting_until=None)
     if turned:
         logger.info("Alert channel %s is on again", addressee)
     return turned

@@ -11,12 +11,20 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from workers.alerts import wording
 from workers.alerts.facts import StepFacts
+
+SECONDS = " s"
+# From here on nobody reads seconds: "1 day 2 h", not "93780 s"
+READ_AS_TIME = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`what` may name %(node)s, %(value)s and %(limit)s; a number of those is written as number × factor + unit."""
+    """`what` may name %(node)s, %(value)s and %(limit)s; a number of those is written as number × factor + unit.
+
+    Many seconds are written as hours and minutes.
+    """
 
     what: Promise
     meaning: Promise
@@ -158,14 +166,14 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("Beat has not sent %(node)s for %(value)s beyond its time (limit %(limit)s)"),
         gettext_lazy("What it does stays undone: checks, alerts and warm-ups come late or not at all."),
         gettext_lazy("Restart Beat, and see its log. check_beat shows every schedule."),
-        " s",
+        SECONDS,
         cause=gettext_lazy("Beat has stopped, hangs or is not started; or the clock was set back."),
     ),
     "schedule_not_run": Explanation(
         gettext_lazy("No run of %(node)s has succeeded for %(value)s (limit %(limit)s and two runs)"),
         gettext_lazy("What it does stays undone: checks, alerts and warm-ups come late or not at all."),
         gettext_lazy("See whether a worker takes its queue, then its last error: check_beat, and the worker's log."),
-        " s",
+        SECONDS,
         cause=gettext_lazy("No worker serves its queue, the broker is cut off, or every run fails."),
     ),
     "broker_down": Explanation(
@@ -189,7 +197,7 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("The oldest task of the queue %(node)s has waited for %(value)s (limit %(limit)s)"),
         gettext_lazy("What it is to do happens late, or not at all once it has expired."),
         gettext_lazy("See whether a worker serves the queue, and what it is busy with (Flower)."),
-        " s",
+        SECONDS,
         cause=gettext_lazy("No worker serves the queue, or all of them are busy with long tasks."),
     ),
     "workers_missing": Explanation(
@@ -233,7 +241,7 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("The last complete inventory of node %(node)s is %(value)s old (limit %(limit)s)"),
         gettext_lazy("What the admin shows of its keys is of then. Look-ups are not affected."),
         gettext_lazy("See the inventories in the admin: their error says why the node could not be listed."),
-        " s",
+        SECONDS,
         cause=gettext_lazy("The node is down or cannot be listed, or no worker serves the queue tracking."),
     ),
     "cache_path_broken": Explanation(
@@ -269,4 +277,7 @@ def explain(facts: StepFacts) -> Explained:
 def _measure(value: float | str, row: Explanation) -> str:
     if isinstance(value, str):
         return value or _("no further details")
-    return f"{value * row.factor:g}{row.unit}"
+    if row.unit == SECONDS and value >= READ_AS_TIME:
+        return wording.duration(value)
+    # Ten digits: with fewer a million reads "1e+06"
+    return f"{value * row.factor:.10g}{row.unit}"

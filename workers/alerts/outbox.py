@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from api_service.models import ChannelState, Delivery, Transition
+from workers.alerts.backoff import LONGEST_REST
 
 # Longer than any send lasts: who takes a row over knows that the other sender is dead
 LEASE = timedelta(seconds=120)
@@ -19,16 +20,19 @@ def due(now: datetime) -> QuerySet[Delivery]:
     What tells more of an incident waits until what the channel is to hear of it before has arrived or been given up.
     Nothing goes to a channel that is off, or that asked to be left alone until later.
     """
-    incidents = Transition.objects.filter(notice=OuterRef(OuterRef("notice"))).values("incident")
-    older = Delivery.objects.filter(
-        channel=OuterRef("channel"),
-        state=Delivery.State.PENDING,
-        pk__lt=OuterRef("pk"),
-        notice__transitions__incident__in=incidents,
+    # By way of the incidents: pair by pair, a thousand that wait for a channel that is down took seconds
+    of_same_incident = "incident__transitions__notice__deliveries"
+    older = Transition.objects.filter(
+        **{
+            "notice": OuterRef("notice"),
+            f"{of_same_incident}__channel": OuterRef("channel"),
+            f"{of_same_incident}__state": Delivery.State.PENDING,
+            f"{of_same_incident}__pk__lt": OuterRef("pk"),
+        }
     )
-    quiet = ChannelState.objects.filter(
-        Q(disabled_at__isnull=False) | Q(resting_until__gt=now), name=OuterRef("channel")
-    )
+    # One that ends later than any may was made by a clock that was ahead
+    resting = Q(resting_until__gt=now, resting_until__lte=now + LONGEST_REST)
+    quiet = ChannelState.objects.filter(Q(disabled_at__isnull=False) | resting, name=OuterRef("channel"))
     pending = Delivery.objects.filter(_is_free(now), state=Delivery.State.PENDING, due_at__lte=now)
     return pending.exclude(Exists(older)).exclude(Exists(quiet)).order_by("pk")
 

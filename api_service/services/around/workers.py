@@ -27,7 +27,8 @@ class _AllServed(Exception):
 @judges(CODE)
 def read(moment: Moment) -> Seen:
     if settings.HEALTH_WORKERS_SECONDS <= 0:
-        return Seen({"asked": False}, unknown=unjudged(CODE))
+        # Not unknown: what is switched off must not keep an incident open for ever
+        return Seen({"asked": False})
     with task_sending.impatient_connection(settings.HEALTH_WORKERS_SECONDS) as connection:
         try:
             answered = ask(connection, settings.HEALTH_WORKERS_SECONDS, task_sending.queues())

@@ -189,4 +189,9 @@ def _round_trip(pipe: Pipe, *, pause: bool) -> float:
 
 def error_text(error: BaseException) -> str:
     """Short and free of addresses' credentials: drivers put the peer, not the password, into their texts."""
-    return f"{type(error).__name__}: {error}"[:300]
+    return storable(f"{type(error).__name__}: {error}"[:300])
+
+
+def storable(text: str) -> str:
+    """Without zero bytes, which PostgreSQL refuses: a row that cannot be written is a health run that nobody sees."""
+    return text.replace("\0", "\ufffd")

@@ -47,6 +47,13 @@ def test_turning_on_again_is_one_action(admin_client: Client, slack: ChannelStat
     assert "none of these is off" in act(admin_client, "turn_on", slack)
 
 
+def test_turning_on_ends_a_rest(admin_client: Client) -> None:
+    row = ChannelState.objects.create(name="slack", resting_until=timezone.now() + timedelta(hours=20))
+    assert "1 channel is on again" in act(admin_client, "turn_on", row)
+    row.refresh_from_db()
+    assert row.resting_until is None
+
+
 def test_a_test_message_is_sent_by_a_worker(admin_client: Client, slack: ChannelState, sent: Sent) -> None:
     assert "on its way to: slack" in act(admin_client, "send_test", slack)
     assert sent("health") == ("workers.tasks.send_test_alert", {"channels": ["slack"]})

@@ -9,7 +9,7 @@ from api_service.models import ChannelState, Delivery
 from tests.http_catcher import HttpCatcher
 from tests.integration.alerts.conftest import NODES, NOW, down, judge
 from tests.smtp_catcher import SmtpCatcher
-from workers.alerts import channel_states, dispatch, outbox
+from workers.alerts import channel_states, dispatch, outbox, trial
 from workers.alerts.telling import tell
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db]
@@ -128,6 +128,27 @@ def test_a_busy_channel_rests_as_long_as_it_said_for_everything(channels: HttpCa
 def test_a_rest_of_a_year_is_a_day() -> None:
     channel_states.rest("slack", 365 * 86400, NOW, "busy")
     assert ChannelState.objects.get().resting_until == NOW + timedelta(days=1)
+
+
+def test_a_rest_by_a_clock_that_was_ahead_does_not_last_until_then(channels: HttpCatcher) -> None:
+    channel_states.rest("slack", 60, NOW + timedelta(days=400), "busy")
+    open_incident()
+    deliver()
+    assert [state for state, _error in states("slack")] == ["sent"]
+
+
+def test_a_test_message_that_arrives_ends_a_rest(channels: HttpCatcher) -> None:
+    channel_states.rest("slack", 86400, NOW, "busy")
+    trial.send(["slack"], NOW)
+    open_incident()
+    deliver()
+    assert [state for state, _error in states("slack")] == ["sent"]
+
+
+def test_who_turns_a_channel_on_ends_its_rest() -> None:
+    channel_states.rest("slack", 86400, NOW, "busy")
+    assert channel_states.turn_on("slack") is False
+    assert ChannelState.objects.get().resting_until is None
 
 
 def test_the_workers_write_down_what_is_configured(channels: HttpCatcher, settings: Settings) -> None:

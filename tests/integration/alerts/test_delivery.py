@@ -4,17 +4,18 @@ import logging
 import re
 import threading
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from django.db import connections
 from pytest_django import Settings
 
-from api_service.models import Delivery, Incident
+from api_service.models import Delivery, Incident, Notice, Transition
 from tests.http_catcher import HttpCatcher
 from tests.integration.alerts.conftest import NODES, NOW, down, judge
 from tests.waiting import wait_until
-from workers.alerts import dispatch, telling
+from workers.alerts import dispatch, outbox, telling
 from workers.alerts.channels.sentry import ConfirmingTransport
 
 pytestmark = pytest.mark.django_db
@@ -211,6 +212,28 @@ def test_another_incident_does_not_wait_for_one_that_cannot_be_told(channels: Ht
     telling.tell(NOW + timedelta(minutes=5))
     deliver(5)
     assert (row("slack").state, row("slack", 1).state) == ("pending", "sent")
+
+
+def test_a_thousand_messages_that_wait_for_a_channel_are_sorted_in_no_time() -> None:
+    """A day of a Slack that is down: each tells more of an incident of the one before it."""
+    incidents = Incident.objects.bulk_create(
+        Incident(code="node_down", node=str(number), severity="warning", current="warning", since=NOW, opened_at=NOW)
+        for number in range(1000)
+    )
+    notices = Notice.objects.bulk_create(Notice(created_at=NOW, severity="warning") for _ in incidents)
+    pairs = [*zip(incidents, notices, strict=True), *zip(incidents, notices[1:], strict=False)]
+    Transition.objects.bulk_create(
+        Transition(incident=incident, event="reminded", at=NOW, telling="told", notice=notice)
+        for incident, notice in pairs
+    )
+    Delivery.objects.bulk_create(
+        Delivery(notice=notice, channel="slack", created_at=NOW, due_at=NOW) for notice in notices
+    )
+    started = monotonic()
+    claimed = outbox.claim_next(NOW, "slack")
+    assert claimed is not None
+    assert claimed.notice_id == notices[0].pk
+    assert monotonic() - started < 1
 
 
 def test_a_message_that_cannot_be_written_does_not_stop_the_others(

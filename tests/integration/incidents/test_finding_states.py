@@ -104,6 +104,12 @@ def test_a_password_in_an_error_goes_no_further() -> None:
     assert "[redacted]" in str(sample.findings)
 
 
+def test_a_zero_byte_in_an_error_breaks_no_run() -> None:
+    """PostgreSQL stores none. What answers on the port of a node need not be a memcached."""
+    stored(0, down(said="said \x00\x01"))
+    assert stored(5, down(said="said \x00\x01")).findings[0]["value"] == "said \ufffd\x01"
+
+
 def test_a_node_of_five_hundred_characters_breaks_no_run() -> None:
     stored(0, down("n" * 500))
     assert found(stored(5, down("n" * 500))) == [("node_down", "n" * 255, True)]

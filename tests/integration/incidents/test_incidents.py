@@ -123,6 +123,20 @@ def test_a_run_that_was_killed_before_it_judged_is_made_up_for_by_the_next() -> 
     assert Incident.objects.get().since == at(0)
 
 
+def test_one_run_by_a_clock_that_was_a_day_ahead_silences_nothing() -> None:
+    run(24 * HOURS)
+    assert run(0, down()) == []
+    assert run(5, down()) == [f"opened node_down {NODES[0]}"]
+    assert Incident.objects.get().since == at(0)
+
+
+def test_an_outage_by_a_clock_that_was_a_day_ahead_ends_by_the_right_one() -> None:
+    run(24 * HOURS, down())
+    run(24 * HOURS + 5, down())
+    assert run(0) == []
+    assert run(5) == [f"resolved node_down {NODES[0]}"]
+
+
 def test_the_incident_and_its_step_are_written_together_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     stored(0, down())
     sample = stored(5, down())
@@ -286,6 +300,19 @@ def test_a_mute_is_of_the_trouble_and_not_of_one_incident(settings: Settings) ->
     run(15)
     run(70, budget())
     assert Incident.objects.get(resolved_at=None).muted_until is None
+
+
+def test_a_mute_that_was_taken_back_does_not_come_again_from_an_older_incident(settings: Settings) -> None:
+    settings.ALERT_FLAP_CHANGES = 0
+    run(0, budget())
+    incident_acts.mute(Incident.objects.get().pk, "ana", at(480), "", at(1))
+    run(5)
+    run(10, budget())
+    incident_acts.unmute(Incident.objects.get(resolved_at=None).pk, "luis", "it is serious", at(11))
+    run(15)
+    run(20, budget())
+    assert Incident.objects.get(resolved_at=None).muted_until is None
+    assert Transition.objects.get(incident__resolved_at=None).held_by == ""
 
 
 def test_nothing_is_done_to_an_incident_that_is_over() -> None:

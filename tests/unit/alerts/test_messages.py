@@ -168,6 +168,12 @@ def test_control_characters_and_marks_of_direction_are_in_no_message() -> None:
         ("hit_ratio_low", 0.125, 0.2, "responde solo el 12.5 % de lo que se le pide (límite 20 %)"),
         ("redis_fragmented", 2.5, 2.0, "ocupa 2.5 veces la memoria que usa (límite 2)"),
         ("evictions_high", 61.5, 60.0, "descarta 61.5 respuestas por minuto (límite 60)"),
+        ("evictions_high", 1234567.8, 60.0, "descarta 1234567.8 respuestas por minuto (límite 60)"),
+        ("queue_long", 2000000, 100, "2000000"),
+        ("queue_old", 93780, 600.0, "1 día 2 h (límite 10 min)"),
+        ("schedule_late", 5400, 300.0, "1 h 30 min"),
+        ("schedule_not_run", 420, 300.0, "7 min"),
+        ("tracking_old", 1900800, 1800.0, "22 días 0 h (límite 30 min)"),
     ],
 )
 def test_a_measured_value_stands_beside_its_limit(code: str, value: float, limit: float, text: str) -> None:
