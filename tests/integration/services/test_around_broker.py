@@ -16,6 +16,7 @@ from celery.contrib.testing.worker import start_worker
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
+from api_service.models import HealthSample
 from api_service.services import bounded, task_sending
 from api_service.services.around import broker as broker_reading
 from api_service.services.around import workers as workers_reading
@@ -157,6 +158,8 @@ def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
 
     assert monotonic() - started < 5
     assert summary["findings"] == ["broker_down"]
+    # Of the whole run, what was read around the nodes included
+    assert HealthSample.objects.get(pk=summary["sample"]).duration_ms >= broker_reading.SECONDS * 1000
     # Nobody else will: neither a task nor Beat's gets through
     assert deliver.call_count == 1
     bounded.stop_threads(10)
