@@ -48,7 +48,9 @@ class Explained:
 TABLE: dict[str, Explanation] = {
     "node_down": Explanation(
         gettext_lazy("Node %(node)s does not answer: %(value)s"),
-        gettext_lazy("Its answers are lost: those look-ups are slow again and each is a paid query to APIMIGO."),
+        gettext_lazy(
+            "Its share of the cache is gone: those look-ups take longer, from the answer store or as paid queries to APIMIGO."
+        ),
         gettext_lazy("See whether its process runs and its port is reachable, and start it again. It fills by itself."),
         cause=gettext_lazy("Its process has ended (memory, deployment, machine), or the network to it is cut."),
     ),

@@ -39,7 +39,7 @@ def test_an_opened_alert_says_what_broke_where_since_when_what_it_means_why_and_
     assert alert.title == "Problema: el nodo no responde (10.0.0.7:11211)"
     assert "El nodo 10.0.0.7:11211 no responde: refused" in alert.text
     assert "Desde 2026-01-28 10:30, hora de Lima" in alert.text
-    assert "Qué notan los usuarios: Sus respuestas se perdieron" in alert.text
+    assert "Qué notan los usuarios: Su parte de la caché se perdió" in alert.text
     assert "cada una es una consulta pagada a APIMIGO" in alert.text
     assert "Causa probable: Su proceso ha terminado" in alert.text
     assert "arránquelo de nuevo" in alert.text
