@@ -49,7 +49,8 @@ TABLE: dict[str, Explanation] = {
     "node_down": Explanation(
         gettext_lazy("Node %(node)s does not answer: %(value)s"),
         gettext_lazy(
-            "Its share of the cache is gone: those look-ups take longer, from the answer store or as paid queries to APIMIGO."
+            "Its share of the cache is gone: those look-ups take longer, from the answer store or as paid queries "
+            "to APIMIGO."
         ),
         gettext_lazy("See whether its process runs and its port is reachable, and start it again. It fills by itself."),
         cause=gettext_lazy("Its process has ended (memory, deployment, machine), or the network to it is cut."),

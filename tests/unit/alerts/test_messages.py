@@ -40,7 +40,7 @@ def test_an_opened_alert_says_what_broke_where_since_when_what_it_means_why_and_
     assert "El nodo 10.0.0.7:11211 no responde: refused" in alert.text
     assert "Desde 2026-01-28 10:30, hora de Lima" in alert.text
     assert "Qué notan los usuarios: Su parte de la caché se perdió" in alert.text
-    assert "cada una es una consulta pagada a APIMIGO" in alert.text
+    assert "como consultas pagadas a APIMIGO" in alert.text
     assert "Causa probable: Su proceso ha terminado" in alert.text
     assert "arránquelo de nuevo" in alert.text
     assert "Nodos que responden: 2 de 3" in alert.text
