@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench peers lock openapi clean runtime dev python
+.PHONY: help run test lint bench scenarios peers lock openapi clean runtime dev python
 
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -23,6 +23,9 @@ lint: dev ## ruff and mypy
 
 bench: dev ## speed, as ratios measured in one run (ARGS="cache" or "reads --sizes 10000" selects)
 	@exec .venv/bin/python -m tests.benchmarks $(ARGS)
+
+scenarios: dev ## what goes wrong at night, done to real processes: which alert, when, how often (half an hour)
+	@exec .venv/bin/python -m tests.scenarios $(ARGS)
 
 peers: python ## the libraries that `make bench ARGS=peers` compares us with, into .venv-peers
 	@"$(PYTHON)" scripts/install.py peers

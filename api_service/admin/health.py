@@ -64,7 +64,7 @@ def around_table(around: Mapping[str, Any]) -> SafeString | str:
     """What was read beside the nodes, whatever its depth: a row a reading, a line a value."""
     rows = [
         (words.word(words.READINGS, reading), "\n".join(f"{fact}: {measured(value)}" for fact, value in _flat(facts)))
-        for reading, facts in around.items()
+        for reading, facts in sorted(around.items())
     ]
     return display.table((_("read"), _("facts")), rows)
 
@@ -72,7 +72,8 @@ def around_table(around: Mapping[str, Any]) -> SafeString | str:
 def _flat(facts: object, path: str = "") -> Iterator[tuple[str, object]]:
     """`{"queues": {"health": {"length": 3}}}` → `("queues.health.length", 3)`; a list in one line."""
     if isinstance(facts, Mapping):
-        for name, value in facts.items():
+        # PostgreSQL keeps no order of names
+        for name, value in sorted(facts.items()):
             yield from _flat(value, f"{path}.{name}" if path else str(name))
     else:
         yield path, ", ".join(map(str, facts)) if isinstance(facts, list) else facts

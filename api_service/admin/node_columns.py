@@ -96,8 +96,10 @@ class NodeColumns:
 
     @admin.display(description=_("details"))
     def of_redis(self, row: NodeSample) -> SafeString | str:
-        """What only Redis says, and why a first attempt failed."""
-        named = ((words.word(words.NODE_DETAILS, name), value) for name, value in row.details.items())
+        """What only Redis says, and why a first attempt failed. PostgreSQL keeps no order of names."""
+        known = [name for name in words.NODE_DETAILS if name in row.details]
+        names = [*known, *sorted(row.details.keys() - words.NODE_DETAILS.keys())]
+        named = ((words.word(words.NODE_DETAILS, name), row.details[name]) for name in names)
         return format_html_join("; ", "{}:&nbsp;{}", named) or display.NOTHING
 
     @admin.display(description=_("connections"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 
 from django.db import transaction
 
@@ -17,6 +18,7 @@ from api_service.services.node_facts import Since
 
 def run_health_check() -> HealthSample:
     """Check the cache now and store the sample with one row per node."""
+    started = monotonic()
     # Of the runs that were judged: what a run found that was killed, or only stored by hand, is still to be told
     now = datetime.now(UTC)
     # And of those by this clock: there are no rates since a run that was made when it was ahead
@@ -25,7 +27,8 @@ def run_health_check() -> HealthSample:
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     # The nodes are asked while what is around them is read
     checking = health.Checking(APICacheService(), since_of(previous, datetime.now(UTC)))
-    return store(checking.report(), readings.collect())
+    report, seen = checking.report(), readings.collect()
+    return store(replace(report, duration_ms=round((monotonic() - started) * 1000, 1)), seen)
 
 
 def store(report: health.Report, seen: Around) -> HealthSample:

@@ -158,14 +158,16 @@ def test_the_hits_of_two_web_processes_add_up_also_after_one_was_killed(processe
     web = processes.web
     assert web.look_up(REAL[0]).status == 200
     before = value(processes.page, HITS) + look_up_until_busy(web, wanted=2)
-    wait_until(lambda: value(processes.page, HITS) == before, message=f"{before} hits of two processes")
+    wait_until(lambda: value(processes.page, HITS) == before, 30, message=f"{before} hits of two processes")
 
     killed = next(iter(by_process(web)))
     os.kill(killed, signal.SIGKILL)
     assert value(processes.page, HITS) == before
     after = look_up_until_busy(web, wanted=3)
 
-    wait_until(lambda: value(processes.page, HITS) == before + after, message=f"{before} + {after} hits of three")
+    wait_until(
+        lambda: value(processes.page, HITS) == before + after, timeout=30, message=f"{before} + {after} hits of three"
+    )
     assert len(by_process(web)) == 3
     assert by_process(web)[killed] > 0
 

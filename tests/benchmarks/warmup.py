@@ -50,6 +50,7 @@ def main() -> None:
         os.environ.update(MIGO_BASE_URL=f"{url}/api/v1", MIGO_TOKEN=TOKEN)
         switch(url, latency=float(asked.latency), unknown_share=0)
         with stage(database=asked.database, memcached=1) as scene:
+            _start_as_a_worker_does()
             sizes = [size for size in asked.sizes if size <= LARGEST]
             ways = [int(number) for number in asked.parallel.split(",")]
             latency = float(asked.latency)
@@ -97,6 +98,13 @@ def _rate_limited(scene: Scene, size: int, parallel: int, latency: float) -> Ite
     yield Line(
         f"{size:,}, {a_window:,} in {WINDOW} s: warm-up", took, "s", took / least, "what the rate allows", TARGET
     )
+
+
+def _start_as_a_worker_does() -> None:
+    from myproject.celery import app, leave_what_is_loaded_alone
+
+    app.loader.import_default_modules()
+    leave_what_is_loaded_alone()
 
 
 def _use(parallel: int) -> None:

@@ -19,8 +19,9 @@ STALL_SECONDS = 5.0
 # probes of many nodes side by side do not measure each other's work in this process.
 ROUND_TRIPS = 5
 PAUSE_SECONDS = 0.02
-# What a health run asks a node beside them, at most: the application's path, a refusal, the lock of its list of keys
-GETS_BESIDE = 3
+# What a health run asks a node beside them, at most: the application's path, a refusal, whether the store is waited
+# for, the lock of its list of keys
+GETS_BESIDE = 4
 # A node that is slower than that twice in a row is down for every look-up, whatever CACHE_TIMEOUT says
 PROBE_TIMEOUT = 1.0
 

@@ -117,7 +117,7 @@ def test_a_health_run_shows_what_changed_since_the_one_before_and_what_was_read_
     for text in ("0.40 ms, worst 1.6 ms", "62.5 %", ">4.5<", ">0.2<", "9 / 1,024"):
         assert text in sample
     assert "when it is full:&nbsp;noeviction; fragmentation:&nbsp;1.07; role:&nbsp;master" in sample
-    lines = "reachable: yes\nms: 1.2\nqueues.health.length: 3\nqueues.health.oldest_seconds: –"
+    lines = "ms: 1.2\nqueues.health.length: 3\nqueues.health.oldest_seconds: –\nreachable: yes"
     assert f"<td>broker</td><td>{lines}</td>" in sample
     assert "<td>workers</td><td>queues: health, warming</td>" in sample
 

@@ -107,10 +107,12 @@ def test_the_first_sent_since_the_last_success_is_remembered(monkeypatch: pytest
     assert row()["waiting_since"] == at[4]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_that_hears_of_a_schedule_first_makes_its_row() -> None:
     rows.Rows().started(Run("new", "tests.watched", "1"))
     rows.Rows().failed(Run("new", "tests.watched", "1", 2.0), "x" * 1000)
+    # Its thread has a connection of its own
+    rows.Rows().close()
     row = ScheduleRun.objects.get(name="new")
     assert row.started_at is not None
     assert (row.duration, len(row.error)) == (2.0, 300)

@@ -6,7 +6,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.db.utils import OperationalError
@@ -17,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from api_service import selectors
 from api_service.models import HealthSample
 from api_service.services import monitoring
+from tests.brokers import celery_broker
 from tests.conftest import UseCacheUrl
 from tests.servers import Memcached, Redis
 
@@ -174,10 +174,8 @@ def test_without_a_database_the_page_says_so(client: Client, no_database: None) 
 @pytest.fixture
 def broker(own_redis: Redis) -> Iterator[Redis]:
     """Celery's broker is this Redis until the test ends."""
-    kept = current_app.conf.broker_url
-    current_app.conf.update(broker_url=own_redis.url)
-    yield own_redis
-    current_app.conf.update(broker_url=kept)
+    with celery_broker(own_redis.url):
+        yield own_redis
 
 
 def test_staff_start_a_run_and_the_task_waits_in_the_queue_of_the_monitor(staff: Client, broker: Redis) -> None:

@@ -35,6 +35,7 @@ Scrape = Callable[[], Samples]
 NOW = datetime(2026, 1, 28, 15, 30, tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("counts_at_once")
 def test_nodes_are_shown_as_the_last_health_run_saw_them(
     scrape: Scrape, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
 ) -> None:

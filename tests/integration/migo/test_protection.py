@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import closing
 from time import monotonic
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -47,15 +48,24 @@ def test_what_was_paid_is_kept_when_the_caller_is_cut_off_in_a_later_chunk(
     assert sandbox.billed == billed
 
 
+@pytest.mark.parametrize(
+    ("switches", "code"),
+    [({"consultas": 0}, "upstream_auth_refused"), ({"script": ["refused:Su plan ha vencido."]}, "upstream_refused")],
+    ids=["by status", "in words"],
+)
 def test_a_refused_plan_is_a_finding_until_the_provider_answers_again(
-    migo: MigoAPIService, sandbox: RunningSandbox, caplog: pytest.LogCaptureFixture
+    migo: MigoAPIService,
+    sandbox: RunningSandbox,
+    caplog: pytest.LogCaptureFixture,
+    switches: dict[str, Any],
+    code: str,
 ) -> None:
     assert APICacheService().get_health()["findings"] == []
-    sandbox.switch(consultas=0)
-    assert migo.consultar_ruc(RUC)["code"] == "upstream_auth_refused"
+    sandbox.switch(**switches)
+    assert migo.consultar_ruc(RUC)["code"] == code
     refused = APICacheService().get_health()
 
-    sandbox.switch(consultas=1000)
+    sandbox.reset()
     assert migo.consultar_ruc(SUNAT)["success"] is True
     healed = APICacheService().get_health()
 

@@ -12,7 +12,7 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample
-from api_service.services import around, monitoring, redaction
+from api_service.services import around, finding_policy, monitoring, redaction
 from api_service.services.around.reading import Moment, Seen, judges
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import Finding, Severity
@@ -123,6 +123,7 @@ def test_a_run_stores_what_it_read_and_its_verdict_knows_the_findings(
     monkeypatch: pytest.MonkeyPatch, cache: APICacheService
 ) -> None:
     use(monkeypatch, "sees", "hangs")
+    monkeypatch.setitem(finding_policy.TABLE, "four", finding_policy.Policy(1, 1, 1))
     sample = monitoring.run_health_check()
     stored: dict[str, Any] = HealthSample.objects.get(pk=sample.pk).around
 

@@ -16,11 +16,13 @@ from celery.contrib.testing.worker import start_worker
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
+from api_service.models import HealthSample
 from api_service.services import bounded, task_sending
 from api_service.services.around import broker as broker_reading
 from api_service.services.around import workers as workers_reading
 from api_service.services.around.reading import Moment, Seen
 from api_service.services.cache_service import APICacheService
+from tests.brokers import celery_broker
 from tests.integration.services.conftest import ROOT
 from tests.servers import Redis
 from tests.waiting import wait_until
@@ -35,10 +37,8 @@ TASK = "workers.tasks.warm_frequent_rucs"
 @pytest.fixture
 def broker(own_redis: Redis) -> Iterator[Redis]:
     """Celery's broker is this Redis until the test ends."""
-    kept = current_app.conf.broker_url
-    current_app.conf.update(broker_url=own_redis.url)
-    yield own_redis
-    current_app.conf.update(broker_url=kept)
+    with celery_broker(own_redis.url):
+        yield own_redis
 
 
 @pytest.fixture
@@ -158,6 +158,8 @@ def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
 
     assert monotonic() - started < 5
     assert summary["findings"] == ["broker_down"]
+    # Of the whole run, what was read around the nodes included
+    assert HealthSample.objects.get(pk=summary["sample"]).duration_ms >= broker_reading.SECONDS * 1000
     # Nobody else will: neither a task nor Beat's gets through
     assert deliver.call_count == 1
     bounded.stop_threads(10)
@@ -165,7 +167,8 @@ def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
 
 def test_the_broker_of_the_single_process_says_so_and_is_read_as_well(settings: Settings) -> None:
     settings.HEALTH_QUEUE_SECONDS = 60.0
-    purge("warming")
+    for queue in QUEUES:
+        purge(queue)
     task_sending.send(TASK, {})
     seen = look(later=100)
     purge("warming")

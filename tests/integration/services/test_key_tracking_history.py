@@ -177,7 +177,7 @@ def test_thinning_twice_changes_nothing(year: dict[str, int]) -> None:
     retention.prune(now)
     before = list(ServiceSnapshot.objects.order_by("pk").values_list("pk", *FLOWS))
 
-    assert retention.prune(now) == {"keys": 0, "runs": 0, "counts": 0, "history": 0, "habits": 0}
+    assert set(retention.prune(now).values()) == {0}
     assert list(ServiceSnapshot.objects.order_by("pk").values_list("pk", *FLOWS)) == before
 
 

@@ -3,13 +3,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from celery import current_app
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import around, health, monitoring, node_checks, node_samples
 from api_service.services.cache_service import APICacheService
+from tests.brokers import celery_broker
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
 from tests.servers import Memcached, Redis
@@ -154,11 +154,9 @@ def test_frozen_nodes_do_not_hold_the_check_up(
 @pytest.fixture
 def frozen_broker(own_redis: Redis) -> Iterator[Redis]:
     """Celery's broker until the test ends; it takes connections and answers nothing."""
-    kept = current_app.conf.broker_url
-    current_app.conf.update(broker_url=own_redis.url)
-    own_redis.freeze()
-    yield own_redis
-    current_app.conf.update(broker_url=kept)
+    with celery_broker(own_redis.url):
+        own_redis.freeze()
+        yield own_redis
 
 
 def test_a_run_ends_within_five_seconds_with_nodes_and_the_broker_frozen(
@@ -172,7 +170,7 @@ def test_a_run_ends_within_five_seconds_with_nodes_and_the_broker_frozen(
     sample = run_health_check()
 
     assert time.monotonic() - started < 5
-    assert sorted(code for code, _node in codes(sample)) == ["node_down", "node_down"]
+    assert sorted(code for code, _node in codes(sample)) == ["broker_down", "node_down", "node_down"]
     assert RefillRun.objects.get().state == "waiting"
 
 

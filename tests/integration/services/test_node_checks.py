@@ -72,7 +72,9 @@ def test_rates_are_there_from_the_second_check_on_and_gone_after_a_restart(
 
     assert [node.hit_ratio for node in first.nodes] == [None] * 3
     assert [node.hit_ratio for node in second.nodes] == [None, pytest.approx(0, abs=0.05), pytest.approx(0, abs=0.05)]
-    assert codes(second) == [("node_restarted", own_cluster[0].address)]
+    # A node may have got enough of the gets to be told of them
+    told = [code for code in codes(second) if code[0] != "hit_ratio_low"]
+    assert told == [("node_restarted", own_cluster[0].address)]
     assert {("evictions_high", own_cluster[0].address)} == {one for one in second.unknown if one[0] == "evictions_high"}
 
 

@@ -38,7 +38,9 @@ def test_the_command_serves_with_its_switches_until_told_to_stop(free_port: int,
             process.kill()
     assert (switches["latency"], switches["consultas"], switches["rate_limit_per_minute"]) == (0.01, 9, 50)
     assert f"{url}/api/v1" in out
-    assert (process.returncode, err) == (0, "")
+    # On a busy machine waitress says that a request had to wait
+    complaints = [line for line in err.splitlines() if "Task queue depth" not in line]
+    assert (process.returncode, complaints) == (0, [])
 
 
 @pytest.mark.parametrize(

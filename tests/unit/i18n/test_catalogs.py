@@ -20,6 +20,8 @@ KEYWORDS = {
     **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop", "_")),
     **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
 }
+# A word of which the place decides what it means
+IN_CONTEXT = dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2))
 
 
 def catalog(app: str) -> Catalog:
@@ -52,6 +54,17 @@ def test_every_text_of_the_code_is_in_the_catalog(app: str) -> None:
     marked = texts_of_python(app) | texts_of_templates(app)
     known = {source for message in messages(app) for source in sources(message)}
     assert marked
+    assert sorted(marked - known) == []
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_every_text_with_a_context_is_in_the_catalog_with_that_context(app: str) -> None:
+    marked = {
+        (context, str(text))
+        for path in (ROOT / app).rglob("*.py")
+        for _line, text, _comments, context in extract_from_file("python", path, keywords=IN_CONTEXT)
+    }
+    known = {(message.context, source) for message in messages(app) for source in sources(message)}
     assert sorted(marked - known) == []
 
 

@@ -1,0 +1,30 @@
+"""Celery's broker for the length of a test, and none of its connections for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import current_app
+
+app: Any = current_app
+
+
+@contextmanager
+def celery_broker(url: str) -> Iterator[None]:
+    kept = app.conf.broker_url
+    _use(url)
+    try:
+        yield
+    finally:
+        _use(kept)
+
+
+def _use(url: str) -> None:
+    """The pools keep connections to the broker that they were made with: they are made anew."""
+    if app._pool is not None:
+        app._pool.force_close_all()
+        app._pool = None
+    app.amqp._producer_pool = None
+    app.conf.update(broker_url=url)
