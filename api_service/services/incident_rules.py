@@ -42,10 +42,10 @@ class Change:
 
 def is_flapping(changes: Sequence[float], now: datetime, limits: Limits, *, was: bool) -> bool:
     """`changes`: Unix seconds at which the finding came or went, oldest first. Begins with too many of them, ends once
-    there was none for a while."""
-    if was:
-        return bool(changes) and now.timestamp() - changes[-1] < limits.flap_quiet.total_seconds()
-    return 0 < limits.flap_changes <= flaps(changes, now, limits)
+    there was none for a while, and does not begin again with those that it has settled from.
+    """
+    moved = bool(changes) and now.timestamp() - changes[-1] < limits.flap_quiet.total_seconds()
+    return moved and (was or 0 < limits.flap_changes <= flaps(changes, now, limits))
 
 
 def flaps(changes: Sequence[float], now: datetime, limits: Limits) -> int:

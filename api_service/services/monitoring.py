@@ -9,7 +9,7 @@ from time import monotonic
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import around, finding_states, health, node_samples, refill_watch
+from api_service.services import around, finding_states, health, node_rules, node_samples, refill_watch
 from api_service.services.around import Around
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import verdict
@@ -62,8 +62,18 @@ def with_earlier_runs(report: health.Report) -> health.Report:
 
 
 def since_of(sample: HealthSample | None, now: datetime) -> dict[str, Since]:
-    """What the previous run saw of each node; one that was down then cannot be said to have restarted since."""
+    """What the previous run saw of each node; one that was down then cannot be said to have restarted since.
+
+    Where nobody was told that it was down, as one run is too few, it is compared with when it last answered: a restart
+    that a run met in the middle would be told by neither.
+    """
     if sample is None:
         return {}
-    seconds = (now - sample.taken_at).total_seconds()
-    return {row.node: Since(node_samples.facts_of(row), seconds) for row in sample.nodes.all()}
+    told = {one["node"] for one in sample.findings if one["code"] == node_rules.NODE_DOWN and one.get("counts", True)}
+    rows = {row.node: (row, sample.taken_at) for row in sample.nodes.all()}
+    untold = [node for node, (row, _at) in rows.items() if not row.reachable and node not in told]
+    rows |= {row.node: (row, row.sample.taken_at) for row in node_samples.rows_last_reachable(untold)}
+    return {
+        node: Since(node_samples.facts_of(row), (now - taken_at).total_seconds())
+        for node, (row, taken_at) in rows.items()
+    }

@@ -42,5 +42,9 @@ def facts_of(row: NodeSample) -> NodeFacts:
 
 def last_reachable(nodes: Iterable[str]) -> dict[str, NodeFacts]:
     """The facts of each node when it last answered."""
-    rows = (NodeSample.objects.filter(node=node, reachable=True).order_by("-id").first() for node in nodes)
-    return {row.node: facts_of(row) for row in rows if row is not None}
+    return {row.node: facts_of(row) for row in rows_last_reachable(nodes)}
+
+
+def rows_last_reachable(nodes: Iterable[str]) -> list[NodeSample]:
+    answered = NodeSample.objects.filter(reachable=True).order_by("-id").select_related("sample")
+    return [row for row in (answered.filter(node=node).first() for node in nodes) if row is not None]

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 REASON_LENGTH = ChannelState._meta.get_field("reason").max_length or 300
 
 
+class NobodyHears(Exception):
+    """Every channel that is configured is off: no alert reaches anybody, this news neither."""
+
+
 def off(addressees: Iterable[str]) -> dict[str, str]:
     """Those that are off, and why."""
     rows = ChannelState.objects.filter(name__in=list(addressees), disabled_at__isnull=False)
@@ -38,6 +42,15 @@ def switch_off(addressee: str, reason: str, now: datetime) -> bool:
     outbox.give_up_waiting(addressee, why_off(reason), now)
     _tell_the_others(addressee, reason, now)
     return True
+
+
+def somebody_must_hear() -> None:
+    """NobodyHears when no channel is left that could tell so: whoever watches the schedules has to."""
+    addressees = configured()
+    reasons = off(addressees)
+    if addressees and len(reasons) == len(addressees):
+        told = "; ".join(f"{name}: {reasons[name]}" for name in addressees)
+        raise NobodyHears(f"every alert channel is off, mend one and send it a test message: {told}")
 
 
 def why_off(reason: str) -> str:

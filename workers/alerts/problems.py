@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -87,7 +87,7 @@ def _facts(group: Group, what: str, at: datetime) -> Iterator[str]:
         yield _change(group.steps[0])
     if windows := sorted({step["began_in"] for step in group.steps if step["began_in"]}):
         yield _("Began during the maintenance «%(names)s»") % {"names": ", ".join(windows)}
-    yield from _people(group.steps[0])
+    yield from _people(group.steps)
 
 
 def _times(group: Group, at: datetime) -> Iterator[str]:
@@ -113,13 +113,20 @@ def _change(step: StepFacts) -> str:
     return _("Now «%(now)s», was «%(before)s»") % severities
 
 
-def _people(step: StepFacts) -> Iterator[str]:
-    if step["by"]:
-        yield _("By %(name)s") % {"name": step["by"]}
-    if step["note"]:
-        yield _("Note: %(note)s") % {"note": step["note"]}
-    if step["muted_until"] and step["event"] == Event.MUTED:
-        yield _("Until %(time)s") % {"time": wording.local_time(datetime.fromisoformat(step["muted_until"]))}
+def _people(steps: Sequence[StepFacts]) -> Iterator[str]:
+    """Several may have done the same to incidents of one group: none of them speaks for all."""
+    if names := _each(step["by"] for step in steps):
+        yield _("By %(name)s") % {"name": wording.listed(names)}
+    if notes := _each(step["note"] for step in steps):
+        yield _("Note: %(note)s") % {"note": wording.listed(notes)}
+    if times := _each(step["muted_until"] or "" for step in steps if step["event"] == Event.MUTED):
+        told = [wording.local_time(datetime.fromisoformat(time)) for time in sorted(times)]
+        yield _("Until %(time)s") % {"time": wording.listed(told)}
+
+
+def _each(texts: Iterable[str]) -> list[str]:
+    """Without the empty ones, none twice."""
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def runbook_url(code: str) -> str:

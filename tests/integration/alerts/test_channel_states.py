@@ -11,6 +11,7 @@ from tests.integration.alerts.conftest import NODES, NOW, down, judge
 from tests.smtp_catcher import SmtpCatcher
 from workers.alerts import channel_states, dispatch, outbox, trial
 from workers.alerts.telling import tell
+from workers.tasks import deliver_alerts
 
 pytestmark = [pytest.mark.django_db, pytest.mark.db]
 
@@ -96,6 +97,28 @@ def test_two_channels_that_refuse_end_in_peace(channels: HttpCatcher) -> None:
         deliver(minutes)
     assert ChannelState.objects.filter(disabled_at__isnull=False).count() == 2
     assert not Delivery.objects.filter(state="pending").exists()
+
+
+def test_when_every_channel_is_off_the_task_fails_so_that_who_watches_the_schedules_tells(
+    channels: HttpCatcher,
+) -> None:
+    channels.answer(SLACK_PATH, status=404, body="no_service")
+    judge(0, down())
+    assert deliver_alerts()["written"] == 2
+    # Sentry was told that Slack is off, and then refuses as well
+    channel_states.switch_off("sentry", "the service answered 403: key disabled", NOW)
+    judge(5, *map(down, NODES[:2]))
+    with pytest.raises(channel_states.NobodyHears, match=r"no_service.*key disabled"):
+        deliver_alerts()
+    # It has done its work nevertheless: what can be tried again by hand is there
+    assert [state for state, _error in states("sentry")][-1] == "failed"
+    channel_states.turn_on("slack")
+    deliver_alerts()
+
+
+def test_without_any_channel_the_task_does_not_fail() -> None:
+    judge(0, down())
+    assert deliver_alerts()["written"] == 0
 
 
 def test_turned_on_again_it_gets_what_is_tried_again(channels: HttpCatcher) -> None:

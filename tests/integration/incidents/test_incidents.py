@@ -198,6 +198,8 @@ def test_what_stays_after_coming_and_going_is_simply_open() -> None:
     assert run(50, budget()) == ["settled budget_low migo/day"]
     incident = Incident.objects.get(resolved_at=None)
     assert (incident.flapping_since, incident.current) == (None, "warning")
+    # What it has settled from is not counted again
+    assert [run(minutes, budget()) for minutes in (55, 60, 65, 70, 75)] == [[]] * 5
 
 
 # -- time ------------------------------------------------------------------------------------------------------------

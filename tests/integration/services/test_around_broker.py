@@ -132,7 +132,7 @@ def test_a_message_of_somebody_else_has_no_age(broker: Redis, message: str) -> N
 
 
 @pytest.mark.parametrize("trouble", ["kill", "freeze"])
-def test_a_broker_that_is_dead_or_frozen_is_told_within_two_seconds(broker: Redis, trouble: str) -> None:
+def test_a_broker_that_is_dead_or_frozen_is_told_within_two_seconds(broker: Redis, asked: None, trouble: str) -> None:
     getattr(broker, trouble)()
     started = monotonic()
     seen, workers = look(), ask()

@@ -95,6 +95,20 @@ def test_a_node_seen_down_is_marked_restarted_when_it_comes_back_empty(
     assert "node_restarted" not in dict(codes(sample))
 
 
+def test_a_restart_that_a_run_met_in_the_middle_is_told_although_the_failure_did_not_count(
+    own_memcached: Memcached, use_cache_url: UseCacheUrl, settings: Settings
+) -> None:
+    settings.HEALTH_RULES = "node_down=2/3/2"
+    use_cache_url(url_of(own_memcached))
+    run_health_check()
+    own_memcached.kill()
+    assert run_health_check().status == "healthy"
+    own_memcached.restart()
+    wait_for_the_retry(own_memcached)
+
+    assert "node_restarted" in dict(codes(run_health_check()))
+
+
 def wait_for_the_retry(node: Memcached) -> None:
     """The application's own path leaves a dead node alone for a while; the probe does not."""
     assert node_checks.probe_nodes(APICacheService().adapter)[0].reachable, node.address

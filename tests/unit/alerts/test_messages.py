@@ -180,6 +180,16 @@ def test_a_measured_value_stands_beside_its_limit(code: str, value: float, limit
     assert text in message(code=code, value=value, limit=limit).text
 
 
+def test_of_a_group_each_who_did_it_is_named() -> None:
+    taken = [
+        step(node=f"n{number}", event="acknowledged", by=by, note=note)
+        for number, by, note in ((1, "ana", "on it"), (2, "luis", ""), (3, "ana", "on it"))
+    ]
+    text = message(*taken).text
+    assert "Por ana, luis" in text
+    assert "Nota: on it" in text
+
+
 def test_a_code_without_an_explanation_is_still_told() -> None:
     alert = message(code="made_up_tomorrow", value=3.0, limit=2.0)
     assert alert.problems[0].what[0] == "made_up_tomorrow en 10.0.0.7:11211: 3 (límite 2)"
