@@ -70,8 +70,9 @@ def monitor_cache_health(confirming: int = 0) -> Summary:
 
     database_watch.must_answer(settings.HEALTH_AROUND_SECONDS)
     summary = _exclusively("monitor_cache_health", 60, run)
-    _send_soon()
-    if summary["state"] == "done" and finding_states.is_anything_doubtful():
+    broker_answers = _send_soon()
+    # One wait for a frozen broker is enough
+    if broker_answers and summary["state"] == "done" and finding_states.is_anything_doubtful():
         _confirm_soon(confirming + 1)
     return summary
 
@@ -204,13 +205,18 @@ def _exclusively(name: str, seconds: float, run: Callable[[], Summary]) -> Summa
         return run() if held else ALREADY_RUNNING
 
 
-def _send_soon() -> None:
-    """By a task of its own; while the broker is down none would come, Beat's neither, and this is done here."""
+def _send_soon() -> bool:
+    """By a task of its own; while the broker is down none would come, Beat's neither, and this is done here.
+
+    Whether the broker took the task.
+    """
     try:
         task_sending.send(str(deliver_alerts.name), {}, expires=50)
     except task_sending.BrokerDown as error:
         logger.warning("alerts are sent by the monitor itself, the broker did not take the task: %s", error)
         deliver_alerts()
+        return False
+    return True
 
 
 def _confirm_soon(number: int) -> None:

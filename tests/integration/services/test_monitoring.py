@@ -172,7 +172,7 @@ def test_a_run_ends_within_five_seconds_with_nodes_and_the_broker_frozen(
     sample = run_health_check()
 
     assert time.monotonic() - started < 5
-    assert sorted(code for code, _node in codes(sample)) == ["node_down", "node_down"]
+    assert sorted(code for code, _node in codes(sample)) == ["broker_down", "node_down", "node_down"]
     assert RefillRun.objects.get().state == "waiting"
 
 
