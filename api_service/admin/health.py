@@ -54,10 +54,13 @@ def _since(finding: Mapping[str, Any]) -> SafeString | str:
 
 def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
     """The findings in a line, for a list."""
-    texts = dict.fromkeys(
-        f"{words.word(words.FINDINGS, one['code'])} {one.get('node', '')}".strip() for one in findings
-    )
-    return ", ".join(texts) or display.NOTHING
+    return ", ".join(dict.fromkeys(map(_in_words, findings))) or display.NOTHING
+
+
+def _in_words(finding: Mapping[str, Any]) -> str:
+    """Beside a status that it has no part in, a finding has to say so."""
+    text = f"{words.word(words.FINDINGS, finding['code'])} {finding.get('node', '')}".strip()
+    return text if finding.get("counts", True) else f"{text} ({gettext('does not count yet')})"
 
 
 def around_table(around: Mapping[str, Any]) -> SafeString | str:

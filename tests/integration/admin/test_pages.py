@@ -130,6 +130,8 @@ def test_a_finding_says_since_when_or_that_it_does_not_count_yet(rows: Rows, adm
     sample = admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
     assert re.search(r"<td>50</td><td><time [^>]+>10\xa0minutes ago</time></td>", sample)
     assert "<td>50</td><td>does not count yet</td>" in sample
+    listed = admin_client.get("/admin/api_service/healthsample/", headers={"accept-language": "en"}).text
+    assert f"node is slow {NODE}, node is slow {DOWN} (does not count yet)" in listed
 
 
 def test_json_is_shown_as_tables_and_never_raw(rows: Rows, admin_client: Client) -> None:

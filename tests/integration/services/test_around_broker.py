@@ -165,6 +165,14 @@ def test_a_whole_run_with_a_frozen_broker_ends_within_five_seconds(
     bounded.stop_threads(10)
 
 
+@pytest.fixture
+def empty_memory() -> None:
+    """What other tests of this process have sent into its broker is nobody's business here."""
+    for queue in QUEUES:
+        purge(queue)
+
+
+@pytest.mark.usefixtures("empty_memory")
 def test_the_broker_of_the_single_process_says_so_and_is_read_as_well(settings: Settings) -> None:
     settings.HEALTH_QUEUE_SECONDS = 60.0
     for queue in QUEUES:
@@ -221,6 +229,7 @@ def served_by_one() -> dict[str, list[str]]:
         return workers_reading.ask(connection, 10, ["default", "health"])
 
 
+@pytest.mark.usefixtures("empty_memory")
 @pytest.mark.django_db(transaction=True)
 def test_inside_the_single_process_the_monitor_hears_its_own_worker(asked: None, settings: Settings) -> None:
     """The broker is memory, the worker a thread of this process, and the reading is done by one of its tasks."""
@@ -235,7 +244,8 @@ def test_inside_the_single_process_the_monitor_hears_its_own_worker(asked: None,
     with start_worker(
         current_app, pool="threads", concurrency=2, queues=["health"], perform_ping_check=False, loglevel=40
     ):
-        ask_from_within.apply_async(queue="health", ignore_result=True)
+        # On a connection of its own, as above
+        task_sending.send(ask_from_within.name, {}, queue="health")
         wait_until(lambda: heard, timeout=30)
     own_queue, seen = heard[0]
 
