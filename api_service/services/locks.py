@@ -12,6 +12,9 @@ from django.utils import timezone
 
 from api_service.models import RunLock
 
+# Nobody takes a lock for longer: one that ends later was taken by a clock that was ahead
+LONGEST = timedelta(days=1)
+
 
 @contextmanager
 def run_lock(name: str, seconds: float) -> Iterator[bool]:
@@ -41,6 +44,6 @@ def take_turn(name: str) -> None:
 def _claim(name: str, token: str, seconds: float) -> bool:
     now = timezone.now()
     RunLock.objects.bulk_create([RunLock(name=name)], ignore_conflicts=True)
-    free = Q(token="") | Q(expires_at__isnull=True) | Q(expires_at__lte=now)
+    free = Q(token="") | Q(expires_at__isnull=True) | Q(expires_at__lte=now) | Q(expires_at__gt=now + LONGEST)
     claimed = RunLock.objects.filter(free, name=name).update(token=token, expires_at=now + timedelta(seconds=seconds))
     return claimed == 1

@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 
 from api_service.models import RunLock
-from api_service.services.locks import run_lock
+from api_service.services.locks import claim_for, run_lock
 from tests.integration.services.conftest import RunPython, output_of
 from tests.waiting import wait_until
 
@@ -27,6 +27,14 @@ def test_who_was_refused_releases_nothing() -> None:
             pass
         with run_lock("warm", 60) as third:
             assert not third
+
+
+@pytest.mark.django_db
+def test_a_lock_taken_by_a_clock_that_was_a_year_ahead_blocks_nobody_for_a_year() -> None:
+    a_year = timezone.now() + timedelta(days=365)
+    RunLock.objects.create(name="read_account", token="of the future", expires_at=a_year)
+    assert claim_for("read_account", 3600)
+    assert not claim_for("read_account", 3600)
 
 
 @pytest.mark.django_db
