@@ -52,7 +52,7 @@ class System:
         self.stack = stack
         self.node = node
         self.database_url = database_url
-        self.broker = Celery(broker=stack.environment["CELERY_BROKER_URL"])
+        self.broker = Celery(broker=stack.environment["CELERY_BROKER_URL"], set_as_current=False)
         self.workers = 0
 
     def start_worker(self) -> None:

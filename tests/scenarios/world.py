@@ -73,7 +73,7 @@ class World:
         self.sandbox = RunningSandbox(self.sandbox_server.url)
         self.environment = self._environment(self.postgres.new_database())
         self.broker = f"redis://{self.redis.address}/5"
-        self.app = Celery(broker=self.broker, backend=self.broker)
+        self.app = Celery(broker=self.broker, backend=self.broker, set_as_current=False)
         self.app.conf.broker_transport_options = {"socket_connect_timeout": 1, "max_retries": 1}
         self.flag = self.folder / "armed"
         self.manage("migrate", "--verbosity", "0")

@@ -231,8 +231,13 @@ def served_by_one() -> dict[str, list[str]]:
 
 @pytest.mark.usefixtures("empty_memory")
 @pytest.mark.django_db(transaction=True)
-def test_inside_the_single_process_the_monitor_hears_its_own_worker(asked: None, settings: Settings) -> None:
+def test_inside_the_single_process_the_monitor_hears_its_own_worker(
+    asked: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The broker is memory, the worker a thread of this process, and the reading is done by one of its tasks."""
+    # Celery's logging leaves them in the environment
+    for name in ("CELERY_LOG_LEVEL", "CELERY_LOG_FILE", "CELERY_LOG_REDIRECT", "CELERY_LOG_REDIRECT_LEVEL"):
+        monkeypatch.setenv(name, "")
     heard: list[Any] = []
 
     @current_app.task(name="tests.ask_from_within")

@@ -134,8 +134,8 @@ def test_counters_of_an_earlier_boot_do_not_count() -> None:
 
 def test_the_watching_alone_is_nobody() -> None:
     assert ratio_between(facts(hits=0, misses=0), None, health_runs=0) is None
-    assert ratio_between(facts(hits=10, misses=6), None, health_runs=1) is None
-    assert ratio_between(facts(hits=11, misses=6), None, health_runs=1) == 6 / 12
+    assert ratio_between(facts(hits=10, misses=8), None, health_runs=1) is None
+    assert ratio_between(facts(hits=11, misses=8), None, health_runs=1) == 6 / 14
     assert ratio_between(facts(hits=None, misses=None), None, health_runs=1) is None
 
 
