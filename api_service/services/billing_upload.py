@@ -24,6 +24,7 @@ MOST_BYTES: Final = 5_000_000
 MOST_LINES: Final = 10_000
 # Titles and blank lines above the headings
 HEADINGS_WITHIN: Final = 10
+LONGEST_HEADING: Final = 40
 # Lines of an address in one cell
 MOST_JOINED: Final = 20
 SAMPLE: Final = 100
@@ -66,7 +67,10 @@ def read(content: bytes) -> list[Line]:
         raise BadUpload(text % {"lines": len(rows) - first, "most": MOST_LINES})
     if len(rows) == first:
         raise BadUpload(_("There are headings but no line below them."))
-    return [_line(number, cells, column) for number, cells in rows[first:]]
+    lines = [_line(number, cells, column) for number, cells in rows[first:]]
+    if not any(map(_tells_of_rucs, lines)):
+        raise BadUpload(_("No line has a RUC of 11 digits in the column of RUCs, number %d.") % (column + 1))
+    return lines
 
 
 def _rows(content: bytes) -> Iterator[Row]:
@@ -77,6 +81,11 @@ def _rows(content: bytes) -> Iterator[Row]:
     if content.startswith(_PDF):
         raise BadUpload(_("This is a PDF: upload a CSV or .xlsx."))
     return _csv_rows(_decoded(content))
+
+
+def _tells_of_rucs(line: Line) -> bool:
+    """Also a wrong one: a list of names, or of other numbers, has none."""
+    return bool(line.ruc) or line.problem == LOST_DIGITS or rules.is_eleven_digits(_cleaned(line.given))
 
 
 # -- CSV
@@ -164,6 +173,8 @@ def _column(rows: Sequence[Row]) -> tuple[int, int]:
 
 def _is_heading(cell: str) -> bool:
     """`RUC`, `N° RUC`, `numero_ruc`, `RUC del cliente`."""
+    if len(cell) > LONGEST_HEADING:
+        return False
     plain = unicodedata.normalize("NFKD", cell).casefold()
     words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode())
     return "ruc" in words or _HEADING.fullmatch("".join(words)) is not None
