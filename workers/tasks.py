@@ -18,6 +18,7 @@ from django.utils import timezone
 from api_service.services import (
     account,
     answers,
+    billing_runs,
     clearing,
     database_watch,
     finding_states,
@@ -173,6 +174,20 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
         return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
     except LeaseLost as error:
         return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def check_billing(run: int) -> Summary:
+    """Go on with a billing run that somebody has confirmed, for a minute; then it is sent again, behind what waits.
+
+    `run`: its number. One that is done, paused or cancelled is only told.
+    """
+    try:
+        summary = billing_runs.take_turn(billing_runs.find(run))
+    except (billing_runs.BillingUnderWay, LeaseLost) as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
+    return dict(summary)
 
 
 @shared_task(typing=False, soft_time_limit=45, time_limit=60)

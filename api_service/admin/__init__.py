@@ -4,6 +4,7 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 
 * start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
   into, or `change` on periodic tasks for "Run selected tasks" there;
+* check a list of RUCs for invoicing, begin, resume and cancel it: `add` on billing runs; take the result: `view`;
 * try an alert again: `change` on deliveries;
 * make a token of the API: `add` on tokens; revoke one: `change`;
 * send a test message, turn a channel on again: `change` on alert channels;
@@ -19,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import (
     alerts,
+    billing,
     clearing,
     deliveries,
     habits,
@@ -37,6 +39,7 @@ from api_service.admin import (
 
 __all__ = [
     "alerts",
+    "billing",
     "clearing",
     "deliveries",
     "habits",

@@ -65,7 +65,8 @@ class RunByHand(Base):
             raise PermissionDenied
         if self.run.form is None:
             return self._start(request, {}) if request.method == "POST" else HttpResponseNotAllowed(["POST"])
-        form = self.run.form(request.POST if request.method == "POST" else None)
+        posted = request.method == "POST"
+        form = self.run.form(request.POST if posted else None, request.FILES if posted else None)
         if form.is_bound and form.is_valid():
             return self._start(request, self.run.kwargs(form.cleaned_data))
         return self._form_page(request, form)

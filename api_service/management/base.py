@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 unhealthy or partly failed, 2 could not be done or bad arg
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,6 +87,14 @@ def partly(message: str) -> CommandError:
 
 def not_done(message: str) -> CommandError:
     return CommandError(message, returncode=NOT_DONE)
+
+
+def user_name() -> str:
+    """Who is logged in; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def read_text(path: str) -> str:

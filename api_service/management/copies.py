@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 
 from api_service.caches.urls import passwords
-from api_service.management.base import ServiceCommand, not_done, partly, table
+from api_service.management.base import ServiceCommand, not_done, partly, table, user_name
 from api_service.models import CopyRun
 from api_service.services import copying
 from api_service.services.backends import Adapter, adapter_for_url
@@ -55,7 +54,7 @@ class CopyCommand(ServiceCommand):
             purpose=purpose,
             replace=options["replace"],
             sample=options["sample"],
-            requested_by=_user(),
+            requested_by=user_name(),
         )
 
     def _target(self, options: Mapping[str, Any]) -> Adapter:
@@ -120,14 +119,6 @@ def text_of(summary: CopySummary) -> str:
         ),
     ]
     return "\n".join(lines)
-
-
-def _user() -> str:
-    """Who is logged in; a container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _state(state: str, error: str) -> str:

@@ -13,6 +13,7 @@ from api_service.models.alerts import (
     Transition,
 )
 from api_service.models.answers import SpendHour, StoredAnswer
+from api_service.models.billing import BillingRow, BillingRun
 from api_service.models.clearing import ClearRun
 from api_service.models.copying import CopyRun
 from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
@@ -36,6 +37,8 @@ from api_service.models.tokens import ApiToken
 __all__ = [
     "AccountReading",
     "ApiToken",
+    "BillingRow",
+    "BillingRun",
     "ChannelState",
     "CircuitChange",
     "CircuitState",

@@ -8,6 +8,9 @@ from typing import Any, TypedDict
 from api_service.services.budget import BudgetExhausted
 from api_service.services.errors import UpstreamError
 
+# A limit that one caller set itself: it forbids nobody else to ask
+RUN = "run"
+
 
 class Note(TypedDict):
     code: str
@@ -31,7 +34,7 @@ def as_note(failure: Exception) -> Note | None:
             period="",
             cap=0,
         )
-    if isinstance(failure, BudgetExhausted):
+    if isinstance(failure, BudgetExhausted) and failure.period != RUN:
         return Note(
             code=failure.code,
             message="",

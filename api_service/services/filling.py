@@ -37,25 +37,34 @@ Results: TypeAlias = dict[Subject, "Lookup | Failure"]
 _burst = BurstLimit(lambda: settings.OUTAGE_MAX_PER_MINUTE)
 
 
-def fill(cache: APICacheService, wanted: Mapping[Subject, Outcome], *, refresh: bool = False) -> Results:
+def fill(
+    cache: APICacheService,
+    wanted: Mapping[Subject, Outcome],
+    *,
+    refresh: bool = False,
+    ledger: Ledger | None = None,
+) -> Results:
     """An answer or a failure for each; `wanted` says what the cache had said. Each is fetched by one flight anywhere.
 
-    `refresh`: what the cache and the store have does not count, only what is answered from now on.
+    `refresh`: what the cache and the store have does not count, only what is answered from now on. `ledger`: the
+    caller's, which counts and limits what is paid; without it each call has one of its own, a user's.
 
     Some at a time: who wants one of many thousands does not wait until all of them are there.
     """
     results: Results = {}
     for part in inventory.batches(wanted, AT_ONCE):
-        results |= _fill({subject: wanted[subject] for subject in part}, cache, refresh=refresh)
+        results |= _fill({subject: wanted[subject] for subject in part}, cache, refresh=refresh, ledger=ledger)
     return results
 
 
-def _fill(left: dict[Subject, Outcome], cache: APICacheService, *, refresh: bool) -> Results:
+def _fill(
+    left: dict[Subject, Outcome], cache: APICacheService, *, refresh: bool, ledger: Ledger | None = None
+) -> Results:
     asked_at, deadline, pause = time(), Deadline.after(FLIGHT_SECONDS), SHORTEST_PAUSE
     results: Results = {}
     waiting: set[Subject] = set()
     while left:
-        results |= _flown(cache, left, asked_at, refresh=refresh)
+        results |= _flown(cache, left, asked_at, refresh=refresh, ledger=ledger)
         if not (left := _without(left, results)):
             break
         metrics.waited(metrics.ELSEWHERE, len(left.keys() - waiting))
@@ -208,7 +217,14 @@ def _without(left: Mapping[Subject, Outcome], results: Iterable[Subject]) -> dic
 # -- one flight
 
 
-def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: float, *, refresh: bool) -> Results:
+def _flown(
+    cache: APICacheService,
+    wanted: Mapping[Subject, Outcome],
+    asked_at: float,
+    *,
+    refresh: bool,
+    ledger: Ledger | None,
+) -> Results:
     """What this process could claim, fetched; the rest is another flight's."""
     names = dict(zip(wanted, wire_names(cache, wanted), strict=True))
     departure = flights.depart(cache, list(names.values()), settings.FLIGHT_LOCK_SECONDS, asked_at, refresh=refresh)
@@ -221,17 +237,22 @@ def _flown(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: 
             # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
             results |= _since(asked_at if refresh else 0.0, known_absent(cache, list(mine)))
             flight.over_negatives = refresh
-            results |= _fetched(cache, _without(mine, results), flight, refresh=refresh)
+            results |= _fetched(cache, _without(mine, results), flight, refresh=refresh, ledger=ledger)
     if lost:
-        results |= _fetched(cache, lost, None, refresh=refresh)
+        results |= _fetched(cache, lost, None, refresh=refresh, ledger=ledger)
     return results
 
 
 def _fetched(
-    cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None, *, refresh: bool
+    cache: APICacheService,
+    wanted: Mapping[Subject, Outcome],
+    flight: Flight | None,
+    *,
+    refresh: bool,
+    ledger: Ledger | None,
 ) -> Results:
     stored = {} if refresh else _from_store(cache, wanted, flight)
-    return stored | _paid(cache, _without(wanted, stored), flight)
+    return stored | _paid(cache, _without(wanted, stored), flight, ledger)
 
 
 def _since(moment: float, settled: Results) -> Results:
@@ -270,7 +291,9 @@ def _of_stored(stored: answers.Stored, outcome: Outcome, now: float) -> Lookup:
     return Lookup(outcome, Source.STORE, data=stored.data, age=max(0.0, now - stored.born_at))
 
 
-def _paid(cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None) -> Results:
+def _paid(
+    cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Flight | None, ledger: Ledger | None
+) -> Results:
     if not wanted:
         return {}
     first = next(iter(wanted))
@@ -278,7 +301,7 @@ def _paid(cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Fli
     kept = partial(keep, cache, first.service, first.kind, flight=flight)
     try:
         _burst.check(sum(outcome is Outcome.OUTAGE for outcome in wanted.values()), monotonic())
-        fetched = _asked(first.service, first.kind, names, kept)
+        fetched = _asked(first.service, first.kind, names, kept, ledger or Ledger(first.service, Purpose.USER))
     except (BudgetExhausted, DatabaseTrouble) as error:
         failed: dict[Subject, Failure] = dict.fromkeys(wanted, error)
         _tell(cache, flight, failed)
@@ -289,8 +312,9 @@ def _paid(cache: APICacheService, wanted: Mapping[Subject, Outcome], flight: Fli
     return results
 
 
-def _asked(service: str, kind: str, names: Sequence[str], kept: partial[None]) -> Mapping[str, Answer | UpstreamError]:
-    spend = Ledger(service, Purpose.USER)
+def _asked(
+    service: str, kind: str, names: Sequence[str], kept: partial[None], spend: Ledger
+) -> Mapping[str, Answer | UpstreamError]:
     if len(names) > 1:
         return provider(service).fetch_many(kind, names, spend=spend, answered=kept)
     try:

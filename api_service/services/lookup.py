@@ -13,7 +13,7 @@ from typing import TypedDict
 from django.db import Error as DatabaseTrouble
 
 from api_service.services import answers, filling, inventory, metrics, refreshing, stale_counts, tracking
-from api_service.services.budget import BudgetExhausted
+from api_service.services.budget import BudgetExhausted, Ledger
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
 from api_service.services.filling import FLIGHT_SECONDS, Failure
@@ -61,19 +61,26 @@ def get(service: str, kind: str, identifier: str, *, max_stale: float | None = N
 
 
 def get_many(
-    service: str, kind: str, identifiers: Sequence[str], *, max_stale: float | None = None, refresh: bool = False
+    service: str,
+    kind: str,
+    identifiers: Sequence[str],
+    *,
+    max_stale: float | None = None,
+    refresh: bool = False,
+    ledger: Ledger | None = None,
 ) -> dict[str, Lookup | Failure]:
     """Every identifier once, each with its answer or its failure: the cache in one go, the store in one query.
 
-    What is left is paid for side by side, as many in one call as the provider takes.
+    What is left is paid for side by side, as many in one call as the provider takes. `ledger`: of a caller that has a
+    limit of its own, or wants to know what it paid.
     """
     results: dict[str, Lookup | Failure] = {}
-    for part in stream_many(service, kind, identifiers, max_stale=max_stale, refresh=refresh):
+    for part in stream_many(service, kind, identifiers, max_stale=max_stale, refresh=refresh, ledger=ledger):
         results |= part
     return {name: results[name] for name in identifiers}
 
 
-def stream_many(
+def stream_many(  # noqa: PLR0913 - what is asked for, how old it may be, how it comes, who pays
     service: str,
     kind: str,
     identifiers: Sequence[str],
@@ -81,6 +88,7 @@ def stream_many(
     max_stale: float | None = None,
     refresh: bool = False,
     at_once: int = filling.AT_ONCE,
+    ledger: Ledger | None = None,
 ) -> Iterator[dict[str, Lookup | Failure]]:
     """As `get_many`, as it comes: first what needs no provider, then `at_once` at a time what is paid for.
 
@@ -99,7 +107,7 @@ def stream_many(
     if known or settled:
         yield _by_identifier(known | settled)
     for part in inventory.batches([s for s in possible if s not in settled], at_once):
-        results = filling.fill(cache, {s: outcomes[s] for s in part}, refresh=refresh)
+        results = filling.fill(cache, {s: outcomes[s] for s in part}, refresh=refresh, ledger=ledger)
         failed = {s: result for s, result in results.items() if not isinstance(result, Lookup)}
         results |= _old_on_failure(failed, reads, outcomes, wish)
         _count_failures(service, kind, failed, results)

@@ -114,6 +114,18 @@ def failure_of(trouble: Trouble) -> Failure:
     )
 
 
+def text_of(code: str) -> str:
+    """What a `code` means, without the facts of the one case; the code itself where it is of nothing known here."""
+    others = {
+        NOT_FOUND: _("There is no such record."),
+        MALFORMED: _("The number does not have a valid form."),
+        BUDGET_EXHAUSTED: _("A limit of paid queries is reached."),
+        BUSY: _("Another query for the same is taking too long."),
+        DATABASE_UNAVAILABLE: _("The database does not answer, and without it no query can be paid within the limits."),
+    }
+    return str(_MESSAGES.get(code) or others.get(code, code))
+
+
 def malformed(message: str | None = None) -> Failure:
     """The number or date asked for cannot exist: nothing was asked and nothing paid."""
     return Failure(

@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from api_service.models import (
     AccountReading,
+    BillingRow,
+    BillingRun,
     CircuitChange,
     CopyRun,
     DailyReads,
@@ -68,7 +70,13 @@ def _runs(now: datetime) -> int:
     inventories = drop(TrackRun.objects.filter(beyond).exclude(pk__in=newest))
     money = drop(CircuitChange.objects.filter(at__lt=old)) + drop(AccountReading.objects.filter(taken_at__lt=old))
     runs = sum(drop(model.objects.filter(started_at__lt=old)) for model in (WarmRun, RefillRun, CopyRun))
-    return inventories + runs + money
+    return inventories + runs + money + _billing(old)
+
+
+def _billing(old: datetime) -> int:
+    """The rows first, in batches of their own: a cascade would take all of many runs in one transaction."""
+    drop(BillingRow.objects.filter(run__uploaded_at__lt=old))
+    return drop(BillingRun.objects.filter(uploaded_at__lt=old))
 
 
 def _habits(now: datetime) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from api_service.management.base import ServiceCommand, not_done, partly, table
+from api_service.management.base import ServiceCommand, not_done, partly, table, user_name
 from api_service.models import ClearRun
 from api_service.services import clearing, inventory, keys
 from api_service.services.cache_service import APICacheService
@@ -109,18 +108,10 @@ def _request(options: Mapping[str, Any], *, dry_run: bool) -> ClearRequest:
         options["kind"] or "",
         options["pattern"] or "",
         via=ClearRun.Via.COMMAND,
-        requested_by=_user(),
+        requested_by=user_name(),
         with_answers=options["with_answers"],
         dry_run=dry_run,
     )
-
-
-def _user() -> str:
-    """Who is logged in; a container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _services() -> dict[str, int]:

@@ -111,6 +111,25 @@ def rows(db: None) -> Rows:
     warm = models.WarmRun.objects.create(
         started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
     )
+    billing = models.BillingRun.objects.create(
+        uploaded_at=now - timedelta(minutes=2),
+        requested_by="mirona",
+        via="admin",
+        file_name="clientes.csv",
+        state="paused",
+        lines=1250,
+        distinct=1200,
+        cached=300,
+        stored=100,
+        to_pay=800,
+        budget=500,
+        paid=500,
+        checked=900,
+        fit=850,
+        unfit=50,
+        reasons={"not_active": 40, "malformed": 10},
+        error="the cap of 500 paid queries a run is reached",
+    )
     created = [
         models.TrackedKey.objects.create(
             **{**identity, "key": "migo:ruc_20100038146", "node": NODE, "size": 1536, "state": "active"},
@@ -197,6 +216,22 @@ def rows(db: None) -> Rows:
             found=40,
             removed=40,
             nodes={NODE: {"state": "done", "found": 40, "removed": 40, "kinds": {"ruc": 40}, "error": ""}},
+        ),
+        billing,
+        models.BillingRow.objects.create(
+            run=billing,
+            line=2,
+            given="20100038146",
+            ruc="20100038146",
+            state="done",
+            fit=False,
+            reasons=["not_active"],
+            warnings=["short_address"],
+            name="CONTINENTAL S.A.C.",
+            taxpayer_state="BAJA DE OFICIO",
+            taxpayer_condition="HABIDO",
+            source="upstream",
+            checked_at=now,
         ),
         models.UpstreamCircuit.objects.create(
             service="migo",

@@ -1,0 +1,81 @@
+"""The first sheet of an uploaded .xlsx as rows of texts, within bounds: what is uploaded may be made to do harm.
+
+A zip says how large each of its parts is, and Python unpacks no more than that: the sum is judged before anything is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import Any, Final
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+
+from django.utils.translation import gettext as _
+from openpyxl import load_workbook
+
+MOST_UNPACKED: Final = 32_000_000
+MOST_PARTS: Final = 1000
+MOST_COLUMNS: Final = 100
+# A row may say any number, and openpyxl makes up every row before it
+LAST_ROW: Final = 100_000
+
+# What openpyxl raises for a file that is none: it checks little itself
+_BROKEN = (
+    *(BadZipFile, zlib.error, KeyError, IndexError, ValueError, TypeError, AttributeError),
+    # The last two are of encrypted parts and of XML that is none
+    *(EOFError, OSError, RuntimeError, SyntaxError),
+)
+
+
+class BadUpload(Exception):
+    """The file cannot be used: its text says why and what to do, in the language that was active."""
+
+
+def sheet_rows(content: bytes) -> Iterator[tuple[int, Sequence[str]]]:
+    """Number of each row, from 1, and its cells; whole numbers without a fraction. Raises BadUpload."""
+    try:
+        _refuse_harm(content)
+        yield from _rows(content)
+    except _BROKEN as error:
+        raise BadUpload(_("The spreadsheet cannot be read: open it and save it as .xlsx again, or as CSV.")) from error
+
+
+def _refuse_harm(content: bytes) -> None:
+    with ZipFile(BytesIO(content)) as archive:
+        parts = archive.infolist()
+        if len(parts) > MOST_PARTS or sum(part.file_size for part in parts) > MOST_UNPACKED:
+            raise BadUpload(_("The spreadsheet is too large when unpacked: leave only the column of RUCs in it."))
+        # Of other methods Python may unpack more than the part says
+        if any(part.flag_bits & 1 or part.compress_type not in {ZIP_STORED, ZIP_DEFLATED} for part in parts):
+            raise BadUpload(
+                _("The spreadsheet is packed in an unusual way: save it as .xlsx again, without a password.")
+            )
+        for part in parts:
+            # No spreadsheet needs one, and entities can grow without end
+            if part.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(part):
+                raise BadUpload(_("The spreadsheet has parts that none needs: save it as .xlsx again."))
+
+
+def _rows(content: bytes) -> Iterator[tuple[int, Sequence[str]]]:
+    book = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
+    try:
+        if not book.worksheets:
+            raise BadUpload(_("The spreadsheet has no sheet with cells."))
+        sheet: Any = book.worksheets[0]
+        # What the file says of its own size may be wrong, and would hide rows
+        sheet.reset_dimensions()
+        for number, cells in enumerate(sheet.iter_rows(values_only=True, max_col=MOST_COLUMNS), 1):
+            if number > LAST_ROW:
+                raise BadUpload(_("The sheet has a cell below row %d: delete the rows that are not needed.") % LAST_ROW)
+            if any(cell is not None for cell in cells):
+                yield number, tuple(map(_text, cells))
+    finally:
+        book.close()
+
+
+def _text(value: object) -> str:
+    """A RUC that was typed as a number is a float in many files."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)

@@ -1,0 +1,163 @@
+"""Lists of RUCs as spreadsheets save them: read where they can be, told line by line where not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZipFile
+
+import pytest
+from openpyxl import Workbook
+
+from api_service.services import billing_sheet, billing_upload
+from api_service.services.billing_upload import BadUpload, read
+from tests.rucs import REAL, valid_rucs
+
+ONE, TWO, THREE = REAL[:3]
+
+
+def rucs(content: bytes | str) -> list[str]:
+    return [line.ruc for line in read(content.encode() if isinstance(content, str) else content)]
+
+
+def xlsx(rows: Sequence[Sequence[object]]) -> bytes:
+    book, kept = Workbook(), BytesIO()
+    assert book.active is not None
+    for row in rows:
+        book.active.append(list(row))
+    book.save(kept)
+    return kept.getvalue()
+
+
+def repacked(content: bytes, name: str, body: bytes, method: int = ZIP_DEFLATED) -> bytes:
+    """The same spreadsheet with another part in the place of that name."""
+    kept = BytesIO()
+    with ZipFile(BytesIO(content)) as old, ZipFile(kept, "w", method) as new:
+        for part in old.infolist():
+            if part.filename != name:
+                new.writestr(part.filename, old.read(part))
+        new.writestr(name, body)
+    return kept.getvalue()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    "heading", ["ruc", "RUC", "N° RUC", "Nº de RUC", "numero_ruc", "Número RUC", "RUC del cliente"]
+)
+def test_the_column_is_found_by_its_heading_in_every_form_that_spreadsheets_save(
+    heading: str, encoding: str, delimiter: str
+) -> None:
+    table = [["código", heading.replace("°", "º"), "razón"], ["20131312955", ONE, "ÑANDÚ"], ["1", TWO, ""]]
+    assert rucs("\r\n".join(map(delimiter.join, table)).encode(encoding)) == [ONE, TWO]
+
+
+def test_without_a_heading_the_column_that_looks_like_rucs_is_taken() -> None:
+    assert rucs(f"a;12;{ONE}\nb;13;{TWO}\n") == [ONE, TWO]
+    assert rucs(f"cliente;documento\nx;{ONE}\n") == [ONE]
+    assert rucs(f"{ONE}\n{TWO}") == [ONE, TWO]
+    assert rucs(xlsx([["x", int(ONE)], ["y", int(TWO)]])) == [ONE, TWO]
+
+
+def test_titles_above_the_headings_are_no_lines() -> None:
+    content = f"Clientes de enero\n\nnombre,RUC\nuno,{ONE}\n\ndos,{TWO}\n"
+    assert [(line.number, line.ruc) for line in read(content.encode())] == [(4, ONE), (6, TWO)]
+
+
+def test_numbers_texts_and_pasted_forms_are_the_same_ruc() -> None:
+    forms = [int(ONE), float(ONE), f"{ONE}.0", f" {ONE} ", f"'{ONE}", f"{ONE[:2]}-{ONE[2:]}", f"\u200b{ONE}"]
+    assert rucs(xlsx([["RUC"], *([form] for form in forms)])) == [ONE] * len(forms)
+
+
+def test_a_line_that_is_wrong_says_so_and_the_others_are_read() -> None:
+    content = f'RUC,nombre\n{ONE},"uno\n20123456789,mal\n,sin\n2.01E+10,corto\n{TWO},TUBO 2"\n=1+1,x\n{THREE},"a\nb"\n'
+    lines = [(line.number, line.ruc, line.problem) for line in read(content.encode())]
+    assert lines == [
+        (2, ONE, ""),
+        (3, "", "malformed"),
+        (4, "", "no_ruc"),
+        (5, "", "lost_digits"),
+        (6, TWO, ""),
+        (7, "", "malformed"),
+        (8, THREE, ""),
+    ]
+
+
+def test_a_quote_that_nobody_closes_takes_no_other_line_along() -> None:
+    content = f'nombre,RUC\n"abierto,{ONE}\n' + "".join(f"n,{ruc}\n" for ruc in valid_rucs(50))
+    assert rucs(content) == ["", *valid_rucs(50)]
+
+
+def test_a_line_longer_than_any_cell_may_be_is_one_line_with_an_error() -> None:
+    content = f"RUC\n{ONE}\n{'9' * 200_000}\n{TWO}\n"
+    assert [(line.ruc, line.problem) for line in read(content.encode())] == [
+        (ONE, ""),
+        ("", "unreadable_line"),
+        (TWO, ""),
+    ]
+
+
+def test_ten_thousand_lines_are_read_and_one_more_is_refused() -> None:
+    numbers = valid_rucs(billing_upload.MOST_LINES)
+    assert rucs("RUC\n" + "\n".join(numbers)) == numbers
+    with pytest.raises(BadUpload, match="10001"):
+        read(("RUC\n" + "\n".join([*numbers, ONE])).encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n\n",
+        b"RUC\n",
+        b"nombre\nuno\n",
+        b"%PDF-1.7",
+        b"\xd0\xcf\x11\xe0 an old one",
+        b"\x89PNG\r\n\x1a\n\0\0",
+        b"PK\x03\x04 not a zip",
+        b"1" * (billing_upload.MOST_BYTES + 1),
+        xlsx([["nombre"], ["uno"]]),
+        xlsx([]),
+        xlsx([["RUC"], [ONE]])[:-200],
+    ],
+    ids=lambda content: repr(content[:12]),
+)
+def test_a_file_that_cannot_be_used_is_refused_as_a_whole(content: bytes) -> None:
+    with pytest.raises(BadUpload):
+        read(content)
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+OPENING = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+CLOSING = b"</sheetData></worksheet>"
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = repacked(xlsx([["RUC"], [ONE]]), SHEET, OPENING + b" " * billing_sheet.MOST_UNPACKED + CLOSING)
+    assert len(bomb) < billing_upload.MOST_BYTES
+    monkeypatch.setattr(ZipFile, "read", None)
+    monkeypatch.setattr(ZipFile, "open", None)
+    with pytest.raises(BadUpload):
+        read(bomb)
+
+
+def test_entities_that_grow_other_methods_and_made_up_rows_are_refused() -> None:
+    good = xlsx([["RUC"], [ONE]])
+    entities = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + OPENING + CLOSING
+    far = OPENING + b'<row r="99999999999"><c r="A99999999999"><v>1</v></c></row>' + CLOSING
+    for harm in (
+        repacked(good, SHEET, entities),
+        repacked(good, "x.bin", b"x", ZIP_BZIP2),
+        repacked(good, SHEET, far),
+        repacked(good, SHEET, b"<not xml"),
+    ):
+        with pytest.raises(BadUpload):
+            read(harm)
+
+
+def test_rows_that_the_sheet_says_it_does_not_have_are_read() -> None:
+    cell = '<row r="{0}"><c r="A{0}" t="inlineStr"><is><t>{1}</t></is></c></row>'
+    body = cell.format(1, "RUC") + cell.format(7, ONE)
+    said = OPENING.replace(b"<sheetData>", b'<dimension ref="A1"/><sheetData>') + body.encode() + CLOSING
+    [line] = read(repacked(xlsx([["x"]]), SHEET, said))
+    assert (line.number, line.ruc) == (7, ONE)
