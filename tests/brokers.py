@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
+from kombu import pools
 
 app: Any = current_app
 
@@ -23,8 +24,6 @@ def celery_broker(url: str) -> Iterator[None]:
 
 def _use(url: str) -> None:
     """The pools keep connections to the broker that they were made with: they are made anew."""
-    if app._pool is not None:
-        app._pool.force_close_all()
-        app._pool = None
-    app.amqp._producer_pool = None
+    pools.reset()
+    app._pool = app.amqp._producer_pool = None
     app.conf.update(broker_url=url)

@@ -95,6 +95,8 @@ def processes(
     sandbox_server: object,
 ) -> Iterator[Processes]:
     folder = tmp_path_factory.mktemp("metrics")
+    # The first look-up is no hit
+    _shared_memcached.flush()
     sandbox = RunningSandbox(sandbox_server.url)  # type: ignore[attr-defined]
     sandbox.reset()
     environment = {

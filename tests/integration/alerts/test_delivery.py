@@ -229,6 +229,10 @@ def test_a_thousand_messages_that_wait_for_a_channel_are_sorted_in_no_time() -> 
     Delivery.objects.bulk_create(
         Delivery(notice=notice, channel="slack", created_at=NOW, due_at=NOW) for notice in notices
     )
+    if connection.vendor == "postgresql":
+        # As its autovacuum does within a minute: of tables that seem to be empty any plan looks good
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
     started = monotonic()
     claimed = outbox.claim_next(NOW, "slack")
     assert claimed is not None
