@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from pytest_django import Settings
 
 from api_service.models import Delivery, Incident, Notice, Transition
