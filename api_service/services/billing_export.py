@@ -27,9 +27,9 @@ TEXT_FORMAT: Final = "@"
 
 
 def as_csv(run: BillingRun) -> bytes:
-    """UTF-8 with a mark, without which Excel breaks accents; semicolons, the list separator of Windows in Peru.
+    """UTF-8 with a mark and semicolons: meant for Excel with Spanish regional settings.
 
-    A line `sep=;` would settle that for every Windows, but with it Excel does not look at the mark.
+    No line `sep=;`: Excel is said to ignore the mark beside it. Who is in doubt takes the .xlsx.
     """
     text = StringIO()
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
