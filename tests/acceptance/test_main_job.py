@@ -203,7 +203,8 @@ def test_beat_runs_the_schedules_and_sentry_hears_of_each(
         ).fetchall()
     assert expected <= {name for (name,) in last_runs}
     assert expected <= {name for (name,) in succeeded}
-    items = [item.data for item in catcher.sentry_items("check_in")]
+    # At four in the morning Celery's own clean-up checks in as well, by the SDK
+    items = [item.data for item in catcher.sentry_items("check_in") if item.data["monitor_slug"] in expected]
     assert {item["monitor_slug"] for item in items if item["status"] == "in_progress"} >= expected
     assert all(item["monitor_config"]["checkin_margin"] for item in items)
     stack.manage("check_beat")

@@ -15,6 +15,7 @@ from django.forms import model_to_dict
 
 from api_service.models import ScheduleRun
 from api_service.services import schedule_runs
+from tests.brokers import celery_broker
 from workers.watch import Run, rows, signals
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -121,8 +122,9 @@ def test_a_worker_that_hears_of_a_schedule_first_makes_its_row() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_database_in_trouble_does_not_keep_beat_from_sending(caplog: pytest.LogCaptureFixture) -> None:
     lost = OperationalError("could not connect")
-    with patch.object(connection, "cursor", autospec=True, side_effect=lost):
+    with celery_broker("memory://"):
+        with patch.object(connection, "cursor", autospec=True, side_effect=lost):
+            watched.apply_async(headers=HEADERS, queue="nobodys")
+        assert "mine: not written down as sent" in caplog.text
         watched.apply_async(headers=HEADERS, queue="nobodys")
-    assert "mine: not written down as sent" in caplog.text
-    watched.apply_async(headers=HEADERS, queue="nobodys")
     assert ScheduleRun.objects.get(name="mine").waiting_since is not None
