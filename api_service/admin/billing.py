@@ -8,12 +8,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
-from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -24,8 +21,9 @@ from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
+from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
-from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_by_hand import Run
 from api_service.models import BillingRow, BillingRun
 from api_service.services import billing_export, billing_rows, billing_runs, billing_upload
 from api_service.services.task_sending import BrokerDown
@@ -74,7 +72,7 @@ class BeginForm(forms.Form):
 
 
 @admin.register(BillingRun)
-class BillingRunAdmin(RunByHand, TableAdmin[BillingRun]):
+class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
     run = Run(
         task=billing_runs.TASK,
         button=_("Check a list"),
@@ -93,27 +91,15 @@ class BillingRunAdmin(RunByHand, TableAdmin[BillingRun]):
     # -- pages
 
     def get_urls(self) -> list[URLPattern]:
-        view, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
-        own = [
-            path("<path:object_id>/begin/", view(self.begin_view), name=f"{name}_begin"),
-            path("<path:object_id>/cancel/", view(self.cancel_view), name=f"{name}_cancel"),
-            path("<path:object_id>/result<str:form>", view(self.result_view), name=f"{name}_result"),
-        ]
+        name = f"{self.opts.app_label}_{self.opts.model_name}_result"
+        result = path("<path:object_id>/result<str:form>", self.admin_site.admin_view(self.result_view), name=name)
+        own = [self.action_path("begin", self._begin), self.action_path("cancel", self._cancel), result]
         return [*own, *super().get_urls()]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def close_abandoned(self) -> None:
         billing_runs.close_abandoned(timezone.now())
-        return super().changelist_view(request, extra_context)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        billing_runs.close_abandoned(timezone.now())
-        row = self.get_object(request, unquote(object_id))
-        context = self._next_steps(request, row) if row else {}
-        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
-
-    def _next_steps(self, request: HttpRequest, row: BillingRun) -> dict[str, Any]:
+    def next_steps(self, request: HttpRequest, row: BillingRun) -> dict[str, Any]:
         allowed = self.has_run_permission(request)
         return {
             "row": row,
@@ -123,24 +109,10 @@ class BillingRunAdmin(RunByHand, TableAdmin[BillingRun]):
             "is_new": row.state == State.PLANNED,
             # What was counted, unless somebody has said otherwise: no surprise in the bill
             "proposed": row.to_pay if row.budget is None and row.started_at is None else row.budget,
-            "begin_url": self._url("begin", row),
-            "cancel_url": self._url("cancel", row),
-            "downloads": [(form.removeprefix(".").upper(), self._result_url(row, form)) for form in CONTENT_TYPES],
+            "begin_url": self.url_of("begin", row),
+            "cancel_url": self.url_of("cancel", row),
+            "downloads": [(form.removeprefix(".").upper(), self.url_of("result", row, form)) for form in CONTENT_TYPES],
         }
-
-    def _url(self, page: str, row: BillingRun) -> str:
-        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}"
-        return reverse(name, args=[row.pk])
-
-    def _result_url(self, row: BillingRun, form: str) -> str:
-        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_result"
-        return reverse(name, args=[row.pk, form])
-
-    def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
-        page = super()._form_page(request, form)
-        if isinstance(page, TemplateResponse) and page.context_data is not None:
-            page.context_data["submit"] = _("Count first")
-        return page
 
     # -- what is started, stopped and taken away
 
@@ -149,21 +121,18 @@ class BillingRunAdmin(RunByHand, TableAdmin[BillingRun]):
         who = request.user.get_username()
         row = billing_runs.plan(upload.lines, file_name=upload.name, via=BillingRun.Via.ADMIN, requested_by=who)
         self.log_addition(request, row, [{"added": {}}])
-        return HttpResponseRedirect(self._url("change", row))
+        return HttpResponseRedirect(self.url_of("change", row))
 
-    def begin_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def _begin(self, request: HttpRequest, row: BillingRun) -> HttpResponse:
         """The first time, or on with one that was stopped."""
-        row = self._row_to_act_on(request, object_id)
-        if not isinstance(row, BillingRun):
-            return row
         form = BeginForm(request.POST)
         if not form.is_valid():
             self.message_user(request, gettext("Paid queries at most: a whole number, or empty."), messages.ERROR)
         else:
-            self._begin(request, row, form.cleaned_data["budget"])
-        return HttpResponseRedirect(self._url("change", row))
+            self._submit(request, row, form.cleaned_data["budget"])
+        return HttpResponseRedirect(self.url_of("change", row))
 
-    def _begin(self, request: HttpRequest, row: BillingRun, budget: int | None) -> None:
+    def _submit(self, request: HttpRequest, row: BillingRun, budget: int | None) -> None:
         try:
             began = billing_runs.submit(row, budget)
         except BrokerDown as error:
@@ -174,32 +143,16 @@ class BillingRunAdmin(RunByHand, TableAdmin[BillingRun]):
             self.log_change(request, row, f"begun, budget {budget}")
             self.message_user(request, str(self.run.sent), messages.SUCCESS)
 
-    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        row = self._row_to_act_on(request, object_id)
-        if not isinstance(row, BillingRun):
-            return row
+    def _cancel(self, request: HttpRequest, row: BillingRun) -> HttpResponse:
         if billing_runs.cancel(row):
             self.log_change(request, row, "cancelled")
-        return HttpResponseRedirect(self._url("change", row))
-
-    def _row_to_act_on(self, request: HttpRequest, object_id: str) -> BillingRun | HttpResponse:
-        if not self.has_run_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        return self._found(request, object_id)
-
-    def _found(self, request: HttpRequest, object_id: str) -> BillingRun:
-        row: BillingRun | None = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        return row
+        return HttpResponseRedirect(self.url_of("change", row))
 
     def result_view(self, request: HttpRequest, object_id: str, form: str) -> HttpResponse:
         """As far as it is: lines without a verdict have a question mark."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        row = self._found(request, object_id)
+        row = self.found(request, object_id)
         if form not in CONTENT_TYPES:
             raise Http404
         answer = HttpResponse(billing_export.WRITERS[form](row), content_type=CONTENT_TYPES[form])

@@ -8,12 +8,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -21,8 +17,9 @@ from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
+from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
-from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_by_hand import Run
 from api_service.admin.runs import RunColumns
 from api_service.models import ClearRun
 from api_service.services import clear_plan, clearing
@@ -74,7 +71,7 @@ class ClearForm(forms.Form):
 
 
 @admin.register(ClearRun)
-class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
+class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
     run = Run(
         task=clearing.TASK,
         button=_("Clear a service"),
@@ -105,26 +102,13 @@ class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
     # -- pages
 
     def get_urls(self) -> list[URLPattern]:
-        view, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
-        own = [
-            path("<path:object_id>/clear/", view(self.clear_view), name=f"{name}_clear"),
-            path("<path:object_id>/resume/", view(self.resume_view), name=f"{name}_resume"),
-        ]
+        own = [self.action_path("clear", self._clear), self.action_path("resume", self._resume)]
         return [*own, *super().get_urls()]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def close_abandoned(self) -> None:
         clearing.close_abandoned(timezone.now())
-        return super().changelist_view(request, extra_context)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        clearing.close_abandoned(timezone.now())
-        row = self.get_object(request, unquote(object_id))
-        context = self._next_steps(request, row) if row else {}
-        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
-
-    def _next_steps(self, request: HttpRequest, row: ClearRun) -> dict[str, Any]:
+    def next_steps(self, request: HttpRequest, row: ClearRun) -> dict[str, Any]:
         allowed, counted = self.has_run_permission(request), row.dry_run and row.state == State.DONE
         return {
             "row": row,
@@ -132,41 +116,21 @@ class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
             "is_counted": counted,
             "can_clear": allowed and counted and bool(row.found or row.answers_found),
             "can_resume": allowed and row.state == State.FAILED,
-            "clear_url": self._url("clear", row),
-            "resume_url": self._url("resume", row),
+            "clear_url": self.url_of("clear", row),
+            "resume_url": self.url_of("resume", row),
         }
-
-    def _url(self, page: str, row: ClearRun) -> str:
-        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}"
-        return reverse(name, args=[row.pk])
-
-    def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
-        page = super()._form_page(request, form)
-        if isinstance(page, TemplateResponse) and page.context_data is not None:
-            page.context_data["submit"] = _("Count first")
-        return page
 
     # -- what is started
 
     def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
         return self._submitted(request, lambda: clearing.submit(self._request(request, kwargs, dry_run=True)), None)
 
-    def clear_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def _clear(self, request: HttpRequest, row: ClearRun) -> HttpResponse:
         """What was counted is cleared: the same selection, listed anew."""
-        return self._act(request, object_id, lambda row: clearing.submit(self._again(request, row)))
+        return self._submitted(request, lambda: clearing.submit(self._again(request, row)), row)
 
-    def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._act(request, object_id, _resumed)
-
-    def _act(self, request: HttpRequest, object_id: str, act: Callable[[ClearRun], ClearRun]) -> HttpResponse:
-        if not self.has_run_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        return self._submitted(request, lambda: act(row), row)
+    def _resume(self, request: HttpRequest, row: ClearRun) -> HttpResponse:
+        return self._submitted(request, lambda: _resumed(row), row)
 
     def _submitted(self, request: HttpRequest, submit: Callable[[], ClearRun], before: ClearRun | None) -> HttpResponse:
         """To the page of the run; without a broker back to where the person came from."""
@@ -176,9 +140,9 @@ class ClearRunAdmin(RunColumns, RunByHand, TableAdmin[ClearRun]):
             logger.warning("a clearing started by hand: the broker did not take it: %s", error)
             self.message_user(request, gettext("Nothing was started: the task broker does not answer."), messages.ERROR)
             name = f"{self.admin_site.name}:{self._list_url_name()}"
-            return HttpResponseRedirect(self._url("change", before) if before else reverse(name))
+            return HttpResponseRedirect(self.url_of("change", before) if before else reverse(name))
         self.message_user(request, str(self.run.sent), messages.SUCCESS)
-        return HttpResponseRedirect(self._url("change", row))
+        return HttpResponseRedirect(self.url_of("change", row))
 
     def _again(self, request: HttpRequest, row: ClearRun) -> clearing.ClearRequest:
         said = {name: getattr(row, name) for name in ("service", "kind", "pattern", "with_answers")}

@@ -18,6 +18,8 @@ from weakref import WeakSet
 
 from django.db import InterfaceError, OperationalError, connection
 
+from api_service.services.beside import keep
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -110,12 +112,7 @@ def _work(jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -> No
 def _run(act: Callable[[], T], future: Future[T]) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    try:
-        result = act()
-    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    keep(future, act)
 
 
 def with_reconnect(act: Callable[[], T]) -> T:

@@ -25,6 +25,7 @@ from django.utils.module_loading import import_string
 
 from api_service.services.around.reading import JSONDict, Moment, Reading, Seen, Unjudged
 from api_service.services.backends.base import error_text
+from api_service.services.beside import keep
 from api_service.services.bounded import OneAProcess
 from api_service.services.health_rules import Finding
 from api_service.services.redaction import scrub
@@ -139,14 +140,9 @@ def _start(name: str, act: Callable[[], Seen], seconds: float) -> Future[Seen] |
 
 
 def _run(act: Callable[[], Seen], future: Future[Seen]) -> None:
-    try:
-        result = act()
-    except SoftTimeLimitExceeded:
-        raise  # the caller's own thread has to end
-    except BaseException as error:  # noqa: BLE001 - told where the result is asked for
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    keep(future, act)
+    if isinstance(error := future.exception(), SoftTimeLimitExceeded):
+        raise error  # the caller's own thread has to end
 
 
 def _and_close(act: Callable[[], Seen]) -> Seen:
