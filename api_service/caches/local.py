@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
 
-from api_service.caches.node_state import NodeReport
 from api_service.caches.protocol import Replacement, Version
 from api_service.caches.serializer import Unreadable, count_unreadable, dumps, loads
 
@@ -182,9 +181,6 @@ class LocalMemoryCache(LocMemCache):
     def clear_nodes(self) -> list[str]:
         self.clear()
         return []
-
-    def node_errors(self) -> dict[str, NodeReport]:
-        return {}
 
     def retry_now(self) -> None:
         """There is no node to ask."""

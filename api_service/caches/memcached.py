@@ -19,10 +19,9 @@ from pymemcache.exceptions import MemcacheClientError
 from api_service.caches.connections import ConnectionOptions, Node
 from api_service.caches.errors import NodeUnavailable
 from api_service.caches.fail_open import FailOpenCache
-from api_service.caches.node_state import NodeReport, report_nodes
 from api_service.caches.placement import Placement, parse_servers
 from api_service.caches.protocol import Replacement, Version
-from api_service.caches.serializer import JSON_FLAG, Unreadable, count_unreadable, dumps, loads
+from api_service.caches.serializer import JSON_FLAG, UNKNOWN_FLAG, Unreadable, count_unreadable, dumps, loads
 from api_service.caches.wire import NodeClient, Stored, Write
 
 _FLAG = b"%d" % JSON_FLAG
@@ -237,9 +236,6 @@ class MemcachedCache(FailOpenCache, BaseMemcachedCache):
 
     # -- nodes and connections
 
-    def node_errors(self) -> dict[str, NodeReport]:
-        return report_nodes([node.state for node in self._nodes.values()])
-
     def retry_now(self) -> None:
         for node in self._nodes.values():
             node.state.retry_now()
@@ -261,7 +257,7 @@ def _decode(stored: Stored, default: Any) -> Any:
     """Never unpickles: what is not our JSON is a miss, counted and logged."""
     flags, data = stored
     if flags != _FLAG:
-        count_unreadable("unknown flag")
+        count_unreadable(UNKNOWN_FLAG)
         return default
     try:
         return loads(data)

@@ -6,26 +6,14 @@ node costs one time-out per retry interval and not one per thread and call.
 
 import logging
 import os
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from threading import Lock
-from time import monotonic
 
 from api_service.caches.errors import NodeUnavailable
 
 logger = logging.getLogger("api_service.caches")
-
-
-@dataclass(frozen=True, slots=True)
-class NodeReport:
-    """A node's errors as this process saw them; the times are None while the node is up."""
-
-    node: str
-    errors: int
-    consecutive: int
-    last_error: str
-    down_since: datetime | None
-    retry_at: datetime | None
+# Told the node of each failed call: the caches know nothing of who counts
+on_failure: list[Callable[[str], None]] = []
 
 
 class NodeState:
@@ -42,7 +30,6 @@ class NodeState:
         self._down_since: float | None = None
         self._retry_at = 0.0
         self.troubled = False
-        self.errors = 0
         self.consecutive = 0
         self.last_error = ""
 
@@ -70,7 +57,6 @@ class NodeState:
         """Count the failure, leave the node alone for an interval; returns what to raise."""
         cause = f"{type(error).__name__}: {error}"
         with self._lock:
-            self.errors += 1
             self.consecutive += 1
             self.last_error = cause
             self._retry_at = now + self.retry_interval
@@ -78,6 +64,8 @@ class NodeState:
             if went_down:
                 self._down_since = now
                 self.troubled = True
+        for tell in on_failure:
+            tell(self.node)
         if went_down:
             logger.warning(
                 "cache node %s is down (%s); its keys are outages, next try in %g s",
@@ -102,18 +90,6 @@ class NodeState:
                 failures,
             )
 
-    def report(self, now: float, wall: datetime) -> NodeReport:
-        with self._lock:
-            since = self._down_since
-            return NodeReport(
-                node=self.node,
-                errors=self.errors,
-                consecutive=self.consecutive,
-                last_error=self.last_error,
-                down_since=None if since is None else wall - timedelta(seconds=now - since),
-                retry_at=None if since is None else wall + timedelta(seconds=self._retry_at - now),
-            )
-
 
 _states: dict[tuple[str, float], NodeState] = {}
 
@@ -121,11 +97,6 @@ _states: dict[tuple[str, float], NodeState] = {}
 def node_state(node: str, retry_interval: float) -> NodeState:
     """This process's one state of a node; `node` carries no credentials."""
     return _states.setdefault((node, retry_interval), NodeState(node, retry_interval))
-
-
-def report_nodes(states: list[NodeState]) -> dict[str, NodeReport]:
-    now, wall = monotonic(), datetime.now(UTC)
-    return {state.node: state.report(now, wall) for state in states}
 
 
 def _forget_in_child() -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from api_service.caches.node_state import NodeReport
-
 # Names one state of a key: a number of memcached's, elsewhere the stored bytes
 Version: TypeAlias = int | bytes
 
@@ -65,9 +63,3 @@ class StrictCache(Protocol):
 
     def retry_now(self) -> None:
         """Ask the nodes that are left alone anew at the next call: for those who want the present, not the last try."""
-
-
-@runtime_checkable
-class ReportsNodes(Protocol):
-    def node_errors(self) -> dict[str, NodeReport]:
-        """Errors of every node as this process saw them; empty when there is no network."""

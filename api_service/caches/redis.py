@@ -19,9 +19,9 @@ from redis.retry import Retry
 
 from api_service.caches.errors import NodeUnavailable
 from api_service.caches.fail_open import FailOpenCache
-from api_service.caches.node_state import NodeReport, node_state, report_nodes
+from api_service.caches.node_state import node_state
 from api_service.caches.protocol import Replacement, Version
-from api_service.caches.serializer import JSONSerializer, Unreadable, count_unreadable, dumps, loads
+from api_service.caches.serializer import NOT_PLAIN, JSONSerializer, Unreadable, count_unreadable, dumps, loads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class RedisJSONCache(FailOpenCache, RedisCache):
         try:
             data = self._call(Redis.get, wire_key)
         except ResponseError:
-            count_unreadable("not a plain value")
+            count_unreadable(NOT_PLAIN)
             return default
         return default if data is None else _decode(data, default)
 
@@ -233,9 +233,6 @@ class RedisJSONCache(FailOpenCache, RedisCache):
         except NodeUnavailable as error:
             return [error.node]
         return []
-
-    def node_errors(self) -> dict[str, NodeReport]:
-        return report_nodes([self._state])
 
     def retry_now(self) -> None:
         self._state.retry_now()

@@ -4,7 +4,7 @@ The one change is documented: a tuple comes back as a list.
 """
 
 import logging
-from collections import Counter
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -59,22 +59,23 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise Unreadable("broken JSON") from error
+        raise Unreadable(BROKEN) from error
 
 
-_unreadable: Counter[str] = Counter()
+# Why a value cannot be read
+UNKNOWN_FLAG, BROKEN, NOT_PLAIN = REASONS = ("unknown flag", "broken JSON", "not a plain value")
+_logged: set[str] = set()
+# Told the reason of each: the caches know nothing of who counts
+on_unreadable: list[Callable[[str], None]] = []
 
 
 def count_unreadable(reason: str) -> None:
-    """Count a value that is treated as a miss; the first of each reason is logged."""
-    _unreadable[reason] += 1
-    if _unreadable[reason] == 1:
+    """A value is treated as a miss; the first of each reason is logged."""
+    for tell in on_unreadable:
+        tell(reason)
+    if reason not in _logged:
+        _logged.add(reason)
         logger.warning("a cached value cannot be read (%s): treated as a miss", reason)
-
-
-def unreadable_counts() -> dict[str, int]:
-    """Reason -> values treated as misses in this process."""
-    return dict(_unreadable)
 
 
 class JSONSerializer:

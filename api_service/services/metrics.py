@@ -26,6 +26,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api_service.caches import node_state, serializer
+from api_service.services.backends import adapter_for
 from api_service.services.budget_rules import BudgetExhausted, Purpose
 from api_service.services.errors import UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked, UpstreamNotOffered
 from api_service.services.freshness import REFRESHING
@@ -133,6 +135,18 @@ UPSTREAM_SECONDS = Times(
     buckets=_CALL_BUCKETS,
     registry=REGISTRY,
 )
+CACHE_ERRORS = Counter(
+    "cache_worker_cache_errors_total",
+    "Calls of the application to a node of the cache that failed; while it is left alone nobody calls.",
+    ("node",),
+    registry=REGISTRY,
+)
+UNREADABLE_VALUES = Counter(
+    "cache_worker_unreadable_values_total",
+    "Cached values that were taken for misses, by why they could not be read.",
+    ("reason",),
+    registry=REGISTRY,
+)
 PAID_QUERIES = Counter(
     "cache_worker_paid_queries_total",
     "Queries entered in the ledger by this process, by what they were for.",
@@ -204,6 +218,18 @@ def paid(service: str, purpose: Purpose, queries: int) -> None:
     PAID_QUERIES.labels(_names.of(service, "paid")[0], purpose.value).inc(queries)
 
 
+def cache_failed(node: str) -> None:
+    CACHE_ERRORS.labels(node).inc()
+
+
+def unreadable(reason: str) -> None:
+    UNREADABLE_VALUES.labels(reason).inc()
+
+
+node_state.on_failure.append(cache_failed)
+serializer.on_unreadable.append(unreadable)
+
+
 def called(service: str, kind: str, outcome: str, seconds: float) -> None:
     """One HTTP attempt."""
     names = _names.of(service, kind)
@@ -250,6 +276,10 @@ def begin() -> None:
             PAID_QUERIES.labels(service, purpose.value)
     for where in (IN_PROCESS, ELSEWHERE):
         FLIGHT_WAITS.labels(where)
+    for node in adapter_for().nodes():
+        CACHE_ERRORS.labels(node)
+    for reason in serializer.REASONS:
+        UNREADABLE_VALUES.labels(reason)
 
 
 def _begin_lookups(service: str, kind: str) -> None:

@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from django.core.cache.backends.base import InvalidCacheKey
 
+from api_service.caches import node_state
 from api_service.caches.fail_open import FailOpenCache
 from api_service.caches.local import LocalMemoryCache
 from api_service.caches.memcached import MemcachedCache
-from api_service.caches.protocol import Replacement, ReportsNodes, StrictCache, Version
+from api_service.caches.protocol import Replacement, StrictCache, Version
 from api_service.caches.redis import RedisJSONCache
 from api_service.caches.wire import NodeClient
 from tests.integration.caches.building import memcached_cache, redis_cache
@@ -37,10 +38,8 @@ def cache(request: pytest.FixtureRequest) -> Iterator[Backend]:
             local.clear()
 
 
-def test_every_backend_has_the_strict_methods_and_reports_its_nodes(cache: Backend) -> None:
+def test_every_backend_has_the_strict_methods(cache: Backend) -> None:
     assert isinstance(cache, StrictCache)
-    assert isinstance(cache, ReportsNodes)
-    assert all(report.errors == 0 for report in cache.node_errors().values())
 
 
 def test_a_stored_record_comes_back_equal_and_is_the_callers_own(cache: Backend) -> None:
@@ -219,11 +218,16 @@ def test_get_or_set_computes_once(cache: Backend) -> None:
 
 
 @pytest.mark.parametrize("key", ["two words", "line\n", "x" * 250, "ñ" * 130, "\x7f"])
-def test_memcached_refuses_keys_that_the_protocol_cannot_carry(request: pytest.FixtureRequest, key: str) -> None:
+def test_memcached_refuses_keys_that_the_protocol_cannot_carry(
+    request: pytest.FixtureRequest, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    monkeypatch.setattr(node_state, "on_failure", [failed.append])
     cache = memcached_cache(request.getfixturevalue("memcached"))
     for read in (cache.fetch, cache.get, cache.remove):
         with pytest.raises(InvalidCacheKey):
             read(key)
     with pytest.raises(InvalidCacheKey):
         cache.fetch_many(["plain", key])
-    assert next(iter(cache.node_errors().values())).errors == 0
+    # No fault of the node
+    assert failed == []

@@ -8,13 +8,16 @@ import pytest
 from pytest_django import Settings
 
 from api_service.services import metrics, tracking
+from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import TABLE
+from tests.conftest import UseCacheUrl
 from tests.integration.metrics.conftest import Samples
 from tests.migo_fixtures import IMPOSSIBLE, RUC, SUNAT, known_rucs, unknown_rucs
 from tests.processes import require
 from tests.sandbox_fixture import RunningSandbox
+from tests.servers import Memcached
 from workers import schedules
 
 Scrape = Callable[[], Samples]
@@ -146,3 +149,19 @@ def test_hits_reach_the_metrics_hundreds_at_once(migo: MigoAPIService, monkeypat
     for _ in range(tracking.FOLD_AT):
         migo.consultar_ruc(RUC)
     assert batches == [tracking.FOLD_AT]
+
+
+def test_a_node_that_fails_the_application_and_a_value_that_is_not_ours_are_counted(
+    scrape: Scrape, own_memcached: Memcached, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(own_memcached.url)
+    cache = APICacheService()
+    before = scrape()
+    assert own_memcached.ask(f"set {cache.wire_prefix}migo:x_1 0 0 4\r\ntext") == "STORED\r\n"
+    assert cache.get("migo:x_1") is None
+    own_memcached.kill()
+    cache.get("migo:x_1")
+    after = scrape()
+
+    assert grown(before, after, "unreadable_values_total", reason="unknown flag") == 1
+    assert grown(before, after, "cache_errors_total", node=own_memcached.address) == 1

@@ -1,11 +1,12 @@
 import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
 
+from api_service.caches import node_state
 from api_service.caches.errors import CacheOutage, NodeUnavailable
 from api_service.caches.node_state import NodeState
 
@@ -51,20 +52,19 @@ def test_a_probe_that_never_reports_delays_the_next_by_one_interval_only() -> No
     assert is_admitted(state, 110)
 
 
-def test_a_node_that_answers_again_is_taken_back_and_keeps_its_count() -> None:
+def test_a_node_that_answers_again_is_taken_back() -> None:
     state = down_at(100)
     state.succeeded(106)
-    report = state.report(107, WALL)
     assert is_admitted(state, 106)
-    assert (report.errors, report.consecutive, report.down_since, report.retry_at) == (1, 0, None, None)
-    assert report.last_error == "TimeoutError: timed out"
+    assert not state.troubled
 
 
-def test_the_report_says_since_when_and_until_when() -> None:
+def test_each_failed_call_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(node_state, "on_failure", [told.append])
     state = down_at(100)
-    report = state.report(102, WALL)
-    assert report.down_since == WALL - timedelta(seconds=2)
-    assert report.retry_at == WALL + timedelta(seconds=3)
+    state.failed(TimeoutError("timed out"), 105)
+    assert told == [state.node] * 2
 
 
 def test_going_down_and_coming_back_are_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
