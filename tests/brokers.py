@@ -23,7 +23,11 @@ def celery_broker(url: str) -> Iterator[None]:
 
 
 def _use(url: str) -> None:
-    """The pools keep connections to the broker that they were made with: they are made anew."""
+    forget_connections()
+    app.conf.update(broker_url=url)
+
+
+def forget_connections() -> None:
+    """The pools keep connections to the broker that they were made with, which another test may have ended since."""
     pools.reset()
     app._pool = app.amqp._producer_pool = None
-    app.conf.update(broker_url=url)

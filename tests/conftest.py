@@ -58,6 +58,15 @@ def _skip_reason(report: pytest.TestReport) -> str:
     return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
+@pytest.fixture(autouse=True)
+def no_connection_to_the_broker_of_another_test() -> Iterator[None]:
+    yield
+    from tests.brokers import app, forget_connections
+
+    if app._pool is not None:
+        forget_connections()
+
+
 # -- servers ----------------------------------------------------------------------------------------------------------
 
 

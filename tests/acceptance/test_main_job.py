@@ -121,9 +121,16 @@ def test_flower_starts_every_task_and_shows_a_readable_result(stack: Stack) -> N
 
 def test_a_run_sees_broker_workers_and_stores_as_well(stack: Stack) -> None:
     stack.look_up(REAL[3])
-    stack.run_task("monitor_cache_health")
     newest = "from api_service.models import HealthSample as H; print(json.dumps(H.objects.latest('pk').around))"
-    around = json.loads(stack.manage("shell", "--verbosity", "0", "-c", f"import json; {newest}"))
+
+    def read() -> dict[str, Any]:
+        stack.run_task("monitor_cache_health")
+        around: dict[str, Any] = json.loads(stack.manage("shell", "--verbosity", "0", "-c", f"import json; {newest}"))
+        return around
+
+    # What the web process counted is written in a moment
+    wait_until(lambda: read()["providers"]["migo"]["answering"] is not None, 60, message="the calls of the web process")
+    around = read()
 
     assert [name for name, facts in around.items() if "error" in facts] == []
     assert around["workers"]["queues"] == dict.fromkeys(("default", "health", "tracking", "warming"), 1)
