@@ -78,8 +78,10 @@ def _fill(
     return results
 
 
-def read_all(cache: APICacheService, subjects: Sequence[Subject]) -> tuple[dict[Subject, CacheRead], Results]:
-    """What the cache has of each, and the answers that this settles.
+def read_all(
+    cache: APICacheService, subjects: Sequence[Subject], now: float | None = None
+) -> tuple[dict[Subject, CacheRead], Results]:
+    """What the cache has of each, and the answers that this settles. Ages are those at `now`; by default, of the read.
 
     Answers in one multi-get; negative answers in a second one, only of those that the first did not find: a hit is
     one round trip, and the server's hit ratio counts no key that nobody expected to be there.
@@ -87,17 +89,18 @@ def read_all(cache: APICacheService, subjects: Sequence[Subject]) -> tuple[dict[
     names = {s: s.key for s in subjects}
     read = cache.read_many(names.values())
     reads = {s: read[name] for s, name in names.items()}
-    now = time()
+    now = time() if now is None else now
     settled: Results = {s: from_cache(r, now) for s, r in reads.items() if r.outcome is Outcome.HIT}
-    return reads, settled | known_absent(cache, [s for s in subjects if s not in settled])
+    return reads, settled | known_absent(cache, [s for s in subjects if s not in settled], now)
 
 
-def known_absent(cache: APICacheService, subjects: Sequence[Subject]) -> Results:
-    """The negative answers that the cache has of these."""
+def known_absent(cache: APICacheService, subjects: Sequence[Subject], now: float | None = None) -> Results:
+    """The negative answers that the cache has of these. Ages as in `read_all`."""
     if not subjects:
         return {}
     names = [s.negative_key for s in subjects]
-    reads, now = cache.read_many(names), time()
+    reads = cache.read_many(names)
+    now = time() if now is None else now
     found = zip(subjects, map(reads.__getitem__, names), strict=True)
     return {s: negative_from_cache(read, now) for s, read in found if read.outcome is Outcome.HIT}
 
@@ -235,7 +238,8 @@ def _flown(
     if mine:
         with departure.flight.under_way() as flight:
             # Since the caller's miss another flight may have landed: a negative answer leaves nothing under the key
-            results |= _since(asked_at if refresh else 0.0, known_absent(cache, list(mine)))
+            now = time()
+            results |= _made_since(asked_at if refresh else 0.0, known_absent(cache, list(mine), now), now)
             flight.over_negatives = refresh
             results |= _fetched(cache, _without(mine, results), flight, refresh=refresh, ledger=ledger)
     if lost:
@@ -255,9 +259,11 @@ def _fetched(
     return stored | _paid(cache, _without(wanted, stored), flight, ledger)
 
 
-def _since(moment: float, settled: Results) -> Results:
-    """Those of the answers that were made since then."""
-    now = time()
+def _made_since(moment: float, settled: Results, now: float) -> Results:
+    """Those of the answers that were made since then.
+
+    `now` is what their ages were taken at: by a later clock, those of a process that had to wait look younger.
+    """
     return {s: found for s, found in settled.items() if isinstance(found, Lookup) and now - found.age >= moment}
 
 
@@ -347,12 +353,14 @@ def _of_fetched(fetched: Answer | UpstreamError, outcome: Outcome) -> Lookup | U
 
 def _landed(cache: APICacheService, wanted: Mapping[Subject, Outcome], asked_at: float, *, refresh: bool) -> Results:
     """What other flights brought meanwhile, as it was for the caller: paid by the one that led."""
-    reads, settled = read_all(cache, list(wanted))
+    now = time()
+    reads, settled = read_all(cache, list(wanted), now)
+    landed = _made_since(asked_at if refresh else 0.0, settled, now)
     failed = _failures(cache, reads)
     results: Results = {}
     for subject, outcome in wanted.items():
-        answer, failure = settled.get(subject), failed.get(subject)
-        if isinstance(answer, Lookup) and not (refresh and time() - answer.age < asked_at):
+        answer, failure = landed.get(subject), failed.get(subject)
+        if isinstance(answer, Lookup):
             results[subject] = Lookup(outcome, Source.UPSTREAM, answer.data, answer.reason, answer.age)
         elif failure and float(failure.get("at", 0)) > asked_at:
             results[subject] = failures.from_note(failure)

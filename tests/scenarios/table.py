@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.rucs import valid_rucs
-from tests.scenarios.worker import POINTS
+from tests.scenarios.points import POINTS
 from tests.scenarios.world import Event, World
 
 Step = Callable[[World], None]

@@ -1,12 +1,15 @@
 """A flight's claims, on real servers: renewed, lost, and kept although a reply was lost."""
 
+from itertools import count
 from time import time
 
 import pytest
 
-from api_service.services import envelope, flights
+from api_service.services import envelope, filling, flights
 from api_service.services.cache_service import APICacheService
 from api_service.services.flights import Landing
+from api_service.services.outcomes import Outcome
+from api_service.services.subjects import RUC, Subject
 from tests.conftest import UseCacheUrl
 
 KEY = "migo:ruc_20100038146"
@@ -110,3 +113,19 @@ def test_a_value_is_fetched_anew_by_one_and_one_that_came_since_by_nobody(cache:
     assert first.flight.land({KEY: Landing(ANSWER, 60)}) == set()
     assert cache.get(KEY) == {"ruc": "newer"}
     assert departed(cache, refresh=True, asked_at=time() - 10).taken == {KEY}
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_an_answer_from_before_a_forced_look_up_is_not_its_own_however_long_the_process_had_to_wait(
+    cache: APICacheService, monkeypatch: pytest.MonkeyPatch, absent: bool
+) -> None:
+    """By a clock that went on between the reading and the judging, it looked as young as the look-up."""
+    subject = Subject("migo", RUC, "20100038146")
+    if absent:
+        cache.add_invalid_ruc(subject.identifier, "not found")
+    else:
+        cache.set(subject.key, ANSWER["d"], 3600)
+    asked_at = time() + 1
+    ticks = count(asked_at, 10)
+    monkeypatch.setattr(filling, "time", lambda: next(ticks))
+    assert filling._landed(cache, {subject: Outcome.HIT}, asked_at, refresh=True) == {}
