@@ -6,12 +6,13 @@ from typing import Any
 
 from django import template
 
-from api_service.admin.dashboard.views import now_context
-
 register = template.Library()
 
 
 @register.simple_tag(takes_context=True)
 def dashboard_now(context: template.Context) -> dict[str, Any]:
     """What the first page of the admin shows from the beginning."""
+    # unfold draws a widget while it is imported, which loads all tags: before the tables of our admin can be made
+    from api_service.admin.dashboard.views import now_context
+
     return now_context(context["request"])

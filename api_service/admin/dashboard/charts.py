@@ -97,7 +97,7 @@ class Chart:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (self.first_head or _("from"), *(one.name for one in self.series))
+        return (self.first_head or _("beginning"), *(one.name for one in self.series))
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
