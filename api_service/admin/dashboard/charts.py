@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from api_service.admin import display
@@ -91,6 +93,7 @@ class Chart:
             "unit": self.unit,
             "most": self.most,
             "bytes": self.bytes,
+            "named": bool(self.first_head),
             "series": [{"name": one.name, "values": one.values, "colour": one.colour.value} for one in self.series],
         }
         return json.dumps(drawn, ensure_ascii=False, separators=(",", ":"))
@@ -108,6 +111,12 @@ class Chart:
             if any(value is not None for value in values)
         ]
         return found if self.first_head else found[::-1]
+
+    @property
+    def body(self) -> Iterator[tuple[str, SafeString]]:
+        """The rows for the page: a template that writes each cell takes as long as all the queries together."""
+        for head, *values in self.rows:
+            yield head, format_html_join("", "<td>{}</td>", ((value,) for value in values))
 
 
 def parts(numerators: Values, denominators: Values) -> list[float | None]:

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Count, Max, Min, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from api_service.admin import display, words
 from api_service.admin.dashboard import links
 from api_service.admin.dashboard.history import Axis
+from api_service.admin.dashboard.periods import Buckets
+from api_service.admin.dashboard.sums import Bucket
 from api_service.models import Incident, Status
 
-# Of the newest: more would be one black bar, and each costs time
-MOST_READ = 2000
 ROWS_SHOWN = 12
 # What is drawn is no finer than this
 WIDTH = 1000
 # A short trouble must be seen, too
 NARROWEST = 3
+# The database makes one of the incidents of a kind that began within one of so many steps
+STEPS = 250
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """One incident; `end` is None while it is open."""
+    """`count` incidents of one kind that began close together; `end` is that of the last, None while one is open."""
 
     code: str
     is_bad: bool
     start: datetime
     end: datetime | None
+    count: int = 1
+    open: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,6 @@ class Bar:
 @dataclass(frozen=True)
 class Row:
     name: str
-    count: int
     words: str
     bars: tuple[Bar, ...]
 
@@ -64,10 +67,16 @@ class Timeline:
 
 
 def troubles(start: datetime, end: datetime) -> list[Trouble]:
-    """Those that were open at some time between, the newest first. One query."""
-    rows = Incident.objects.filter(Q(resolved_at=None) | Q(resolved_at__gte=start), opened_at__lt=end)
-    found = rows.order_by("-opened_at").values_list("code", "severity", "since", "resolved_at")[:MOST_READ]
-    return [Trouble(code, severity == Status.UNHEALTHY, since, over) for code, severity, since, over in found]
+    """Those that were open at some time between. One query, and some hundred rows, however many incidents."""
+    step = max((end - start) // STEPS, timedelta(seconds=1))
+    rows = Incident.objects.filter(Q(resolved_at=None) | Q(resolved_at__gte=start), since__lt=end)
+    grouped = rows.values_list("code", "severity", Bucket("since", Buckets(start, step, STEPS))).annotate(
+        first=Min("since"), last=Max("resolved_at"), count=Count("pk"), open=Count("pk", filter=Q(resolved_at=None))
+    )
+    return [
+        Trouble(code, severity == Status.UNHEALTHY, first, None if still_open else last, count, still_open)
+        for code, severity, _step, first, last, count, still_open in grouped
+    ]
 
 
 def timeline(on: Axis, found: Sequence[Trouble], now: datetime) -> Timeline:
@@ -75,32 +84,30 @@ def timeline(on: Axis, found: Sequence[Trouble], now: datetime) -> Timeline:
     by_code: dict[str, list[Trouble]] = {}
     for one in found:
         by_code.setdefault(one.code, []).append(one)
-    ordered = sorted(by_code.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(by_code.items(), key=lambda item: (-sum(one.count for one in item[1]), item[0]))
     rows = tuple(_row(code, of, start, now) for code, of in ordered[:ROWS_SHOWN])
     return Timeline(
         title=_("Incidents"),
         url=links.list_of(Incident),
         rows=rows,
-        more=_more(len(found), len(ordered) - len(rows)),
+        more=_more(len(ordered) - len(rows)),
         ticks=(on.heads[0], on.heads[len(on.heads) // 2], _("now")),
         empty=_("No incident in this time."),
     )
 
 
-def _more(read: int, kinds_left: int) -> str:
-    if read == MOST_READ:
-        return _("Only the newest %(count)s are drawn.") % {"count": display.number(read)}
+def _more(kinds_left: int) -> str:
     if kinds_left <= 0:
         return ""
     return ngettext("and %(count)s kind more", "and %(count)s kinds more", kinds_left) % {"count": kinds_left}
 
 
 def _row(code: str, of: Sequence[Trouble], start: datetime, now: datetime) -> Row:
-    open_ones = sum(one.end is None for one in of)
-    text = ngettext("%(count)s incident", "%(count)s incidents", len(of)) % {"count": display.number(len(of))}
-    if open_ones:
-        text += ", " + ngettext("%(count)s open", "%(count)s open", open_ones) % {"count": display.number(open_ones)}
-    return Row(words.word(words.INCIDENTS, code), len(of), text, tuple(_merged(_bar(one, start, now) for one in of)))
+    count, still_open = sum(one.count for one in of), sum(one.open for one in of)
+    text = ngettext("%(count)s incident", "%(count)s incidents", count) % {"count": display.number(count)}
+    if still_open:
+        text += ", " + ngettext("%(count)s open", "%(count)s open", still_open) % {"count": display.number(still_open)}
+    return Row(words.word(words.INCIDENTS, code), text, tuple(_merged(_bar(one, start, now) for one in of)))
 
 
 def _bar(one: Trouble, start: datetime, now: datetime) -> Bar:

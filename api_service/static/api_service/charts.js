@@ -72,7 +72,8 @@
           stacked,
           grid: { display: false },
           border: { color: colour(canvas, "chart-grid") },
-          ticks: { color: text, maxRotation: 0, autoSkipPadding: 12 },
+          // Of times some are enough, of names none is left out
+          ticks: { color: text, maxRotation: data.named ? 60 : 0, autoSkip: !data.named, autoSkipPadding: 12 },
         },
         y: {
           stacked,
