@@ -10,10 +10,11 @@ from django.utils.translation import gettext as _
 
 from api_service.admin import display, words
 from api_service.admin.dashboard import charts, links
-from api_service.admin.dashboard.charts import IN_TURN, Chart, Shape, Values, series
+from api_service.admin.dashboard.charts import IN_TURN, Chart, Colour, Shape, Values, series
 from api_service.admin.dashboard.history import Axis
 from api_service.admin.dashboard.sums import Bucket
-from api_service.models import ServiceSnapshot, TrackRun
+from api_service.models import ServiceSnapshot, TrackedKey, TrackRun
+from api_service.services.invalid_reasons import MOST_READ, ReasonsJSON
 
 
 class Stock(NamedTuple):
@@ -111,3 +112,40 @@ def lives(snapshots: Sequence[ServiceSnapshot]) -> Chart:
         first_head=_("up to"),
         url=links.list_of(ServiceSnapshot),
     )
+
+
+# -- invalid RUCs
+
+
+def last_reasons() -> ReasonsJSON | None:
+    """Of the newest inventory that counted them. One query."""
+    runs = TrackRun.objects.exclude(invalid_reasons={}).order_by("-started_at")
+    found: ReasonsJSON | None = runs.values_list("invalid_reasons", flat=True).first()
+    return found
+
+
+def reasons(found: ReasonsJSON | None) -> Chart:
+    """How many RUCs are listed as invalid for which reason."""
+    counts = dict(found["reasons"]) if found else {}
+    names = tuple(_reason(one) for one in counts)
+    return Chart(
+        key="reasons",
+        title=_("Invalid RUCs by reason"),
+        shape=Shape.BARS,
+        labels=names,
+        heads=names,
+        series=(series(_("RUCs"), tuple(counts.values()), Colour.FIRST),),
+        summary=_("%(total)s in all") % {"total": display.number(sum(counts.values()))},
+        empty=_("No RUC is listed as invalid, as far as an inventory knows."),
+        first_head=_("reason"),
+        note="" if not found or found["complete"] else _first_only(),
+        url=links.list_of(TrackedKey, "?service=migo&kind=invalid&state__exact=active"),
+    )
+
+
+def _reason(code: str) -> str:
+    return words.word(words.INVALID_REASONS, code) if code else _("without a reason")
+
+
+def _first_only() -> str:
+    return _("Of the first %(count)s; there are more.") % {"count": display.number(MOST_READ)}

@@ -94,7 +94,7 @@ def _last_runs(user: User, now: datetime) -> Iterator[LastRun]:
 
 
 def charts_of(user: User, period: Period, now: datetime) -> Charts:
-    """Seven queries."""
+    """Eight queries."""
     on = history.axis(period, buckets(period, now))
     found = tuple(_charts(user, on))
     if not may_see(user, Incident):
@@ -119,6 +119,8 @@ def _charts(user: User, on: history.Axis) -> Iterator[Chart]:
         yield keys.keys(on, stock.keys)
         yield keys.sizes(on, stock.bytes)
         yield keys.lives(keys.last_snapshots())
+    if may_see(user, TrackRun):
+        yield keys.reasons(keys.last_reasons())
     if may_see(user, WarmRun):
         yield history.warming(on)
 

@@ -265,6 +265,17 @@ def test_life_times_are_those_of_the_last_complete_inventory(rows: Rows, admin_c
     assert found["migo"] == [0, 0, 0, 9, 0, 0, 0, 0, 1]
 
 
+def test_invalid_rucs_are_shown_by_reason_as_last_counted(rows: Rows, admin_client: Client) -> None:
+    assert "No RUC is listed as invalid" in card(part(admin_client, "charts"), "Invalid RUCs by reason")
+    counted = {"complete": False, "reasons": {"NO_EXISTE_SUNAT": 12, "odd": 2}}
+    models.TrackRun.objects.update(invalid_reasons=counted)
+    models.TrackRun.objects.create(started_at=timezone.now(), state="running")
+    shown = card(part(admin_client, "charts"), "Invalid RUCs by reason")
+    assert '<th scope="row">SUNAT does not know it</th><td>12</td>' in shown
+    assert '<th scope="row">odd</th><td>2</td>' in shown
+    assert "Of the first 20,000; there are more." in shown
+
+
 def test_warm_runs_that_are_not_summed_up_yet_are_no_waste(rows: Rows, admin_client: Client) -> None:
     models.WarmRun.objects.create(started_at=timezone.now(), state="done", limit=1, budget=1)
     page = part(admin_client, "charts")
@@ -321,7 +332,7 @@ def test_an_empty_database_warns_instead_of_looking_well(admin_client: Client) -
         ("view_spendhour", ["Paid queries"]),
         ("view_schedulerun", ["Schedules"]),
         ("view_warmrun", ["Warming", "Warming: loaded in time, or in vain"]),
-        ("view_trackrun", ["Key inventory"]),
+        ("view_trackrun", ["Key inventory", "Invalid RUCs by reason"]),
         ("view_servicesnapshot", ["Keys by service", "Bytes by service", "Time that keys have left"]),
         ("view_trackedkey", []),
     ],
