@@ -13,6 +13,8 @@ from tests.processes import require
 Theme = Literal["light", "dark"]
 # As wide as a desk's screen and as a phone
 DESK, PHONE = (1280, 900), (390, 844)
+# What a page is looked at as, by name: width and theme
+VIEWS = ("1280-light", "390-dark", "1280-dark", "390-light")
 # It runs as root in containers, without a graphics card, and calls nobody
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -51,8 +53,15 @@ def context(
     )
 
 
+def show_as(page: Page, view: str) -> None:
+    width, _, theme = view.partition("-")
+    wide, high = DESK if int(width) == DESK[0] else PHONE
+    page.set_viewport_size({"width": wide, "height": high})
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+
+
 def wait_for_rest(page: Page) -> None:
-    page.wait_for_function(AT_REST, polling=120, timeout=20_000)
+    page.wait_for_function(AT_REST, polling=60, timeout=20_000)
 
 
 def log_in(page: Page, username: str, password: str, then: str = "/admin/") -> None:

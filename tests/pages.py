@@ -35,15 +35,14 @@ class Page:
 
 
 def every_page(client: Client, *, choices: bool = False) -> Iterator[Page]:
-    """For one who is logged in. With `choices` also what each filter offers, a search and the last page of each list.
+    """For one who is logged in, visited once each. The first row of a list stands for all of them.
 
-    The first and the last row of a list stand for all of them.
+    With `choices` also the last row, what each filter offers, a search and the last page.
     """
-    yield Page("", FRONT, reverse("admin:index"))
-    yield from (page for page in _of_the_site() if _is_page(client, page.url))
+    beside = (Page("", FRONT, reverse("admin:index")), Page("", "reference of the API", reverse("api:openapi-view")))
+    yield from (page for page in (*beside, *_of_the_site()) if _is_page(client, page.url))
     for model_admin in list(admin.site._registry.values()):
         yield from _of_table(client, model_admin, choices=choices)
-    yield Page("", "reference of the API", reverse("api:openapi-view"))
 
 
 def _of_the_site() -> Iterator[Page]:
@@ -62,7 +61,7 @@ def _of_table(client: Client, model_admin: ModelAdmin[Any], *, choices: bool) ->
         yield from (Page(str(options.model_name), what, url + query) for what, query in _choices(rows))
     shown = list(rows.result_list)
     keys = {"first row": shown[0].pk} if shown else {}
-    keys |= {"last row": shown[-1].pk} if len(shown) > 1 else {}
+    keys |= {"last row": shown[-1].pk} if choices and len(shown) > 1 else {}
     yield from _of_rows(client, model_admin, keys)
 
 
