@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests import axe
-from tests.browser import VIEWS, context, log_in, show_as, wait_for_rest
+from tests.browser import VIEWS, context, log_in, show_as
 from tests.site import PASSWORD, USERNAME, Site
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("pages")]
@@ -43,7 +43,6 @@ def test_no_page_has_anything_serious_that_a_screen_reader_or_a_weak_eye_could_n
     sorts: set[str] = set()
     for number, each in enumerate(shown.pages):
         person.goto(each.url)
-        wait_for_rest(person)
         first_of_its_sort = each.what not in sorts
         sorts.add(each.what)
         for view in VIEWS if first_of_its_sort else (VIEWS[number % len(VIEWS)],):
