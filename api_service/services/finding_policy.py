@@ -74,6 +74,8 @@ TABLE: dict[str, Policy] = {
     "queue_old": Policy(2, 3, 2, quick=True),
     "answer_store_off": Policy(2, 3, 2, quick=True),
     "read_counts_waiting": Policy(2, 3, 2, quick=True),
+    # One reading that was late is load; a quarter of an hour without any is trouble that nobody sees
+    "reading_blind": Policy(3, 5, 2),
     # They have waited for their own margin already
     "tracking_old": Policy(1, 1, 1, quick=True),
     # A Beat that has just been restarted after a pause has sent everything within seconds

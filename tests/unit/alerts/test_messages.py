@@ -180,6 +180,14 @@ def test_a_measured_value_stands_beside_its_limit(code: str, value: float, limit
     assert text in message(code=code, value=value, limit=limit).text
 
 
+def test_what_cannot_be_read_is_called_by_its_name_in_the_language_of_the_alert() -> None:
+    blind = message(code="reading_blind", node="tracking", value="no answer within 3 s")
+    node = message(code="reading_blind", node="10.0.0.7:6379/0", value="NOPERM")
+
+    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: no answer within 3 s"
+    assert node.problems[0].what[0] == "10.0.0.7:6379/0: no se puede leer: NOPERM"
+
+
 def test_of_a_group_each_who_did_it_is_named() -> None:
     taken = [
         step(node=f"n{number}", event="acknowledged", by=by, note=note)
