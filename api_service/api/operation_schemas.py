@@ -18,8 +18,18 @@ State: TypeAlias = Literal["waiting", "running", "done", "failed"]
 # -- the cache
 
 
+class NotJudged(Schema):
+    """A code of a finding, and the node: `*` for every one, empty where the finding has none."""
+
+    code: str
+    node: str
+
+
 class Health(Schema):
-    """The stored result of the last check; `stale` when it is older than three runs of the schedule."""
+    """The stored result of the last check; `stale` when it is older than three runs of the schedule.
+
+    `unknown` is what could be judged neither way; null in a check by a version that did not keep it.
+    """
 
     status: str
     stale: bool
@@ -28,6 +38,7 @@ class Health(Schema):
     backend: str
     checks: dict[str, str]
     findings: list[dict[str, Any]]
+    unknown: list[NotJudged] | None
     nodes: list[dict[str, Any]]
 
 

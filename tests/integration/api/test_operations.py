@@ -61,6 +61,7 @@ def test_health_is_the_stored_result_with_its_age(
     # Whether one bad run counts yet is the monitor's to say
     assert (body["status"], body["stale"]) == (sample.status, False)
     assert [node["reachable"] for node in body["nodes"]] == [False]
+    assert {"code": "memory_high", "node": own_memcached.address} in body["unknown"]
     sample.taken_at = timezone.now() - timedelta(minutes=16)
     sample.save()
     answer = client.get("/api/v1/cache/health")
