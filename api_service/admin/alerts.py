@@ -138,13 +138,18 @@ def exact(moment: Any) -> SafeString:
 def step_cells(step: Transition) -> tuple[object, ...]:
     facts = step.facts
     return (
-        display.badge(step.event, step.get_event_display()),
+        display.badge(step.event, event_text(step)),
         words.word(words.SEVERITIES, facts.get("severity", "")),
         measured(facts.get("value", "")),
         step.by or display.NOTHING,
         step.note or display.NOTHING,
         told_text(step),
     )
+
+
+def event_text(step: Transition) -> str:
+    """What is over as nobody could judge it is not what is well."""
+    return gettext("no longer judged") if step.facts.get("unjudged") else step.get_event_display()
 
 
 def told_text(step: Transition) -> str:
@@ -177,7 +182,7 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
-        return display.badge(row.event, row.get_event_display())
+        return display.badge(row.event, event_text(row))
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:

@@ -27,12 +27,14 @@ class Policy:
     `quick`: each run counts, however soon after the last, and one that contradicts what is known is repeated at once,
     so that certainty costs seconds. The others are measures of a whole period: what lasts for seconds is no trouble
     there, and runs in quick succession are one sign.
+    `lapses`: it needs traffic to be judged, which may never come back; see `is_lapsed`.
     """
 
     bad: int
     of: int
     good: int
     quick: bool = False
+    lapses: bool = False
 
 
 # A code without a row
@@ -49,7 +51,7 @@ TABLE: dict[str, Policy] = {
     "evictions_high": Policy(3, 5, 3),
     "memory_high": Policy(3, 5, 3),
     "connections_high": Policy(3, 5, 3),
-    "hit_ratio_low": Policy(3, 5, 3),
+    "hit_ratio_low": Policy(3, 5, 3, lapses=True),
     "redis_fragmented": Policy(3, 5, 3),
     "queue_long": Policy(3, 5, 3),
     "database_slow": Policy(3, 5, 3),
@@ -159,6 +161,15 @@ def is_due(state: State, policy: Policy) -> bool:
     if state.counts:
         return state.recent.endswith("0" * policy.good)
     return state.recent[-policy.of :].count("1") >= policy.bad
+
+
+def is_lapsed(state: State, now: datetime, policy: Policy, after: timedelta) -> bool:
+    """Whether what counts has been judged by nobody for so long that nobody can say it is still so; never after 0."""
+    return policy.lapses and state.counts and state.seen_at is not None and timedelta(0) < after <= now - state.seen_at
+
+
+def lapsed(state: State, now: datetime) -> State:
+    return _changed(state, now)
 
 
 def _since(state: State, seen: Finding | None, now: datetime, policy: Policy) -> datetime | None:

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 from api_service.models import FindingState, HealthSample, Incident, Status, Transition
 from api_service.services import finding_policy, incident_rules
-from api_service.services.finding_states import Place
+from api_service.services.finding_states import Place, is_unknown
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.incident_facts import Event
 from api_service.services.incident_rules import Change, Known, Limits, Standing
@@ -41,6 +41,8 @@ class _Case:
     is_new: bool
     finding: Mapping[str, Any] | None
     changes: Sequence[float]
+    # The sample could judge it neither way
+    is_unjudged: bool
 
     @property
     def severity(self) -> Severity:
@@ -118,9 +120,11 @@ def _cases(sample: HealthSample) -> Iterator[_Case]:
     known = {(row.code, row.node): row for row in _open().select_for_update()}
     changes = {(row.code, row.node): row.changes for row in FindingState.objects.exclude(changes=[])}
     mutes = _mutes_still_on(sample.taken_at)
+    unknown = {(one["code"], one["node"]) for one in sample.unknown or ()}
     for place in dict.fromkeys([*known, *found]):
         incident = known.get(place) or _new(found[place], mutes.get(place), sample.taken_at)
-        yield _Case(incident, place not in known, found.get(place), changes.get(place, []))
+        unjudged = is_unknown(place, unknown)
+        yield _Case(incident, place not in known, found.get(place), changes.get(place, []), unjudged)
 
 
 def _place(finding: Mapping[str, Any]) -> Place:
@@ -177,6 +181,8 @@ def _steps(case: _Case, changes: Sequence[Change], moment: Moment) -> Iterator[S
             previous,
             flaps=flaps,
             is_damped=change.is_damped,
+            # What came and went has been judged well: it only had to keep still
+            is_unjudged=change.event is Event.RESOLVED and case.is_unjudged and not comes_and_goes,
         )
 
 

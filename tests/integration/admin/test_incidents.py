@@ -194,3 +194,9 @@ def test_the_list_says_what_is_under_way(values: dict[str, Any], said: str, db: 
     listed = admin_client.get(WINDOWS, headers=EN).text
     assert f">{said}</span>" in listed
     assert "everything" in listed
+
+
+def test_what_ended_as_nobody_could_judge_it_is_not_shown_as_well(incident: Incident, admin_client: Client) -> None:
+    step = incident.transitions.create(event="resolved", at=timezone.now(), facts={"unjudged": True})
+    assert "no longer judged" in admin_client.get(page(incident), headers={"accept-language": "en"}).text
+    assert "ya no se puede juzgar" in admin_client.get(f"/admin/api_service/transition/{step.pk}/change/").text
