@@ -65,9 +65,10 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("state"))
     def state_badge(self, row: Incident) -> SafeString:
+        muted = is_muted(row, timezone.now())
         if row.resolved_at is not None:
-            return display.toned(Tone.GOOD, gettext("resolved"))
-        if is_muted(row, timezone.now()):
+            return display.toned(Tone.GOOD, gettext("resolved, muted") if muted else gettext("resolved"))
+        if muted:
             return display.toned(Tone.QUIET, gettext("open, muted"))
         if row.flapping_since is not None:
             return display.toned(Tone.WARNING, gettext("comes and goes"))

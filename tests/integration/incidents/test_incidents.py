@@ -318,6 +318,30 @@ def test_a_mute_that_was_taken_back_does_not_come_again_from_an_older_incident(s
     assert Transition.objects.get(incident__resolved_at=None).held_by == ""
 
 
+def test_the_mute_of_an_incident_that_is_over_is_taken_back_before_the_next_one(settings: Settings) -> None:
+    settings.ALERT_FLAP_CHANGES = 0
+    run(0, budget())
+    over = Incident.objects.get()
+    incident_acts.mute(over.pk, "ana", at(480), "", at(1))
+    run(5)
+    assert incident_acts.unmute(over.pk, "luis", "it is serious", at(6)) is not None
+    assert incident_acts.unmute(over.pk, "luis", "", at(7)) is None
+    run(10, budget())
+    assert Incident.objects.get(resolved_at=None).muted_until is None
+    assert Transition.objects.get(incident__resolved_at=None).held_by == ""
+
+
+def test_once_a_newer_one_has_the_mute_the_older_one_has_none_to_take_back(settings: Settings) -> None:
+    settings.ALERT_FLAP_CHANGES = 0
+    run(0, budget())
+    older = Incident.objects.get()
+    incident_acts.mute(older.pk, "ana", at(480), "", at(1))
+    run(5)
+    run(10, budget())
+    assert incident_acts.unmute(older.pk, "luis", "", at(11)) is None
+    assert Incident.objects.get(resolved_at=None).muted_until == at(480)
+
+
 def test_nothing_is_done_to_an_incident_that_is_over() -> None:
     incident = outage()
     run(10)
