@@ -9,6 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from api_service.api.schemas import RucNumber, ServiceName
+from api_service.services.beat_rules import State as BeatState
 
 MOST_WARMED = 10_000
 
@@ -213,7 +214,12 @@ class Replay(Schema):
 
 
 class Schedule(Schema):
-    """`rhythm` for people; `age` in seconds, null for one that was never sent; `sent`: how often so far."""
+    """`rhythm` for people; `age` in seconds, null for one that was never sent; `sent`: how often so far.
+
+    `succeeded_at`: the last run that Beat sent and that succeeded, null for never. `state` says whether it is late
+    beyond the margin, and `late_by` by how many seconds: `not_sent` is Beat's trouble, `not_run` that of workers and
+    broker, `clock_set_back` that of the clock. It is null, and so is `next_due`, for what is off or has no rhythm.
+    """
 
     name: str
     task: str
@@ -222,6 +228,10 @@ class Schedule(Schema):
     last_sent_at: datetime | None
     age: float | None
     sent: int
+    succeeded_at: datetime | None
+    next_due: datetime | None
+    state: BeatState | None
+    late_by: float
 
 
 class Schedules(Schema):

@@ -37,8 +37,9 @@ class IncidentJSON(TypedDict):
 
 class Command(ServiceCommand):
     help = (
-        "List the open incidents, the worst first, and those that are over with a mute that still waits; or do something "
-        "about one: acknowledge it (no more reminders, no escalation), mute it (nothing is told until then), unmute it."
+        "List the open incidents, the worst first, and those that are over with a mute that still waits; or do "
+        "something about one: acknowledge it (no more reminders, no escalation), mute it (nothing is told until then), "
+        "unmute it."
     )
     needs_shared_cache = False
 
