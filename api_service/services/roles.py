@@ -1,6 +1,6 @@
 """Who may do what: the three roles, and the least of them that has each permission. Pure: names only.
 
-A role has all that the ones before it have. `role_groups.py` keeps a group of Django's for each; superusers may everything.
+A role has all that the ones before it have. `role_groups.py` keeps a group of Django's for each; superusers may all.
 Permissions are Django's own where its words fit: `view` shows a table, `add` starts the run that writes a row into it,
 `change` acts upon its rows.
 """
@@ -73,6 +73,10 @@ def _of_operators() -> Iterator[Right]:
     yield Right("api_service.change_incident", Role.OPERATOR, "acknowledge, mute, unmute")
     yield Right("api_service.change_delivery", Role.OPERATOR, "try an alert again")
     yield Right("api_service.test_channelstate", Role.OPERATOR, "send a test alert")
+    one_ruc = "one RUC: refresh it, which may pay, mark or unmark it as invalid"
+    yield Right("api_service.change_storedanswer", Role.OPERATOR, one_ruc)
+    yield Right("api_service.delete_storedanswer", Role.OPERATOR, "one RUC: forget it; the next look-up is paid")
+    yield Right("admin.view_logentry", Role.OPERATOR, "who did what: the shift before this one")
     planning = ("add", "change", "delete")
     yield from _rights("api_service", planning, ("maintenancewindow",), Role.OPERATOR, "plan maintenance")
 
@@ -89,7 +93,6 @@ def _of_administrators() -> Iterator[Right]:
     tasks = ("periodictask", *_TIMINGS)
     yield from _rights("django_celery_beat", changing, tasks, admin, "what is off here watches and warms nothing")
     yield from _rights("auth", _EVERYTHING, ("user", "group"), admin, "accounts, and their roles")
-    yield Right("admin.view_logentry", admin, "who did what")
 
 
 RIGHTS: Final = (*_of_viewers(), *_of_operators(), *_of_administrators())
