@@ -24,6 +24,7 @@ from myproject.env import (
     sentry_dsn,
 )
 from myproject.security import security_config
+from myproject.unfold import unfold_config
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -44,9 +45,10 @@ OPERATIONS_TOKEN: str = env.str("OPERATIONS_TOKEN", "")
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 
 INSTALLED_APPS = [
-    # Before the admin: its templates carry our language switch
+    # Before unfold, and that before the admin: the first one that has a template gives it
     "api_service",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "myproject.apps.OperationsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -108,6 +110,13 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
 WHITENOISE_USE_FINDERS = True
+
+# --- The admin -----------------------------------------------------------------------------------------
+# What this deployment is called beside the title of every page; "prod…" is shown in red, empty not at all
+ENVIRONMENT_LABEL: str = env.str("ENVIRONMENT_LABEL", "")
+UNFOLD = unfold_config(ENVIRONMENT_LABEL)
+# Where the login page leads when no other page asked for it
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- Who may log in, for how long, and what browsers are told (myproject/security.py) ------------------
 # One switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto and X-Forwarded-For
