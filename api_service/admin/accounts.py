@@ -39,6 +39,8 @@ BEYOND_ROLES = {"is_superuser", "user_permissions"}
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     list_fullwidth = True
+    # The two boxes of Django's widget have labels that a screen reader does not read
+    filter_horizontal = ()
     list_display = ("username", "roles_text", "is_active", "last_login")
     list_filter = ("is_active", "groups")
     add_fieldsets = (
@@ -99,6 +101,7 @@ class RoleAdmin(_GroupAdmin):
     """Those of the roles are what the code says after each `migrate`: to change one here would not last."""
 
     list_fullwidth = True
+    filter_horizontal = ()
     list_display = ("group_name",)
 
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
