@@ -28,16 +28,15 @@ _OURS: Final[dict[str, Any]] = {
     "base-uri": [SELF],
     "form-action": [SELF],
     "frame-ancestors": [NONE],
-    # unfold and Swagger write colours into the page, Alpine widths into attributes; none of it comes from a row
+    # unfold writes its colours into the page, htmx and Swagger theirs, Alpine widths into attributes: none is from a row
     "style-src": [SELF, UNSAFE_INLINE],
-    # Arrows and ticks that the style sheets bring along
-    "img-src": [SELF, "data:"],
 }
 # Whoever made an answer of these look like a page would have a page that does nothing
 CLOSED: Final = _policy({"default-src": [NONE], "base-uri": [NONE], "form-action": [NONE], "frame-ancestors": [NONE]})
 # Alpine, which unfold's menus are made with, compiles what stands in attributes
 ADMIN: Final = _policy({**_OURS, "script-src": [SELF, UNSAFE_EVAL]})
-REFERENCE: Final = _policy(_OURS)
+# Swagger's style sheet has its arrows in it
+REFERENCE: Final = _policy({**_OURS, "img-src": [SELF, "data:"]})
 _REFERENCE_VIEW: Final = "api:openapi-view"
 # Nothing here asks for any of them
 PERMISSIONS: Final = ", ".join(
