@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index", permanent=False)),
     path("i18n/", include("django.conf.urls.i18n")),
+    # Before the admin's own, which answer to every address beneath
+    path("admin/ruc/", include("api_service.admin.ruc_urls")),
     path("admin/", admin.site.urls),
     path("", include("api_service.urls")),
 ]

@@ -10,6 +10,9 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 * send a test message, turn a channel on again: `change` on alert channels;
 * acknowledge, mute or unmute an incident: `change` on incidents;
 * plan maintenance: `add`, `change` and `delete` on maintenance windows;
+* look at one RUC: `view` on stored answers; refresh it, which costs money, mark it as invalid or take it off that list:
+  `change`; forget it: `delete`;
+* see who did what: `view` on log entries;
 * release the lock of a run that died: `change` on run locks.
 """
 
@@ -20,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import (
     alerts,
+    audit,
     billing,
     clearing,
     deliveries,
@@ -39,6 +43,7 @@ from api_service.admin import (
 
 __all__ = [
     "alerts",
+    "audit",
     "billing",
     "clearing",
     "deliveries",

@@ -121,7 +121,7 @@ def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
         Cached(_ends(reads, RUC_KEY, names), _ends(reads, INVALID_KEY, names)),
-        _moment(now, first),
+        moment(now, first),
         Rules(asked.limit, row.break_even or 0.0, recheck_share=1.0 if asked.rucs else settings.WARM_RECHECK_SHARE),
     )
     row.candidates = len(candidates)
@@ -140,7 +140,7 @@ def _candidates(asked: Request, now: float) -> tuple[list[Candidate], int]:
     return [Candidate(one.identifier, one.rates) for one in found.keys if is_valid(one.identifier)], found.first
 
 
-def _moment(now: float, first: int) -> Moment:
+def moment(now: float, first: int) -> Moment:
     return Moment(
         now=now,
         wall=warm_statistics.wall(now) - now,
