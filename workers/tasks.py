@@ -99,17 +99,21 @@ def send_test_alert(channels: list[str] | None = None) -> Summary:
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
 def warm_frequent_rucs(
-    limit: int | None = None, budget: int | None = None, rucs: list[str] | None = None, dry_run: bool = False
+    limit: int | None = None,
+    budget: int | None = None,
+    rucs: list[str] | None = None,
+    dry_run: bool = False,
+    requested_by: str = "",
 ) -> Summary:
     """Load frequent RUCs again before they expire.
 
     `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
-    `dry_run`: only say what would be done.
+    `dry_run`: only say what would be done; `requested_by`: a person's name.
     """
-    by_hand = (limit, budget, rucs, dry_run) != (None, None, None, False)
+    by_hand = (limit, budget, rucs, dry_run, requested_by) != (None, None, None, False, "")
     # Nobody waits for the run of the schedule
     spread = 0.0 if by_hand else min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
-    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread)
+    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread, requested_by=requested_by)
     try:
         return dict(warming.run(asked) or ALREADY_RUNNING)
     except LeaseLost as error:

@@ -18,17 +18,22 @@ from api_service.admin.base import TableAdmin
 
 
 def note(
-    request: HttpRequest, what: str, arguments: Mapping[str, object] | str = "", model: type[Model] | None = None
+    request: HttpRequest,
+    what: str,
+    arguments: Mapping[str, object] | str = "",
+    model: type[Model] | None = None,
+    row: int | None = None,
 ) -> None:
     """`what` is what it was done to, or the task that was started. Codes and numbers, whatever language is active.
 
-    `model`: the table that the result will be a row of.
+    `model`: the table that it was done to, or that the result will be a row of; `row`: the primary key, where known.
     """
     from django.contrib.contenttypes.models import ContentType
 
     LogEntry.objects.create(
         user_id=user_id(request.user),
         content_type=ContentType.objects.get_for_model(model) if model else None,
+        object_id=None if row is None else str(row),
         object_repr=what[:200],
         action_flag=CHANGE,
         change_message=arguments if isinstance(arguments, str) else in_words(arguments),

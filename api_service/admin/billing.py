@@ -77,7 +77,6 @@ class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
     run = Run(
         task=billing_runs.TASK,
         button=_("Check a list"),
-        sent=_("It is in its queue: a worker begins it in a moment."),
         form=UploadForm,
     )
     change_form_template = "api_service/admin/billing_run.html"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +13,7 @@ from api_service.admin import display, words
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_page import RunPage
 from api_service.admin.runs import RunColumns
 from api_service.models import CopyRun, RefillRun
 from api_service.services import refill
@@ -54,15 +52,12 @@ class RefillForm(forms.Form):
 
 
 @admin.register(RefillRun)
-class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
+class RefillRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
     run = Run(
         task="workers.tasks.refill_node",
         button=_("Refill a node"),
-        sent=_(
-            "The refill is in its queue: its row appears in this list when a worker begins it. "
-            "No new row after a minute means that no worker runs, or that this node is being refilled already."
-        ),
         form=RefillForm,
+        by_whom=True,
     )
     list_display = (*("started", "node", "written_text", "hits_text", "state_badge", "reason_text", "refused_text"),)
     list_filter = ("state", "reason")
@@ -71,9 +66,6 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
         *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
-
-    def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
-        return super()._start(request, {**kwargs, "requested_by": request.user.get_username()})
 
     @admin.display(description=_("reason"))
     def reason_text(self, row: RefillRun) -> str:
@@ -116,7 +108,7 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
 
 
 @admin.register(CopyRun)
-class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
+class CopyRunAdmin(RunColumns, RunPage, TableAdmin[CopyRun]):
     """Copies are begun and gone on with by the command, which has the target's URL and keeps it to itself."""
 
     list_display = (

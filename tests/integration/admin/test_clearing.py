@@ -17,7 +17,7 @@ from workers import tasks
 pytestmark = pytest.mark.django_db
 LIST = "/admin/api_service/clearrun/"
 EN = {"accept-language": "en"}
-RELOADS = '<meta http-equiv="refresh"'
+RELOADS = 'data-live="2"'
 
 
 @pytest.fixture
