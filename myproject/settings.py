@@ -14,6 +14,7 @@ from api_service.services.redaction import register_secrets
 from myproject import alert_env
 from myproject.env import (
     Environment,
+    copy_target,
     database_config,
     health_rules,
     http_url,
@@ -128,6 +129,8 @@ DATABASES = {"default": database_config(DATABASE_URL)}
 
 # --- Cache -------------------------------------------------------------------------------------------
 CACHE_URL: str = env.str("CACHE_URL", "locmem://")
+# The other cache that the admin copies to; empty is none
+COPY_CACHE_URL: str = env.str("COPY_CACHE_URL", "", validate=copy_target)
 CACHE_TIMEOUT: float = env.float("CACHE_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
 CACHE_CONNECT_TIMEOUT: float = env.float("CACHE_CONNECT_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
 CACHE_RETRY_INTERVAL: float = env.float("CACHE_RETRY_INTERVAL", 5.0, validate=Range(min=0, min_inclusive=False))
@@ -373,7 +376,7 @@ SECRETS = [
         ALERT_WEBHOOK_SECRET,
         FLOWER_BASIC_AUTH.partition(":")[2],
     ),
-    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
+    *secret_parts(DATABASE_URL, CACHE_URL, COPY_CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
     *alert_env.apprise_secrets(ALERT_APPRISE_URLS),
     *ping_secrets(PING_URLS.values()),
 ]

@@ -2,8 +2,8 @@
 
 Rows that the machine keeps are read-only. What an operator may do, and the permission it needs:
 
-* start a task ("Check now", "Track now", "Warm now", "Refill a node"): `add` on the table that the run writes its row
-  into, or `change` on periodic tasks for "Run selected tasks" there;
+* start a task ("Check now", "Track now", "Warm now", "Refill a node", "Copy to another cache"): `add` on the table
+  that the run writes its row into, or `change` on periodic tasks for "Run selected tasks" there;
 * check a list of RUCs for invoicing, begin, resume and cancel it: `add` on billing runs; take the result: `view`;
 * try an alert again: `change` on deliveries;
 * make a token of the API: `add` on tokens; revoke one: `change`;
@@ -26,6 +26,7 @@ from api_service.admin import (
     audit,
     billing,
     clearing,
+    copies,
     deliveries,
     habits,
     health,
@@ -46,6 +47,7 @@ __all__ = [
     "audit",
     "billing",
     "clearing",
+    "copies",
     "deliveries",
     "habits",
     "health",
