@@ -112,7 +112,7 @@ class RunByHand(Base):
             return HttpResponseRedirect(self._admin_url(self._list_url_name()))
         logger.info("%s started by hand by %s: task %s", self.run.task, request.user.get_username(), task_id)
         audit.note(request, self.run.task, kwargs, self.model)
-        said = urlencode({"after": newest, "at": int(time())})
+        said = urlencode({"after": newest, "at": int(time()), **self.awaited(kwargs)}, doseq=True)
         return HttpResponseRedirect(f"{self._admin_url(self._wait_url_name())}?{said}")
 
     # -- until its row is there
@@ -125,6 +125,10 @@ class RunByHand(Base):
         if row := self.begun(request, wait.after):
             return HttpResponseRedirect(self._page_of(row))
         return TemplateResponse(request, "api_service/admin/run_wait.html", self._wait_context(request, wait))
+
+    def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for those who wait for something else
+        """What the address of the page that waits says beyond `Wait`."""
+        return {}
 
     def begun(self, request: HttpRequest, after: int) -> Model | None:
         """The row of the run that was asked for: the first one since then, of this person where rows tell."""
@@ -143,15 +147,16 @@ class RunByHand(Base):
 
     def _wait_context(self, request: HttpRequest, wait: Wait) -> dict[str, Any]:
         waited, other = time() - wait.at, self.under_way(request)
-        is_over = waited > EXPIRES_SECONDS
+        is_dropped = waited > EXPIRES_SECONDS
         return {
             **self.admin_site.each_context(request),
             "title": self.run.button,
             "opts": self.opts,
             "media": self.media,
             "sent": self.run.sent,
-            "is_over": is_over,
-            "is_late": not is_over and waited > LATE_SECONDS and other is None,
+            "is_open": not is_dropped,
+            "is_dropped": is_dropped,
+            "is_late": not is_dropped and waited > LATE_SECONDS and other is None,
             "other": other,
             "other_url": self._page_of(other) if other else "",
             "list_url": self._admin_url(self._list_url_name()),
