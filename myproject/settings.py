@@ -24,6 +24,7 @@ from myproject.env import (
     secret_parts,
     sentry_dsn,
 )
+from myproject.unfold import unfold_config
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -44,9 +45,10 @@ OPERATIONS_TOKEN: str = env.str("OPERATIONS_TOKEN", "")
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 
 INSTALLED_APPS = [
-    # Before the admin: its templates carry our language switch
+    # Before unfold, and that before the admin: the first one that has a template gives it
     "api_service",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "myproject.apps.OperationsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -111,6 +113,13 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
 WHITENOISE_USE_FINDERS = True
+
+# --- The admin -----------------------------------------------------------------------------------------
+# What this deployment is called beside the title of every page; "prod…" is shown in red, empty not at all
+ENVIRONMENT_LABEL: str = env.str("ENVIRONMENT_LABEL", "")
+UNFOLD = unfold_config(ENVIRONMENT_LABEL)
+# Where the login page leads when no other page asked for it
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- HTTPS: one switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto ----------------
 HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", False)

@@ -18,12 +18,11 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.utils.translation import gettext_lazy as _
-
 from api_service.admin import (
+    accounts,
     alerts,
     audit,
+    beat_tables,
     billing,
     clearing,
     copies,
@@ -43,8 +42,10 @@ from api_service.admin import (
 )
 
 __all__ = [
+    "accounts",
     "alerts",
     "audit",
+    "beat_tables",
     "billing",
     "clearing",
     "copies",
@@ -62,10 +63,3 @@ __all__ = [
     "stale",
     "tokens",
 ]
-
-admin.site.site_header = _("Cache operations")
-admin.site.site_title = _("Cache operations")
-admin.site.index_title = _("Overview")
-# There is no public site behind the admin
-admin.site.site_url = None
-admin.site.index_template = "api_service/admin/index.html"

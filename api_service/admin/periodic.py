@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -14,27 +13,38 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
 
-from api_service.admin import display, schedules
+from api_service.admin import display, schedules, styling
 from api_service.services import beat_watch
 from api_service.services.beat_rules import judge
 from api_service.services.task_sending import BrokerDown, send
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+else:
+    # unfold has no types
+    from unfold.admin import ModelAdmin
 
 logger = logging.getLogger(__name__)
 
 admin.site.unregister(PeriodicTask)
 
 
+class TaskForm(PeriodicTaskForm):  # type: ignore[misc]  # django-celery-beat has no types
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        styling.dress(self, "regtask", "task")
+
+
 @admin.register(PeriodicTask)
-class TaskAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
+class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # django-celery-beat has no types
     """Its own action lets everybody who may look start a task, and ends in an error page while the broker is down."""
 
+    form = TaskForm
+    list_fullwidth = True
     list_display = ("name", "enabled", "state", "sent", "succeeded", "took", "when")
-
-    class Media:
-        css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))

@@ -20,7 +20,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from api_service.admin import audit, display, ruc_words
+from api_service.admin import audit, display, ruc_words, styling
 from api_service.admin.ruc_links import ruc_url
 from api_service.services import budget, budget_rules, ruc, ruc_acts
 from api_service.services.cache_service import MIGO
@@ -123,6 +123,7 @@ def _done(request: HttpRequest, number: str, said: Said) -> HttpResponse:
 
 
 def _question(request: HttpRequest, number: str, act: Act, form: forms.Form) -> HttpResponse:
+    styling.dress(form)
     context = {
         **admin.site.each_context(request),
         "title": f"{act.label}: RUC {number}",
@@ -130,7 +131,7 @@ def _question(request: HttpRequest, number: str, act: Act, form: forms.Form) -> 
         "act": act,
         "explained": act.explain(),
         "form": form,
-        "submit": act.label,
+        "submit_label": act.label,
         "list_url": ruc_url(number),
     }
     return TemplateResponse(request, "api_service/admin/ruc_act.html", context)

@@ -21,7 +21,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from api_service.admin import audit
+from api_service.admin import audit, styling
 from api_service.models import Run as AnyRun
 from api_service.services.task_sending import EXPIRES_SECONDS, BrokerDown, send
 
@@ -173,6 +173,7 @@ class RunByHand(Base):
         return reverse(f"{self.admin_site.name}:{name}", args=args)
 
     def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
+        styling.dress(form)
         context = {
             **self.admin_site.each_context(request),
             "title": self.run.button,

@@ -1,0 +1,28 @@
+"""The site of the admin, apart from the package `api_service.admin`: Django asks for it while that one registers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin import AdminSite
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    Base = AdminSite
+else:
+    # unfold has no types
+    from unfold.sites import UnfoldAdminSite as Base
+
+
+class OperationsSite(Base):
+    site_header = _("Cache operations")
+    site_title = _("Cache operations")
+    index_title = _("Overview")
+    # There is no public site behind the admin
+    site_url = None
+    index_template = "api_service/admin/index.html"
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+        """unfold's search of tables, which no page offers: it keeps its results in the cache that is watched here."""
+        raise Http404
