@@ -139,8 +139,13 @@ class TrialForm(forms.Form):
         ),
     )
 
-    def clean(self) -> dict[str, Any]:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if not configured_channels():
+            del self.fields["channels"]
+
+    def clean(self) -> dict[str, Any]:
+        if "channels" not in self.fields:
             raise forms.ValidationError(
                 gettext("No channel has an address: no alert reaches anybody. See the settings.")
             )

@@ -83,7 +83,7 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
             ruc_sections.reads(ruc_facts.reads_by_day(number, timezone.localdate(now)), ruc_facts.habit(number), now),
             ruc_sections.warming(_outlook(facts, now.timestamp()), ruc_facts.warms(number), now),
             ruc_sections.places(facts),
-            ruc_sections.tracked(ruc_facts.tracked(number), now),
+            ruc_sections.tracked(ruc_facts.tracked(number)),
             ruc_sections.done(_log(number), now),
         ],
     }

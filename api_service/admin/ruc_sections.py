@@ -230,15 +230,15 @@ def _lies(place: Place, key: str) -> Text:
 
 
 def _note(place: Place) -> str:
-    notes = [_("the cache looks here for the answer")] if place.answer_here else []
-    notes += [_("the cache looks here for the mark of an invalid one")] if place.negative_here else []
+    notes = [_("place of the answer")] if place.answer_here else []
+    notes += [_("place of the mark")] if place.negative_here else []
     notes += [place.reads.error] if place.reads.error else []
     if place.reads.values and not notes:
         notes = [_("left over: the cache does not look here")]
     return "\n".join(notes) or display.NOTHING
 
 
-def tracked(rows: Sequence[TrackedKey], now: datetime) -> Section:
+def tracked(rows: Sequence[TrackedKey]) -> Section:
     """Its keys in the table of keys."""
     table = [
         (
@@ -246,11 +246,10 @@ def tracked(rows: Sequence[TrackedKey], now: datetime) -> Section:
             row.node,
             display.badge(row.state, row.get_state_display()),
             display.number(row.reads),
-            display.age(row.last_read_at, now),
         )
         for row in rows
     ]
-    heads = (_("key"), _("node"), _("state"), _("reads"), _("last read"))
+    heads = (_("key"), _("node"), _("state"), _("reads"))
     return Section(_("Seen by the inventories"), (), display.table(heads, table))
 
 
@@ -266,12 +265,12 @@ def hot_table(hot: Sequence[Hot], cached: Mapping[str, CacheRead], now: datetime
             linked(one.ruc),
             display.number(one.today),
             display.number(one.yesterday),
-            display.age(one.last_read_at, now),
             _cached_briefly(cached[one.ruc], now),
+            display.age(one.last_read_at, now),
         )
         for one in hot
     ]
-    return display.table(("RUC", _("reads today"), _("yesterday"), _("last read"), _("in the cache")), rows)
+    return display.table(("RUC", _("reads today"), _("yesterday"), _("in the cache"), _("last read")), rows)
 
 
 def _cached_briefly(read: CacheRead, now: datetime) -> Text:

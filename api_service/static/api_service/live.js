@@ -55,7 +55,13 @@
         return;
       }
       if (answer.ok) {
-        show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        if (!page.querySelector(MARK)) {
+          // It is over: the title, the messages and the buttons are others, too
+          location.reload();
+          return;
+        }
+        show(page);
       }
     } catch (error) {
       // A server that restarts, a network that is gone for a moment: the next look tries again

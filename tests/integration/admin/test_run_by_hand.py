@@ -314,6 +314,7 @@ def test_the_table_of_periodic_tasks_starts_them_too(
 ) -> None:
     assert "1 task is in its queue." in run_from_beat(admin_client, periodic_task)
     assert sent("warming") == ("workers.tasks.warm_frequent_rucs", {"limit": 7})
+    assert logged() == ("admin", "workers.tasks.warm_frequent_rucs", '[] {"limit": 7}')
     assert models.WarmRun.objects.count() == 0
 
 
