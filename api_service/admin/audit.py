@@ -10,11 +10,15 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
+from api_service.admin.ruc_links import linked
+
+RUC_PREFIX = "RUC "
 
 
 def note(
@@ -68,9 +72,14 @@ class LogEntryAdmin(TableAdmin[LogEntry]):
         return display.age(row.action_time, timezone.now())
 
     @admin.display(description=_("what"))
-    def what(self, row: LogEntry) -> str:
-        return row.object_repr
+    def what(self, row: LogEntry) -> SafeString | str:
+        """With the way to the row that it was, or to the RUC."""
+        number = row.object_repr.removeprefix(RUC_PREFIX)
+        if row.content_type_id is None and number != row.object_repr:
+            return linked(number, row.object_repr)
+        url = row.get_admin_url()
+        return format_html('<a href="{}">{}</a>', url, row.object_repr) if url else row.object_repr
 
-    @admin.display(description=_("done"))
+    @admin.display(description=_("what was done"))
     def message(self, row: LogEntry) -> str:
         return row.get_change_message() or display.NOTHING

@@ -144,7 +144,7 @@ class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
             name = f"{self.admin_site.name}:{self._list_url_name()}"
             return HttpResponseRedirect(self.url_of("change", before) if before else reverse(name))
         said = {name: getattr(row, name) for name in ("service", "kind", "pattern", "with_answers")}
-        self.log_change(request, row, f"{act} {audit.in_words(said)}")
+        audit.note(request, f"clearing {row.pk}", f"{act} {audit.in_words(said)}", ClearRun, row.pk)
         self.message_user(request, str(self.run.sent), messages.SUCCESS)
         return HttpResponseRedirect(self.url_of("change", row))
 

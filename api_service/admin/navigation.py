@@ -98,7 +98,7 @@ def _rucs(request: HttpRequest) -> list[dict[str, Any]]:
     if not request.user.has_perm("api_service.view_storedanswer"):
         return []
     url = reverse("ruc:search")
-    return [{"title": _("RUCs"), "icon": "badge", "link": url, "active": request.path.startswith(url)}]
+    return [_entry(_("RUCs"), "badge", url, active=request.path.startswith(url))]
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:

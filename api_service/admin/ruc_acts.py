@@ -86,7 +86,7 @@ class Act:
 
 def logged_as(number: str) -> str:
     """What the log calls a RUC."""
-    return f"RUC {number}"
+    return f"{audit.RUC_PREFIX}{number}"
 
 
 def offered(request: HttpRequest, facts: RucFacts) -> list[tuple[str, str, Promise]]:

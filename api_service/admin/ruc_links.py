@@ -17,11 +17,11 @@ def ruc_url(ruc: str) -> str:
     return reverse("ruc:page", args=[ruc])
 
 
-def linked(ruc: str) -> SafeString | str:
-    """The RUC as a link to its page; what is none stays as it is."""
+def linked(ruc: str, text: str = "") -> SafeString | str:
+    """The RUC as a link to its page, or a text that stands for it; what is no RUC stays as it is."""
     if not is_eleven_digits(ruc):
-        return ruc or display.NOTHING
-    return format_html('<a href="{}">{}</a>', ruc_url(ruc), ruc)
+        return text or ruc or display.NOTHING
+    return format_html('<a href="{}">{}</a>', ruc_url(ruc), text or ruc)
 
 
 def linked_identifier(service: str, kind: str, identifier: str) -> SafeString | str:

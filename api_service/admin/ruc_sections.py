@@ -256,7 +256,7 @@ def tracked(rows: Sequence[TrackedKey]) -> Section:
 def done(log: Sequence[LogEntry], now: datetime) -> Section:
     """What people did to it, newest first."""
     rows = [(display.age(row.action_time, now), row.user.get_username(), row.get_change_message()) for row in log]
-    return Section(_("Done by hand"), (), display.table((_("time"), _("by"), _("done")), rows))
+    return Section(_("Done by hand"), (), display.table((_("time"), _("by"), _("what was done")), rows))
 
 
 def hot_table(hot: Sequence[Hot], cached: Mapping[str, CacheRead], now: datetime) -> Text:

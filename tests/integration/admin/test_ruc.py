@@ -422,5 +422,11 @@ def test_nothing_is_done_by_a_link_nor_from_another_site(
 
 def test_what_was_done_by_hand_is_a_list_of_its_own(admin_client: Client, migo: MigoAPIService) -> None:
     act(admin_client, "refresh")
-    page = read(admin_client, reverse("admin:admin_logentry_changelist"))
-    assert f"RUC {RUC} refresh: found" in page
+    url = reverse("admin:admin_logentry_changelist")
+    assert f"RUC {RUC} refresh: found" in read(admin_client, url)
+    assert f'<a href="{PAGE}">RUC {RUC}</a>' in admin_client.get(url).text
+
+
+def test_the_sidebar_leads_to_the_box_for_who_may_look(admin_client: Client, staff: Staff, rows: Rows) -> None:
+    assert f'href="{SEARCH}"' in admin_client.get("/admin/").text
+    assert f'href="{SEARCH}"' not in staff("view_trackrun").get("/admin/").text
