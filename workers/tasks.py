@@ -20,6 +20,7 @@ from api_service.services import (
     answers,
     billing_runs,
     clearing,
+    copy_target,
     database_watch,
     finding_states,
     group_commit,
@@ -34,8 +35,11 @@ from api_service.services import (
     warming,
 )
 from api_service.services.cache_service import APICacheService
+from api_service.services.copy_checks import CannotCopy
+from api_service.services.copying import CopyUnderWay
 from api_service.services.leases import LeaseLost
 from api_service.services.locks import run_lock
+from api_service.services.redaction import redact
 from workers.alerts import channel_states, dispatch, telling, trial
 from workers.alerts.channels import configured
 from workers.arguments import checked
@@ -99,17 +103,21 @@ def send_test_alert(channels: list[str] | None = None) -> Summary:
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
 def warm_frequent_rucs(
-    limit: int | None = None, budget: int | None = None, rucs: list[str] | None = None, dry_run: bool = False
+    limit: int | None = None,
+    budget: int | None = None,
+    rucs: list[str] | None = None,
+    dry_run: bool = False,
+    requested_by: str = "",
 ) -> Summary:
     """Load frequent RUCs again before they expire.
 
     `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
-    `dry_run`: only say what would be done.
+    `dry_run`: only say what would be done; `requested_by`: a person's name.
     """
-    by_hand = (limit, budget, rucs, dry_run) != (None, None, None, False)
+    by_hand = (limit, budget, rucs, dry_run, requested_by) != (None, None, None, False, "")
     # Nobody waits for the run of the schedule
     spread = 0.0 if by_hand else min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
-    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread)
+    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread, requested_by=requested_by)
     try:
         return dict(warming.run(asked) or ALREADY_RUNNING)
     except LeaseLost as error:
@@ -173,6 +181,21 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
     try:
         return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
     except LeaseLost as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def copy_cache(replace: bool = False, requested_by: str = "") -> Summary:
+    """Copy every live key to the cache of COPY_CACHE_URL and prove it; an interrupted copy goes on.
+
+    `replace`: overwrite what is there, also newer answers.
+    """
+    try:
+        return dict(copy_target.copy(copy_target.job(replace=replace, requested_by=requested_by)))
+    except CannotCopy as error:
+        return {"state": "refused", "error": redact(str(error))}
+    except (CopyUnderWay, LeaseLost) as error:
         return {**ALREADY_RUNNING, "error": str(error)}
 
 
