@@ -14,7 +14,7 @@ Theme = Literal["light", "dark"]
 # As wide as a desk's screen and as a phone
 DESK, PHONE = (1280, 900), (390, 844)
 # What a page is looked at as, by name: width and theme
-VIEWS = ("1280-light", "390-dark", "1280-dark", "390-light")
+VIEWS = ("1280-light", "390-light", "390-dark", "1280-dark")
 # It runs as root in containers, without a graphics card, and calls nobody
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -54,10 +54,15 @@ def context(
 
 
 def show_as(page: Page, view: str) -> None:
+    """The page that is open; it takes its theme when it is loaded."""
     width, _, theme = view.partition("-")
     wide, high = DESK if int(width) == DESK[0] else PHONE
     page.set_viewport_size({"width": wide, "height": high})
-    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    dark = theme == "dark"
+    if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") != dark:
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.reload()
+    wait_for_rest(page)
 
 
 def wait_for_rest(page: Page) -> None:
