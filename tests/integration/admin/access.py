@@ -63,6 +63,8 @@ class Table:
 ROW = "<path:object_id>"
 STARTED_BY_A_BUTTON = Page(None, Who.OPERATOR)
 FORM = Page(Who.OPERATOR, Who.OPERATOR)
+# A script asks for it: no login inside a tile
+PART = Page(Who.STAFF, None, Door.FORBIDDEN)
 BY_TOKEN = Page(Who.NOBODY, Who.NOBODY, Door.TOKEN)
 # 503 is an answer of theirs
 TO_LOOK_AT = Page(Who.ANYBODY, None, Door.SESSION, ENDS | {503})
@@ -126,6 +128,10 @@ PAGES: dict[str, Page] = {
     "admin/autocomplete/": Page(Who.STAFF, None, ends=frozenset({403})),
     "admin/r/<path:content_type_id>/<path:object_id>/": Page(Who.STAFF, Who.STAFF),
     "admin/(?P<url>.*)$": Page(Who.STAFF, Who.STAFF),
+    # Parts of the first page: what of each is shown goes by the tables; see `test_dashboard.py`
+    "admin/dashboard/now/": PART,
+    "admin/dashboard/runs/": PART,
+    "admin/dashboard/charts/": PART,
     # -- the API: tokens only, which `tests/integration/api` is about
     **dict.fromkeys(
         (
