@@ -28,7 +28,7 @@ _OURS: Final[dict[str, Any]] = {
     "base-uri": [SELF],
     "form-action": [SELF],
     "frame-ancestors": [NONE],
-    # unfold writes its colours into the page, htmx and Swagger theirs, Alpine widths into attributes: none is from a row
+    # unfold writes its colours into the page, htmx and Swagger theirs, Alpine widths into attributes
     "style-src": [SELF, UNSAFE_INLINE],
 }
 # Whoever made an answer of these look like a page would have a page that does nothing
@@ -51,7 +51,7 @@ def policy_of(request: HttpRequest) -> str:
     found = request.resolver_match
     if found is None:
         return CLOSED
-    if "admin" in found.app_names:
+    if found.route.startswith("admin/"):
         return ADMIN
     return REFERENCE if found.view_name == _REFERENCE_VIEW else CLOSED
 
