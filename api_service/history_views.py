@@ -121,5 +121,6 @@ def _sample(sample: HealthSample) -> dict[str, Any]:
         "hourly": sample.hourly,
         "duration_ms": sample.duration_ms,
         "findings": sample.findings,
+        "unknown": sample.unknown,
         "nodes": [node_json(row) for row in sample.nodes.all()],
     }

@@ -28,7 +28,7 @@ _OURS: Final[dict[str, Any]] = {
     "base-uri": [SELF],
     "form-action": [SELF],
     "frame-ancestors": [NONE],
-    # unfold writes its colours into the page, htmx and Swagger theirs, Alpine widths into attributes
+    # unfold writes its colours into the page, htmx and Swagger theirs, Alpine widths into attributes; none is of a row
     "style-src": [SELF, UNSAFE_INLINE],
 }
 # Whoever made an answer of these look like a page would have a page that does nothing

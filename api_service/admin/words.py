@@ -47,6 +47,7 @@ FINDINGS: Mapping[str, Promise] = {
     "answer_store_off": _("store of answers is not waited for"),
     "read_counts_waiting": _("read counts are not written"),
     "tracking_old": _("inventory is old"),
+    "reading_blind": _("the monitor sees nothing there"),
 }
 CHECKS: Mapping[str, Promise] = {
     "connection": _("connection"),
@@ -74,6 +75,7 @@ READINGS: Mapping[str, Promise] = {
 }
 NODE_DETAILS: Mapping[str, Promise] = {
     "first_error": _("first attempt"),
+    "stats_error": _("statistics"),
     "expired_keys": _("expired since its boot"),
     "maxmemory_policy": _("when it is full"),
     "fragmentation": _("fragmentation"),

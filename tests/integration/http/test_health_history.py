@@ -54,6 +54,7 @@ def test_a_run_is_told_with_its_nodes_and_its_findings(
     (sample,) = answer.json()["samples"]
     assert (sample["status"], sample["hourly"]) == ("unhealthy", False)
     assert [(one["code"], one["node"]) for one in sample["findings"]] == [("node_down", own_cluster[2].address)]
+    assert {"code": "memory_high", "node": own_cluster[2].address} in sample["unknown"]
     assert [node["reachable"] for node in sample["nodes"]] == [True, True, False]
     assert 0 < sample["nodes"][0]["latency_ms"] <= sample["nodes"][0]["latency_worst_ms"]
     assert sample["nodes"][0]["bytes_limit"] == 64 * 2**20

@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api_service", "0014_invalid_reasons"),
+        ("api_service", "0015_unknown_and_on_since"),
     ]
 
     operations = [
