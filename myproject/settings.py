@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, cast
 
@@ -23,6 +24,8 @@ from myproject.env import (
     secret_parts,
     sentry_dsn,
 )
+from myproject.security import security_config
+from myproject.unfold import unfold_config
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -43,9 +46,10 @@ OPERATIONS_TOKEN: str = env.str("OPERATIONS_TOKEN", "")
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 
 INSTALLED_APPS = [
-    # Before the admin: its templates carry our language switch
+    # Before unfold, and that before the admin: the first one that has a template gives it
     "api_service",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "myproject.apps.OperationsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -60,6 +64,7 @@ MIDDLEWARE = [
     "api_service.request_ids.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "myproject.pages.middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -83,10 +88,6 @@ TEMPLATES = [
         },
     }
 ]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-]
 # The page that DEBUG shows for an error lists the settings
 DEFAULT_EXCEPTION_REPORTER_FILTER = "myproject.reporting.RedactingReporterFilter"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -106,21 +107,30 @@ LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
 TIME_ZONE = "America/Lima"
 USE_TZ = True
 
+# Peru writes 1,234.50 where Django's Spanish writes 1 234,50
+FORMAT_MODULE_PATH = ["api_service.formats"]
+
 # --- Static files ------------------------------------------------------------------------------------
 STATIC_URL = "/static/"
 STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
 WHITENOISE_USE_FINDERS = True
 
-# --- HTTPS: one switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto ----------------
+# --- The admin -----------------------------------------------------------------------------------------
+# What this deployment is called beside the title of every page; "prod…" is shown in red, empty not at all
+ENVIRONMENT_LABEL: str = env.str("ENVIRONMENT_LABEL", "")
+UNFOLD = unfold_config(ENVIRONMENT_LABEL)
+# Where the login page leads when no other page asked for it
+LOGIN_REDIRECT_URL = "admin:index"
+
+# --- Who may log in, for how long, and what browsers are told (myproject/security.py) ------------------
+# One switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto and X-Forwarded-For
 HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", False)
-SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Probes and scrapers inside the network speak plain HTTP
-SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
-if HTTPS_ONLY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-X_FRAME_OPTIONS = "DENY"
+HSTS_SECONDS: int = env.int("HSTS_SECONDS", 31_536_000, validate=Range(min=0))
+SESSION_HOURS: float = env.float("SESSION_HOURS", 12.0, validate=Range(min=0, min_inclusive=False))
+# Wrong passwords for one name from one address, in so many minutes, before it has to wait; 0 never has to
+LOGIN_FAILURES: int = env.int("LOGIN_FAILURES", 5, validate=Range(min=0))
+LOGIN_MINUTES: int = env.int("LOGIN_MINUTES", 15, validate=Range(1, 1440))
+globals().update(security_config(https_only=HTTPS_ONLY, hsts_seconds=HSTS_SECONDS, session_hours=SESSION_HOURS))
 
 # --- Database ----------------------------------------------------------------------------------------
 DATABASE_URL: str = env.str("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
@@ -180,6 +190,8 @@ MIGO_MAX_PER_MONTH: int = env.int("MIGO_MAX_PER_MONTH", 0, validate=Range(min=0)
 MIGO_RATE_WAIT: float = env.float("MIGO_RATE_WAIT", 1.0, validate=Range(min=0))
 # The same for a minute and process while the cache is down and remembers no answer
 OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range(min=1))
+# What one paid query costs, in soles: the pages then say money beside queries. 0 is not known
+MIGO_QUERY_PRICE: Decimal = env.decimal("MIGO_QUERY_PRICE", Decimal(0), validate=Range(min=0))
 
 # --- Answer store and read counts ----------------------------------------------------------------------
 ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))

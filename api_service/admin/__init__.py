@@ -15,11 +15,10 @@ Rows that the machine keeps are read-only. What an operator may do, and the perm
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.utils.translation import gettext_lazy as _
-
 from api_service.admin import (
+    accounts,
     alerts,
+    beat_tables,
     billing,
     clearing,
     deliveries,
@@ -38,7 +37,9 @@ from api_service.admin import (
 )
 
 __all__ = [
+    "accounts",
     "alerts",
+    "beat_tables",
     "billing",
     "clearing",
     "deliveries",
@@ -55,10 +56,3 @@ __all__ = [
     "stale",
     "tokens",
 ]
-
-admin.site.site_header = _("Cache operations")
-admin.site.site_title = _("Cache operations")
-admin.site.index_title = _("Overview")
-# There is no public site behind the admin
-admin.site.site_url = None
-admin.site.index_template = "api_service/admin/index.html"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     BasePaginator = Paginator[Any]
 else:
-    # Django's own classes take no type arguments at run time
+    # unfold has no types, and Django's own classes take no type arguments at run time
+    import unfold.admin
 
-    class _ModelAdmin(admin.ModelAdmin, Generic[M]): ...
+    class _ModelAdmin(unfold.admin.ModelAdmin, Generic[M]): ...
 
-    class _TabularInline(admin.TabularInline, Generic[M, P]): ...
+    class _TabularInline(unfold.admin.TabularInline, Generic[M, P]): ...
 
     BasePaginator = Paginator
 
@@ -39,6 +40,7 @@ class BoundedPaginator(BasePaginator):
     """Counts to `LIMIT` and no further: an exact count of a million rows costs more than the page itself."""
 
     LIMIT = 10_000
+    template_name = "api_service/admin/pagination.html"
 
     @cached_property
     def count(self) -> int:
@@ -80,6 +82,8 @@ class Table(_ModelAdmin[M]):
     show_facets = admin.ShowFacets.NEVER
     # A click on a column without an index would sort the whole table
     sortable_by = ()
+    # The tables are wide
+    list_fullwidth = True
     # Parameter of a filter -> the order that the filter's index keeps; the first one that is used counts
     ordering_of_filter: ClassVar[Sequence[tuple[str, tuple[str, ...]]]] = ()
 
@@ -94,9 +98,6 @@ class Table(_ModelAdmin[M]):
             request, {"title": capfirst(self.opts.verbose_name_plural), **(extra_context or {})}
         )
 
-    class Media:
-        css: ClassVar[Mapping[str, tuple[str, ...]]] = {"all": ("api_service/admin.css",)}
-
 
 class TableAdmin(ReadOnly, Table[M]):
     """A machine-kept table."""
@@ -107,6 +108,8 @@ class RowsInline(ReadOnly, _TabularInline[M, P]):
 
     extra = 0
     can_delete = False
+    # Its columns say what it is
+    hide_title = True
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         return tuple(self.fields or ())

@@ -70,5 +70,5 @@ class CountedFirst(RunByHand, Generic[M]):
     def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
         page = super()._form_page(request, form)
         if isinstance(page, TemplateResponse) and page.context_data is not None:
-            page.context_data["submit"] = _("Count first")
+            page.context_data["submit_label"] = _("Count first")
         return page

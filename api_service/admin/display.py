@@ -88,6 +88,8 @@ def age(moment: datetime | None, now: datetime) -> SafeString | str:
     """`hace 3 minutos`, the exact time on hover."""
     if moment is None:
         return NOTHING
+    if now < moment < now + timedelta(minutes=1):
+        return _dated(moment, _("in a moment"))
     if moment > now:
         return _dated(moment, _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)})
     recent = now - moment < timedelta(minutes=1)
@@ -128,7 +130,12 @@ def bar(part: float, whole: float) -> SafeString | str:
     """A share as a bar; the number beside it says the same."""
     if not part or not whole:
         return ""
-    return format_html('<span class="cw-bar" style="width: {}%" aria-hidden="true"></span>', round(100 * part / whole))
+    # Its length is an attribute of a shape: a style would ask the policy of contents for inline styles
+    return format_html(
+        '<svg class="cw-bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect width="{}" height="10"/></svg>',
+        round(100 * part / whole),
+    )
 
 
 def counts(values: Iterable[tuple[object, int]]) -> SafeString | str:

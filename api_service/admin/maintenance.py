@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import display
+from api_service.admin import display, styling
 from api_service.admin.base import Table
 from api_service.admin.display import Tone
 from api_service.models import HealthSample, MaintenanceWindow
@@ -48,6 +48,10 @@ class WindowForm(_ModelForm):
         initial=60,
         help_text=_("How long it lasts; 60 is an hour, 10080 a week."),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        styling.dress(self, "minutes")
 
     def clean_service(self) -> str:
         service: str = self.cleaned_data["service"].strip()

@@ -17,6 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
+from api_service.admin import styling
 from api_service.services.task_sending import BrokerDown, send
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class RunByHand(Base):
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{self._list_url_name()}"))
 
     def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
+        styling.dress(form)
         context = {
             **self.admin_site.each_context(request),
             "title": self.run.button,

@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api_service.services.roles import Role
 from api_service.services.token_rules import Scope
 from api_service.services.token_rules import State as TokenState
+
+ROLES: Mapping[str, Promise] = {
+    Role.VIEWER: _("Viewer"),
+    Role.OPERATOR: _("Operator"),
+    Role.ADMINISTRATOR: _("Administrator"),
+}
 
 FINDINGS: Mapping[str, Promise] = {
     "node_down": _("node does not answer"),
@@ -134,6 +141,11 @@ TOKEN_STATES: Mapping[str, Promise] = {
     TokenState.ACTIVE: _("usable"),
     TokenState.EXPIRED: _("expired"),
     TokenState.REVOKED: _("revoked"),
+}
+INVALID_REASONS: Mapping[str, Promise] = {
+    "NO_EXISTE_SUNAT": _("SUNAT does not know it"),
+    "FORMATO_INVALIDO": _("malformed"),
+    "(others)": _("others"),
 }
 
 # Of the time that keys have left, as the inventory names them

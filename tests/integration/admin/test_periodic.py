@@ -29,8 +29,9 @@ def add(name: str, minutes: int, *, enabled: bool = True) -> PeriodicTask:
 def shown(client: Client) -> dict[str, list[str]]:
     """The cells of each row, as text, by the schedule's name."""
     text = client.get(URL, headers=EN).text
-    rows = re.findall(r"<tr>(<td class=\"action-checkbox\">.*?)</tr>", text, re.DOTALL)
-    cells = [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in rows]
+    rows = re.findall(r"<tr class=\"data-row .*?</tr>", text, re.DOTALL)
+    found = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    cells = [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in found]
     return {row[1]: row[2:] for row in cells}
 
 

@@ -1,0 +1,48 @@
+"""How the admin looks: settings of django-unfold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.templatetags.static import static
+from django.utils.functional import lazy
+from django.utils.translation import gettext_lazy as _
+
+_static = lazy(static, str)
+
+# Teal, in unfold's own steps; white on 600 and 600 on white are readable (5.5 : 1), and so is 400 on the dark ground
+PRIMARY = {
+    "50": "oklch(98.4% .014 180.7)",
+    "100": "oklch(95.3% .051 180.8)",
+    "200": "oklch(91% .096 180.4)",
+    "300": "oklch(85.5% .138 181.1)",
+    "400": "oklch(77.7% .152 181.9)",
+    "500": "oklch(70.4% .14 182.5)",
+    "600": "oklch(51.1% .096 186.4)",
+    "700": "oklch(43.7% .078 188.2)",
+    "800": "oklch(38.6% .063 188.4)",
+    "900": "oklch(32.5% .052 189)",
+    "950": "oklch(27.7% .046 192.5)",
+}
+
+
+def unfold_config(environment: str) -> dict[str, Any]:
+    """`environment` names the deployment beside the title of every page; empty shows nothing."""
+    return {
+        "SITE_TITLE": _("Cache operations"),
+        "SITE_HEADER": _("Cache operations"),
+        "SITE_SYMBOL": "database",
+        "SITE_URL": None,
+        "SHOW_LANGUAGES": True,
+        "SHOW_VIEW_ON_SITE": False,
+        "ENVIRONMENT": [environment, environment_tone(environment)] if environment else None,
+        "STYLES": [_static("api_service/admin.css")],
+        "COLORS": {"primary": PRIMARY},
+        "SIDEBAR": {"navigation": "api_service.admin.navigation.sidebar"},
+        "TABS": "api_service.admin.navigation.tabs",
+    }
+
+
+def environment_tone(environment: str) -> str:
+    """Where a mistake costs money is red."""
+    return "danger" if environment.lower().startswith("prod") else "info"
