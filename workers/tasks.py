@@ -37,7 +37,7 @@ from api_service.services import (
 from api_service.services.cache_service import APICacheService
 from api_service.services.copy_checks import CannotCopy
 from api_service.services.copying import CopyUnderWay
-from api_service.services.leases import LeaseLost
+from api_service.services.leases import LeaseLost, renewed_lock
 from api_service.services.locks import run_lock
 from api_service.services.redaction import redact
 from workers.alerts import channel_states, dispatch, telling, trial
@@ -50,6 +50,8 @@ Summary: TypeAlias = dict[str, Any]
 
 # In a row: a node that answers every other time must not keep a worker busy
 CONFIRMATIONS = 3
+# Seconds that a monitor which was killed keeps the next one away: less than HEALTH_CONFIRM_SECONDS by default
+MONITOR_LEASE = 15
 ALREADY_RUNNING: Summary = {"state": "already_running", "next_step": "another run holds the lock: look at its result"}
 
 
@@ -74,7 +76,8 @@ def monitor_cache_health(confirming: int = 0) -> Summary:
         }
 
     database_watch.must_answer(settings.HEALTH_AROUND_SECONDS)
-    summary = _exclusively("monitor_cache_health", 60, run)
+    with renewed_lock("monitor_cache_health", MONITOR_LEASE) as held:
+        summary = run() if held else ALREADY_RUNNING
     taken = _send_soon()
     if taken and summary["state"] == "done" and finding_states.is_anything_doubtful():
         _confirm_soon(confirming + 1)
