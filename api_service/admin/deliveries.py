@@ -203,8 +203,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
     # -- a test
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """No row is added: who may act upon channels may try them."""
-        return self.has_operate_permission(request)
+        """No row is added: who may try channels may do so."""
+        return self.has_test_permission(request)
 
     def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"channel": kwargs["channels"]}
@@ -219,15 +219,18 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         is_open = context["is_open"] and Tried.NOT_YET in {outcome for _row, outcome in outcomes}
         return {**context, "is_open": is_open, "is_late": context["is_late"] and is_open, "result": _tried(outcomes)}
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("api_service.test_channelstate")
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("api_service.change_channelstate")
 
-    @admin.action(description=_("Send a test message"), permissions=["operate"])
+    @admin.action(description=_("Send a test message"), permissions=["test"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> HttpResponse:
         """By a worker, which has the addresses; the page that follows says how it ended."""
         return self._start(request, {"channels": list(queryset.values_list("name", flat=True))})
 
-    @admin.action(description=_("Turn on again"), permissions=["operate"])
+    @admin.action(description=_("Turn on again"), permissions=["switch"])
     def turn_on(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
         silent = Q(disabled_at__isnull=False) | Q(resting_until__gt=timezone.now())
         names = list(queryset.filter(silent).values_list("name", flat=True))

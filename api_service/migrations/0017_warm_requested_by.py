@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api_service", "0014_invalid_reasons"),
+        ("api_service", "0016_roles"),
     ]
 
     operations = [
