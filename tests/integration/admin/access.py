@@ -127,6 +127,10 @@ PAGES: dict[str, Page] = {
     # -- the admin itself
     "admin/": Page(Who.STAFF, Who.STAFF),
     "admin/<app_label>/": Page(Who.STAFF, Who.STAFF),
+    # Parts of the front page, which loads itself again when they are forbidden; each shows what its reader may see
+    "admin/dashboard/now/": Page(Who.STAFF, None, Door.FORBIDDEN),
+    "admin/dashboard/runs/": Page(Who.STAFF, None, Door.FORBIDDEN),
+    "admin/dashboard/charts/": Page(Who.STAFF, None, Door.FORBIDDEN),
     "admin/login/": Page(Who.ANYBODY, Who.ANYBODY),
     "admin/logout/": Page(None, Who.STAFF),
     "admin/password_change/": Page(Who.STAFF, Who.STAFF),
