@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.test import Client
 from django.urls import URLPattern, reverse
 
+from api_service.admin import ruc_acts
 from tests.rucs import REAL
 
 FRONT = "front page"
@@ -40,7 +41,7 @@ def every_page(client: Client, *, choices: bool = False) -> Iterator[Page]:
     With `choices` also the last row, what each filter offers, a search and the last page.
     """
     beside = (Page("", FRONT, reverse("admin:index")), Page("", "reference of the API", reverse("api:openapi-view")))
-    yield from (page for page in (*beside, *_of_the_site()) if _is_page(client, page.url))
+    yield from (page for page in (*beside, *_of_the_site(), *_of_a_ruc()) if _is_page(client, page.url))
     for model_admin in list(admin.site._registry.values()):
         yield from _of_table(client, model_admin, choices=choices)
 
@@ -50,6 +51,13 @@ def _of_the_site() -> Iterator[Page]:
     for pattern in admin.site.get_urls():
         if isinstance(pattern, URLPattern) and pattern.name and pattern.name not in registered | NO_PAGES | {"index"}:
             yield Page("", pattern.name, _address(pattern, None))
+
+
+def _of_a_ruc() -> Iterator[Page]:
+    yield Page("", "RUCs", reverse("ruc:search"))
+    yield Page("", "RUC", reverse("ruc:page", args=[REAL[0]]))
+    for act in ruc_acts.ACTS:
+        yield Page("", f"RUC {act}", reverse("ruc:act", args=[REAL[0], act]))
 
 
 def _of_table(client: Client, model_admin: ModelAdmin[Any], *, choices: bool) -> Iterator[Page]:

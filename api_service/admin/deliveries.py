@@ -203,11 +203,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
     # -- a test
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """No row is added."""
+        """No row is added: who may try channels may do so."""
         return self.has_test_permission(request)
-
-    def has_test_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("api_service.test_channelstate")
 
     def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"channel": kwargs["channels"]}
@@ -221,6 +218,9 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         outcomes = [(row, outcome_since(row, wait.at)) for row in tried]
         is_open = context["is_open"] and Tried.NOT_YET in {outcome for _row, outcome in outcomes}
         return {**context, "is_open": is_open, "is_late": context["is_late"] and is_open, "result": _tried(outcomes)}
+
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("api_service.test_channelstate")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("api_service.change_channelstate")

@@ -98,21 +98,21 @@ def offered(request: HttpRequest, facts: RucFacts) -> list[tuple[str, str, Promi
     ]
 
 
-def act_page(request: HttpRequest, number: str, name: str) -> HttpResponse:
+def act_page(request: HttpRequest, number: str, act: str) -> HttpResponse:
     """GET asks, POST does it and goes back to the RUC with a word on what became of it."""
-    act = ACTS.get(name)
-    if act is None:
+    wanted = ACTS.get(act)
+    if wanted is None:
         raise Http404
-    if not request.user.has_perm(act.permission):
+    if not request.user.has_perm(wanted.permission):
         raise PermissionDenied
-    if not (ruc.is_valid(number) if act.needs_valid else ruc.is_eleven_digits(number)):
+    if not (ruc.is_valid(number) if wanted.needs_valid else ruc.is_eleven_digits(number)):
         text = _("No such RUC can exist: its check digit or its beginning is wrong. Nothing was changed.")
         messages.error(request, text)
         return HttpResponseRedirect(ruc_url(number) if ruc.is_eleven_digits(number) else reverse("ruc:search"))
-    form = act.form(request.POST if request.method == "POST" else None)
+    form = wanted.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        return _done(request, number, act.carry_out(number, form.cleaned_data))
-    return _question(request, number, act, form)
+        return _done(request, number, wanted.carry_out(number, form.cleaned_data))
+    return _question(request, number, wanted, form)
 
 
 def _done(request: HttpRequest, number: str, said: Said) -> HttpResponse:

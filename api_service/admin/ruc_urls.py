@@ -9,5 +9,5 @@ app_name = "ruc"
 urlpatterns = [
     path("", admin.site.admin_view(ruc_page.search), name="search"),
     path("<str:number>/", admin.site.admin_view(ruc_page.page), name="page"),
-    path("<str:number>/<slug:name>/", admin.site.admin_view(ruc_acts.act_page), name="act"),
+    path("<str:number>/<slug:act>/", admin.site.admin_view(ruc_acts.act_page), name="act"),
 ]
