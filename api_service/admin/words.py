@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api_service.services.roles import Role
 from api_service.services.token_rules import Scope
 from api_service.services.token_rules import State as TokenState
+
+ROLES: Mapping[str, Promise] = {
+    Role.VIEWER: _("Viewer"),
+    Role.OPERATOR: _("Operator"),
+    Role.ADMINISTRATOR: _("Administrator"),
+}
 
 FINDINGS: Mapping[str, Promise] = {
     "node_down": _("node does not answer"),
