@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -22,7 +24,9 @@ from api_service.admin.display import Tone
 from api_service.admin.filters import ByEnd, chosen
 from api_service.admin.health import measured
 from api_service.admin.incident_acts import IncidentActs
-from api_service.models import Delivery, FindingState, Incident, Notice, Transition
+from api_service.models import Delivery, FindingState, HealthSample, Incident, Notice, Transition
+from api_service.services import advice
+from api_service.services.advice import Advice
 from api_service.services.incident_steps import is_muted
 
 # Of one that has come and gone for weeks
@@ -35,7 +39,8 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
     ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
     fields = (
-        *("what", "node_text", "severity_badge", "state_badge", "value_text", "limit_text", "since_text", "opened"),
+        *("what", "meaning", "cause", "next_step", "node_text", "severity_badge", "state_badge", "value_text"),
+        *("limit_text", "since_text", "opened"),
         *("resolved", "lasted", "in_hands_of", "muted_text", "escalated_text", "timeline", "messages_table"),
     )
 
@@ -54,9 +59,33 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     def what_and_where(self, row: Incident) -> str:
         return f"{self.what(row)} {row.node}".strip()
 
+    @admin.display(description=_("what users notice"))
+    def meaning(self, row: Incident) -> str:
+        known = advice_on(row)
+        return (known and known.meaning) or display.NOTHING
+
+    @admin.display(description=_("likely cause"))
+    def cause(self, row: Incident) -> str:
+        known = advice_on(row)
+        return (known and known.cause) or display.NOTHING
+
+    @admin.display(description=_("what to do"))
+    def next_step(self, row: Incident) -> SafeString | str:
+        """With the runbook's entry, where its address is known."""
+        known = advice_on(row)
+        if known is None:
+            return display.NOTHING
+        if not known.runbook:
+            return known.next_step
+        return format_html('{} <a href="{}">{}</a>', known.next_step, known.runbook, gettext("Runbook"))
+
     @admin.display(description=_("node"))
-    def node_text(self, row: Incident) -> str:
-        return row.node or display.NOTHING
+    def node_text(self, row: Incident) -> SafeString | str:
+        """A cache node leads to how it was, run by run."""
+        if not row.code.startswith("node_"):
+            return row.node or display.NOTHING
+        url = reverse("admin:api_service_nodesample_changelist")
+        return format_html('<a href="{}?{}">{}</a>', url, urlencode({"node": row.node}), row.node)
 
     @admin.display(description=_("severity"))
     def severity_badge(self, row: Incident) -> SafeString:
@@ -116,9 +145,10 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("course"))
     def timeline(self, row: Incident) -> SafeString | str:
-        """The newest steps, oldest first."""
+        """The newest steps, oldest first; each leads to the health run that it was seen in, while that is kept."""
         steps = list(row.transitions.order_by("-pk")[:STEPS_SHOWN])
-        rows = [(exact(step.at), *step_cells(step)) for step in reversed(steps)]
+        kept = set(HealthSample.objects.filter(pk__in=[seen_in(step) for step in steps]).values_list("pk", flat=True))
+        rows = [(when(step, kept), *step_cells(step)) for step in reversed(steps)]
         heads = (_("time"), _("event"), _("severity"), _("value"), _("by"), _("note"), _("messages"))
         return display.table(heads, rows)
 
@@ -134,6 +164,23 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 def exact(moment: Any) -> SafeString:
     local = timezone.localtime(moment)
     return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}")
+
+
+def seen_in(step: Transition) -> int:
+    """The key of the newest health run at that time; 0 where none is known."""
+    return int(step.facts.get("sample") or 0)
+
+
+def when(step: Transition, kept: Container[int]) -> SafeString:
+    moment = exact(step.at)
+    if seen_in(step) not in kept:
+        return moment
+    url = reverse("admin:api_service_healthsample_change", args=[seen_in(step)])
+    return format_html('<a href="{}">{}</a>', url, moment)
+
+
+def advice_on(row: Incident) -> Advice | None:
+    return advice.of(row.code, row.node, row.value, row.limit)
 
 
 def step_cells(step: Transition) -> tuple[object, ...]:
