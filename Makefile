@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench scenarios peers lock openapi clean runtime dev python
+.PHONY: help run test lint bench scenarios screenshots peers lock openapi clean runtime dev python
 
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do $$name -c '$(NEW_ENOUGH)' 2>/dev
 LOCK := uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: runtime ## everything in one process, on embedded defaults (ARGS="--help" shows the options)
 	@exec .venv/bin/python manage.py run_all $(ARGS)
@@ -26,6 +26,9 @@ bench: dev ## speed, as ratios measured in one run (ARGS="cache" or "reads --siz
 
 scenarios: dev ## what goes wrong at night, done to real processes: which alert, when, how often (half an hour)
 	@exec .venv/bin/python -m tests.scenarios $(ARGS)
+
+screenshots: dev ## every page in two languages, two themes and two widths, into FOLDER (ARGS="--only incident --axe")
+	@exec .venv/bin/python -m tests.screenshots "$(or $(FOLDER),var/screenshots)" $(ARGS)
 
 peers: python ## the libraries that `make bench ARGS=peers` compares us with, into .venv-peers
 	@"$(PYTHON)" scripts/install.py peers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, cast
 
@@ -108,6 +109,9 @@ LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
 TIME_ZONE = "America/Lima"
 USE_TZ = True
 
+# Peru writes 1,234.50 where Django's Spanish writes 1 234,50
+FORMAT_MODULE_PATH = ["api_service.formats"]
+
 # --- Static files ------------------------------------------------------------------------------------
 STATIC_URL = "/static/"
 STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
@@ -189,6 +193,8 @@ MIGO_MAX_PER_MONTH: int = env.int("MIGO_MAX_PER_MONTH", 0, validate=Range(min=0)
 MIGO_RATE_WAIT: float = env.float("MIGO_RATE_WAIT", 1.0, validate=Range(min=0))
 # The same for a minute and process while the cache is down and remembers no answer
 OUTAGE_MAX_PER_MINUTE: int = env.int("OUTAGE_MAX_PER_MINUTE", 60, validate=Range(min=1))
+# What one paid query costs, in soles: the pages then say money beside queries. 0 is not known
+MIGO_QUERY_PRICE: Decimal = env.decimal("MIGO_QUERY_PRICE", Decimal(0), validate=Range(min=0))
 
 # --- Answer store and read counts ----------------------------------------------------------------------
 ANSWER_RETENTION_DAYS: int = env.int("ANSWER_RETENTION_DAYS", 30, validate=Range(min=1))

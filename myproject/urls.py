@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index", permanent=False)),
     path("i18n/", include("django.conf.urls.i18n")),
+    # Before the admin, which answers everything below its address
+    path("admin/dashboard/", include("api_service.admin.dashboard.views")),
     path("admin/", admin.site.urls),
     path("", include("api_service.urls")),
 ]

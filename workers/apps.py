@@ -18,7 +18,9 @@ class WorkersConfig(AppConfig):
             metrics_port,  # noqa: F401 - connects to Celery's signals
             task_metrics,  # noqa: F401 - likewise
         )
+        from workers.alerts import advice
         from workers.watch import signals
 
         signals.connect()
         database_metrics.register_all()
+        advice.register()

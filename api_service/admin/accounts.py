@@ -30,8 +30,11 @@ admin.site.unregister([User, Group])
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     list_fullwidth = True
+    # The two boxes of Django's widget have labels that a screen reader does not read
+    filter_horizontal = ()
 
 
 @admin.register(Group)
 class RoleAdmin(_GroupAdmin):
     list_fullwidth = True
+    filter_horizontal = ()

@@ -88,6 +88,8 @@ def age(moment: datetime | None, now: datetime) -> SafeString | str:
     """`hace 3 minutos`, the exact time on hover."""
     if moment is None:
         return NOTHING
+    if now < moment < now + timedelta(minutes=1):
+        return _dated(moment, _("in a moment"))
     if moment > now:
         return _dated(moment, _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)})
     recent = now - moment < timedelta(minutes=1)

@@ -133,6 +133,11 @@ TOKEN_STATES: Mapping[str, Promise] = {
     TokenState.EXPIRED: _("expired"),
     TokenState.REVOKED: _("revoked"),
 }
+INVALID_REASONS: Mapping[str, Promise] = {
+    "NO_EXISTE_SUNAT": _("SUNAT does not know it"),
+    "FORMATO_INVALIDO": _("malformed"),
+    "(others)": _("others"),
+}
 
 # Of the time that keys have left, as the inventory names them
 LIVES: Mapping[str, Promise] = {

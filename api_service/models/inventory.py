@@ -19,6 +19,9 @@ class TrackRun(Run):
     # {"since": "2026-01-28T10:00:00+00:00", "services": {"migo": 12}}: look-ups of that hour and later, as counted
     # when this run was closed; the next run counts what came since. Empty in a run that was interrupted
     lookups = models.JSONField(_("look-ups counted"), default=dict)
+    # {"complete": true, "reasons": {"NO_EXISTE_SUNAT": 12, …}}: why RUCs are listed as invalid. Empty where the run
+    # did not come so far
+    invalid_reasons = models.JSONField(_("invalid RUCs by reason"), default=dict)
 
     class Meta(Run.Meta):
         abstract = False

@@ -17,7 +17,15 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from api_service.models import NodeListing
-from api_service.services import key_table, node_claims, retired_nodes, task_sending, track_runs, tracking
+from api_service.services import (
+    invalid_reasons,
+    key_table,
+    node_claims,
+    retired_nodes,
+    task_sending,
+    track_runs,
+    tracking,
+)
 from api_service.services.backends import Deadline, Entry
 from api_service.services.backends.base import error_text
 from api_service.services.cache_service import APICacheService
@@ -66,6 +74,7 @@ def track_keys(seconds: float = SECONDS) -> TrackSummary:
     _invite(run, nodes[1:])
     failures = _list_all(run, deadline)
     track_runs.close_if_complete(run)
+    invalid_reasons.note(run)
     if failures:
         raise failures[0]
     return track_runs.summary(run)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from django import template
-from django.utils import timezone
-
-if TYPE_CHECKING:
-    from api_service.admin.panel import Panel
 
 register = template.Library()
 
 
-@register.simple_tag
-def status_panel() -> Panel:
-    """The state of everything, now."""
+@register.simple_tag(takes_context=True)
+def dashboard_now(context: template.Context) -> dict[str, Any]:
+    """What the first page of the admin shows from the beginning."""
     # unfold draws a widget while it is imported, which loads all tags: before the tables of our admin can be made
-    from api_service.admin.panel import panel
+    from api_service.admin.dashboard.views import now_context
 
-    return panel(timezone.now())
+    return now_context(context["request"])

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-NO_BENCHMARKS = {"__main__", "bare_site", "http_load", "stage"}
+NO_BENCHMARKS = {"__main__", "bare_site", "http_load", "kept", "page_weight", "stage"}
 # The number of keys makes no difference to these
-WITHOUT_SIZES = {"api", "cache", "health", "lookups", "outage", "peers", "replay", "upstream"}
+WITHOUT_SIZES = {"api", "cache", "health", "lookups", "outage", "pages", "peers", "replay", "upstream"}
 # Minutes, and packages that nothing else needs
 ONLY_BY_NAME = {"peers"}
 

@@ -17,6 +17,7 @@ from time import perf_counter
 
 import django
 
+from tests.benchmarks.kept import KeptPostgres
 from tests.servers import Memcached, Postgres
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -47,14 +48,20 @@ class Scene:
 
 
 @contextmanager
-def stage(*, database: str = "sqlite", memcached: int = 1, memory: int = 2048) -> Iterator[Scene]:
-    """Django is set up and migrated on a fresh `database` ("sqlite", "postgres") and that many memcached nodes."""
+def stage(
+    *, database: str = "sqlite", memcached: int = 1, memory: int = 2048, keep: Path | None = None
+) -> Iterator[Scene]:
+    """Django is set up and migrated on a `database` ("sqlite", "postgres") and that many memcached nodes.
+
+    The database is new, or that of the folder `keep`, where it stays.
+    """
     with ExitStack() as stack:
-        data = stack.enter_context(TemporaryDirectory())
+        data = str(keep) if keep else stack.enter_context(TemporaryDirectory())
+        Path(data).mkdir(parents=True, exist_ok=True)
         nodes = [Memcached(memory=memory).start() for _ in range(memcached)]
         for node in nodes:
             stack.callback(node.close)
-        url = _postgres(stack) if database == "postgres" else f"sqlite:///{Path(data) / 'benchmark.sqlite3'}"
+        url = _postgres(stack, keep) if database == "postgres" else f"sqlite:///{Path(data) / 'benchmark.sqlite3'}"
         os.environ.update(
             CACHE_URL=f"memcached://{','.join(node.address for node in nodes)}" if nodes else "locmem://",
             DATABASE_URL=url,
@@ -73,8 +80,8 @@ def stage(*, database: str = "sqlite", memcached: int = 1, memory: int = 2048) -
         yield Scene(url, nodes)
 
 
-def _postgres(stack: ExitStack) -> str:
-    server = Postgres().start()
+def _postgres(stack: ExitStack, keep: Path | None) -> str:
+    server = (KeptPostgres(keep / "postgres") if keep else Postgres()).start()
     stack.callback(server.close)
     return server.new_database()
 

@@ -267,12 +267,17 @@ UNEXPLAINED = Explanation(
 
 def explain(facts: StepFacts) -> Explained:
     """What is wrong, what it means for users, what to do next, and why it may be."""
-    row = TABLE.get(facts["code"], UNEXPLAINED)
+    return explain_finding(facts["code"], facts["node"], facts["value"], facts["limit"])
+
+
+def explain_finding(code: str, node: str, value: float | str, limit: float | str) -> Explained:
+    """The same of a finding that is not a step of an incident."""
+    row = TABLE.get(code, UNEXPLAINED)
     values = {
-        "code": facts["code"],
-        "node": facts["node"] or _("the cache"),
-        "value": _measure(facts["value"], row),
-        "limit": _measure(facts["limit"], row),
+        "code": code,
+        "node": node or _("the cache"),
+        "value": _measure(value, row),
+        "limit": _measure(limit, row),
     }
     return Explained(str(row.what) % values, str(row.meaning), str(row.next_step), str(row.cause))
 

@@ -1,6 +1,8 @@
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.cache import caches
@@ -20,7 +22,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import retention, retired_nodes, track_runs, tracking
+from api_service.services import invalid_reasons, retention, retired_nodes, track_runs, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
 from api_service.services.outcomes import Outcome
@@ -295,3 +297,41 @@ def test_nodes_that_left_are_found_and_closed_along_an_index() -> None:
     assert not [plan for plan in plans if "Sort" in plan or "TEMP B-TREE" in plan]
     assert retired_nodes.close_rows("n0", now) == {"": 1000}
     assert TrackedKey.objects.filter(state="active").count() == 1000
+
+
+# -- why RUCs are listed as invalid
+
+
+def reasons_of_last_run() -> dict[str, Any]:
+    found: dict[str, Any] = TrackRun.objects.order_by("-pk").values_list("invalid_reasons", flat=True)[0]
+    return found
+
+
+def test_an_inventory_counts_why_rucs_are_listed_as_invalid(cluster_cache: APICacheService) -> None:
+    for number, reason in enumerate(["NO_EXISTE_SUNAT"] * 3 + ["FORMATO_INVALIDO"] + ["x" * 500]):
+        cluster_cache.add_invalid_ruc(f"2099999999{number}", reason)
+    track_keys()
+    reasons = {"NO_EXISTE_SUNAT": 3, "FORMATO_INVALIDO": 1, "x" * 60: 1}
+    assert reasons_of_last_run() == {"complete": True, "reasons": reasons}
+    cluster_cache.clear_invalid_rucs()
+    track_keys()
+    assert reasons_of_last_run() == {"complete": True, "reasons": {}}
+
+
+def test_of_very_many_invalid_rucs_only_the_first_are_read_and_that_is_said(
+    cluster_cache: APICacheService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invalid_reasons, "MOST_READ", 3)
+    monkeypatch.setattr(invalid_reasons, "AT_ONCE", 2)
+    for number in range(5):
+        cluster_cache.add_invalid_ruc(f"2099999999{number}")
+    track_keys()
+    assert reasons_of_last_run() == {"complete": False, "reasons": {"NO_EXISTE_SUNAT": 3}}
+
+
+def test_a_thousand_different_reasons_are_kept_as_the_most_frequent_and_the_rest() -> None:
+    counted = Counter({f"reason {number}": number for number in range(1, 31)})
+    kept = invalid_reasons.shortened(counted)
+    assert len(kept) == 21
+    assert kept["reason 30"] == 30
+    assert kept["(others)"] == sum(range(1, 11))

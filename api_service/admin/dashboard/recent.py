@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import ngettext
 
 from api_service.admin import display
+from api_service.admin.dashboard.links import User, may_see
 from api_service.models import ClearRun, CopyRun, RefillRun, Run
 
 LATELY = timedelta(days=1)
@@ -27,14 +28,15 @@ class Line(NamedTuple):
     error: str
 
 
-def lines(now: datetime) -> tuple[Line, ...]:
-    """Newest first. Three queries."""
-    return tuple(_line(run, now) for run in sorted(_runs(now), key=attrgetter("started_at"), reverse=True))
+def lines(user: User, now: datetime) -> tuple[Line, ...]:
+    """Newest first, of those that the person may see. Three queries."""
+    return tuple(_line(run, now) for run in sorted(_runs(user, now), key=attrgetter("started_at"), reverse=True))
 
 
-def _runs(now: datetime) -> Iterator[Run]:
+def _runs(user: User, now: datetime) -> Iterator[Run]:
     for rows in (RefillRun.objects, ClearRun.objects, CopyRun.objects):
-        yield from rows.filter(started_at__gt=now - LATELY).order_by("-started_at")[:MOST]
+        if may_see(user, rows.model):
+            yield from rows.filter(started_at__gt=now - LATELY).order_by("-started_at")[:MOST]
 
 
 def _line(run: Run, now: datetime) -> Line:

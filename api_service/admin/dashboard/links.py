@@ -1,0 +1,32 @@
+"""Where a tile leads, and who may see what it sums up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import Model
+from django.urls import reverse
+
+T = TypeVar("T")
+User = AbstractBaseUser | AnonymousUser
+
+
+def list_of(model: type[Model], query: str = "") -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") + query
+
+
+def page_of(model: type[Model], pk: int) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
+
+
+def may_see(user: User, model: type[Model]) -> bool:
+    return isinstance(user, PermissionsMixin) and user.has_perm(
+        f"{model._meta.app_label}.view_{model._meta.model_name}"
+    )
+
+
+def shown(user: User, model: type[Model], read: Callable[[], T]) -> T | None:
+    """What is not shown is not read either."""
+    return read() if may_see(user, model) else None

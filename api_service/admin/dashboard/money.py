@@ -1,0 +1,199 @@
+"""What was asked for, what of it was paid, what the caps still allow, and what was not spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+from django.db.models import Avg, Max, Q, Sum
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from api_service.admin import display, words
+from api_service.admin.dashboard import links
+from api_service.admin.dashboard.periods import Buckets
+from api_service.models import HealthSample, LookupHour, NodeSample, SpendHour
+from api_service.services.budget_rules import Caps, Period, Purpose, periods
+from api_service.services.outcomes import Outcome
+
+OF_PERIODS: Mapping[str, Promise] = {
+    "hour": gettext_lazy("this hour"),
+    "day": gettext_lazy("today"),
+    "month": gettext_lazy("this month"),
+}
+# What the cache answers with something that is inside its life
+ANSWERED = (Outcome.HIT, Outcome.NEGATIVE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of many: `share` in per cent, for a bar."""
+
+    name: str
+    count: str
+    share: float
+    share_text: str
+
+
+@dataclass(frozen=True)
+class Lookups:
+    url: str
+    total: str
+    answered: str
+    parts: tuple[Part, ...]
+    outages: int
+
+
+@dataclass(frozen=True)
+class Cap:
+    """`spent` of `most` in one period; `warming` says what of it warming has, and may have."""
+
+    name: str
+    spent: int
+    most: int
+    text: str
+    warming: str
+    is_reached: bool
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Paid queries; `account` says what the provider's account still holds, where that is known."""
+
+    url: str
+    paid: str
+    price: str
+    parts: tuple[Part, ...]
+    caps: tuple[Cap, ...]
+    account: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    queries: str
+    price: str
+    share: str
+
+
+@dataclass(frozen=True)
+class Latency:
+    url: str
+    usual: str
+    worst: str
+
+
+# -- look-ups
+
+
+def lookups_between(of: Buckets) -> dict[str, int]:
+    """Look-ups by outcome, of those that occurred. One query."""
+    rows = LookupHour.objects.filter(hour__gte=of.start, hour__lt=of.end).values_list("outcome")
+    return dict(rows.annotate(total=Sum("count")))
+
+
+def lookups(counts: Mapping[str, int]) -> Lookups:
+    total, url = sum(counts.values()), links.list_of(LookupHour)
+    parts = tuple(_part(words.word(words.OUTCOMES, one), counts.get(one, 0), total) for one in Outcome)
+    answered = sum(counts.get(one, 0) for one in ANSWERED)
+    share = display.share(answered, total)
+    return Lookups(url, display.number(total), share, parts if total else (), counts.get(Outcome.OUTAGE, 0))
+
+
+def _part(name: str, count: int, total: int) -> Part:
+    return Part(name, display.number(count), 100 * count / total if total else 0.0, display.share(count, total))
+
+
+# -- paid queries
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Sums by purpose of the shown time, and of each capped period by its name."""
+
+    shown: Mapping[str, int]
+    capped: Mapping[str, Mapping[str, int]]
+
+    @property
+    def paid(self) -> int:
+        return sum(self.shown.values())
+
+
+def ledger(of: Buckets, capped: Sequence[Period]) -> Ledger:
+    """One query for the time shown and all periods."""
+    since = min([of.start, *(period.since for period in capped)])
+    sums = {f"of_{period.name}": Sum("queries", filter=Q(hour__gte=period.since)) for period in capped}
+    rows = SpendHour.objects.filter(hour__gte=since).values("purpose")
+    summed = rows.annotate(shown=Sum("queries", filter=Q(hour__gte=of.start, hour__lt=of.end)), **sums)
+    found = cast("list[dict[str, Any]]", list(summed))
+    return Ledger(
+        shown={row["purpose"]: row["shown"] or 0 for row in found},
+        capped={period.name: {row["purpose"]: row[f"of_{period.name}"] or 0 for row in found} for period in capped},
+    )
+
+
+def spend(of: Ledger, caps: Caps, local_now: datetime, price: Decimal, account: Sequence[str]) -> Spend:
+    """`price` of a query in soles, 0 where nobody said. `local_now` is in the time in which days begin."""
+    return Spend(
+        url=links.list_of(SpendHour),
+        paid=display.number(of.paid),
+        price=soles(of.paid, price),
+        parts=tuple(
+            _part(words.word(words.PURPOSES, one), of.shown.get(one, 0), of.paid)
+            for one in Purpose
+            if of.shown.get(one)
+        ),
+        caps=tuple(_cap(period, of.capped[period.name], caps) for period in periods(caps, local_now)),
+        account=tuple(account),
+    )
+
+
+def _cap(period: Period, spent: Mapping[str, int], caps: Caps) -> Cap:
+    total, warm = sum(spent.values()), spent.get(Purpose.WARM, 0)
+    text = _("%(spent)s of %(most)s") % {"spent": display.number(total), "most": display.number(period.cap)}
+    share = caps.for_purpose(period.cap, Purpose.WARM)
+    facts = {"spent": display.number(warm), "most": display.number(share)}
+    warming = _("warming: %(spent)s of %(most)s") % facts
+    return Cap(str(OF_PERIODS[period.name]), total, period.cap, text, warming, total >= period.cap)
+
+
+def account_words(around: Mapping[str, Any]) -> list[str]:
+    """What the last health run read of each account, a line each."""
+    known = ((service, facts.get("account")) for service, facts in sorted(around.get("providers", {}).items()))
+    return [_account(service, account) for service, account in known if account]
+
+
+def _account(service: str, account: Mapping[str, Any]) -> str:
+    facts = {"service": service, "left": display.number(account["queries_left"])}
+    if account.get("days") is None:
+        return _("Account of %(service)s: %(left)s queries left") % facts
+    facts["days"] = display.number(account["days"], decimals=1)
+    return _("Account of %(service)s: %(left)s queries left, for %(days)s days at this pace") % facts
+
+
+def saved(asked: int, paid: int, price: Decimal) -> Saved:
+    """Each look-up that nobody remembered would have been a query. What warming paid for in vain is taken off."""
+    queries = max(0, asked - paid)
+    return Saved(display.number(queries), soles(queries, price), display.share(queries, asked))
+
+
+def soles(queries: int, price: Decimal) -> str:
+    """`S/ 1,234.50`; "" where there is no price."""
+    return f"S/\xa0{display.number(float(queries * price), decimals=2)}" if price else ""
+
+
+# -- latency
+
+
+def latency(of: Buckets) -> Latency:
+    """Of the round trips to the nodes in health runs, each of which notes a median and a worst. One query."""
+    rows = NodeSample.objects.filter(sample__taken_at__gte=of.start, sample__taken_at__lt=of.end)
+    sums = rows.aggregate(usual=Avg("latency_ms"), worst=Max("latency_worst_ms"))
+    return Latency(
+        links.list_of(HealthSample),
+        display.number(sums["usual"], " ms", 1),
+        display.number(sums["worst"], " ms", 1),
+    )

@@ -1,0 +1,1 @@
+"""How numbers are written where a language alone does not say it."""

@@ -1,0 +1,33 @@
+"""One running site and one browser for all tests of pages: they are of one group, so one process starts them once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import chromium
+from tests.http_catcher import HttpCatcher
+from tests.site import Site, site
+
+
+@pytest.fixture(scope="session")
+def slack() -> Iterator[HttpCatcher]:
+    with HttpCatcher() as catcher:
+        yield catcher
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory, slack: HttpCatcher) -> Iterator[Site]:
+    """With a small past. What counts, counts at first sight."""
+    rules = ",".join(f"{code}=1/1/1" for code in ("node_down", "node_slow", "hit_ratio_low"))
+    folder = tmp_path_factory.mktemp("site")
+    with site(folder, "small", SLACK_WEBHOOK_URL=f"{slack.url}/services/T/B/x", HEALTH_RULES=rules) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

@@ -1,0 +1,93 @@
+"""What was counted hour by hour, and every five minutes: look-ups, paid queries, calls, old answers, the account."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from api_service.models import (
+    AccountReading,
+    CircuitChange,
+    LookupHour,
+    RateWindow,
+    SpendHour,
+    StaleServed,
+    UpstreamCalls,
+    UpstreamCircuit,
+)
+from tests.history import Size
+from tests.history.health import share
+
+HOUR = timedelta(hours=1)
+# In the busiest hour, by outcome
+LOOKUPS = {"hit": 5400, "negative": 260, "miss": 610, "stale": 45}
+PAID = {"user": 540, "warm": 160, "retry": 6}
+READINGS_LEFT = 2_000_000
+
+
+def fill(size: Size, now: datetime, _nodes: tuple[str, ...]) -> None:
+    hours = [now.replace(minute=0, second=0, microsecond=0) - HOUR * number for number in range(24 * size.days)]
+    LookupHour.objects.bulk_create(
+        (
+            LookupHour(hour=hour, service="migo", kind=kind, outcome=outcome, count=1 + int(most * share(hour) / part))
+            for hour in hours
+            for kind, part in (("ruc", 1), ("dni", 40))
+            for outcome, most in LOOKUPS.items()
+        ),
+        batch_size=5000,
+    )
+    SpendHour.objects.bulk_create(
+        SpendHour(hour=hour, service="migo", purpose=purpose, queries=1 + int(most * share(hour)))
+        for hour in hours
+        for purpose, most in PAID.items()
+    )
+    _calls(size, now)
+    _account(hours, now)
+    _circuit(size, now)
+
+
+def _calls(size: Size, now: datetime) -> None:
+    fives = [now.replace(minute=0, second=0, microsecond=0) - timedelta(minutes=5) * n for n in range(288 * size.days)]
+    UpstreamCalls.objects.bulk_create(
+        (
+            UpstreamCalls(since=since, service="migo", outcome=outcome, calls=1 + int(most * share(since)))
+            for since in fives
+            for outcome, most in (("answered", 45), ("upstream_timeout", 2))
+        ),
+        batch_size=5000,
+    )
+    StaleServed.objects.bulk_create(
+        (
+            StaleServed(since=since, service="migo", kind="ruc", reason=reason, answers=3, oldest_seconds=4200.0)
+            for since in fives[::6]
+            for reason in ("refreshing", "upstream_timeout")
+        ),
+        batch_size=5000,
+    )
+
+
+def _account(hours: list[datetime], now: datetime) -> None:
+    AccountReading.objects.bulk_create(
+        AccountReading(
+            service="migo",
+            taken_at=min(hour + timedelta(minutes=9), now),
+            queries_left=READINGS_LEFT + 420 * number,
+            spent_in_hour=40,
+            spent=420,
+            divergence=number % 3,
+        )
+        for number, hour in enumerate(hours)
+    )
+
+
+def _circuit(size: Size, now: datetime) -> None:
+    UpstreamCircuit.objects.create(service="migo", changed_at=now - timedelta(hours=3))
+    RateWindow.objects.create(service="migo", taken={str(int(now.timestamp()) - 20): 7})
+    CircuitChange.objects.bulk_create(
+        CircuitChange(
+            service="migo",
+            at=now - timedelta(hours=3 * number),
+            state=("closed", "half_open", "open")[number % 3],
+            reason="upstream_timeout: no answer in time" if number % 3 == 2 else "",
+        )
+        for number in range(6 * size.days)
+    )

@@ -1,0 +1,161 @@
+"""The first page in a real browser: it follows the database, keeps what a person is doing, and rests while unseen.
+
+The page's clock is played, so that ten seconds take none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from api_service import models
+from tests.browser import chromium, context
+from tests.integration.admin.conftest import Rows
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+REFRESH_MS, CHARTS_MS = 10_000, 60_000
+# Of real time, on a machine that is busy with other tests
+PATIENCE_MS = 20_000
+HIDDEN = """(state) => {
+    Object.defineProperty(document, "visibilityState", {get: () => state, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+CHART = "Chart.getChart(document.querySelector('canvas'))"
+LINE_COLOUR = f"{CHART}.data.datasets[0].borderColor"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_folder() -> None:
+    """Before the server of the session, which warns where `collectstatic` has not made it."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def page(live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """The first page with its charts, of somebody who is logged in; the test fails when the page has an error.
+
+    A browser for each test: playwright keeps an event loop in this thread, which Django takes for asynchronous code. So
+    it begins after the tables are there, and is gone before they are emptied.
+    """
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    errors: list[str] = []
+    session = {"name": "sessionid", "value": admin_client.cookies["sessionid"].value, "url": live_server.url}
+    with chromium() as browser, context(browser, live_server.url) as person:
+        person.add_cookies([session])
+        person.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        opened = person.new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.clock.install()
+        opened.goto("/admin/")
+        expect(opened.locator("canvas").first).to_be_visible()
+        yield opened
+        opened.close()
+        # Beside an event loop Django has another connection than without one, which nobody else would close
+        connection.close()
+    # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up
+    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
+    assert errors == []
+
+
+def wait(page: Page, milliseconds: int) -> None:
+    page.clock.run_for(milliseconds)
+
+
+def heal() -> None:
+    models.HealthSample.objects.create(
+        taken_at=timezone.now(), status="healthy", backend="memcached", duration_ms=1, findings=[]
+    )
+
+
+def test_a_change_shows_within_ten_seconds_and_is_announced_once(page: Page) -> None:
+    expect(page.get_by_role("heading", name="The cache has failures")).to_be_visible()
+    page.evaluate("window.isTheSamePage = true")
+    heal()
+    wait(page, REFRESH_MS)
+    expect(page.get_by_role("heading", name="The cache is healthy")).to_be_visible()
+    expect(page.locator("[data-cw-announce]")).to_have_text("The cache is healthy")
+    assert page.evaluate("window.isTheSamePage")
+
+
+def test_a_refresh_that_changes_no_verdict_is_not_announced(page: Page) -> None:
+    with page.expect_response("**/admin/dashboard/now/**"):
+        wait(page, REFRESH_MS)
+    expect(page.locator("[data-cw-announce]")).to_have_text("")
+
+
+def test_a_page_that_nobody_sees_asks_for_nothing_until_it_is_seen(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(HIDDEN, "hidden")
+    wait(page, 10 * CHARTS_MS)
+    assert asked == []
+    with page.expect_response("**/admin/dashboard/now/**"), page.expect_response("**/admin/dashboard/charts/**"):
+        page.evaluate(HIDDEN, "visible")
+
+
+def test_what_is_open_stays_open_and_what_has_the_focus_keeps_it(page: Page) -> None:
+    page.locator("#show-calls").click()
+    page.locator("#period-7d").focus()
+    models.SpendHour.objects.update(queries=4321)
+    with page.expect_response("**/admin/dashboard/charts/**"):
+        wait(page, CHARTS_MS)
+    expect(page.locator("#data-calls").get_by_text("4,321")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "period-7d"
+    assert page.locator("#data-lookups").get_attribute("open") is None
+
+
+def test_whoever_is_marking_a_text_is_not_disturbed(page: Page) -> None:
+    heal()
+    page.evaluate("document.getSelection().selectAllChildren(document.querySelector('#cw-now h2'))")
+    with page.expect_response("**/admin/dashboard/runs/**"):
+        wait(page, REFRESH_MS)
+    expect(page.get_by_role("heading", name="The cache has failures")).to_be_visible()
+    page.evaluate("document.getSelection().removeAllRanges()")
+    wait(page, REFRESH_MS)
+    expect(page.get_by_role("heading", name="The cache is healthy")).to_be_visible()
+
+
+def test_a_server_that_does_not_answer_is_said_and_so_is_its_return(page: Page) -> None:
+    outdated = page.get_by_role("alert").filter(has_text="The server does not answer")
+    expect(outdated).to_be_hidden()
+    page.route("**/admin/dashboard/now/**", lambda route: route.abort())
+    wait(page, REFRESH_MS)
+    expect(outdated).to_be_visible()
+    page.unroute("**/admin/dashboard/now/**")
+    wait(page, REFRESH_MS)
+    expect(outdated).to_be_hidden()
+
+
+def test_whose_session_has_ended_comes_to_the_log_in(page: Page) -> None:
+    Session.objects.all().delete()
+    wait(page, REFRESH_MS)
+    page.wait_for_url("**/admin/login/**")
+
+
+def test_charts_follow_the_theme(page: Page) -> None:
+    light = page.evaluate(LINE_COLOUR)
+    page.evaluate("document.documentElement.classList.add('dark')")
+    page.wait_for_function(f"{LINE_COLOUR} !== '{light}'")
+
+
+def test_a_value_between_two_gaps_is_a_dot(page: Page) -> None:
+    radius = f"{CHART}.getDatasetMeta(0).data.at(-1).options.radius"
+    assert page.evaluate(radius) == 3
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=5)
+    with page.expect_response("**/admin/dashboard/charts/**"):
+        wait(page, CHARTS_MS)
+    page.wait_for_function(f"{radius} === 0")
