@@ -37,6 +37,8 @@ def unfold_config(environment: str) -> dict[str, Any]:
         "SHOW_VIEW_ON_SITE": False,
         "ENVIRONMENT": [environment, environment_tone(environment)] if environment else None,
         "STYLES": [_static("api_service/admin.css")],
+        # Without one each browser asks for /favicon.ico, which is not there
+        "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("api_service/favicon.svg")}],
         "COLORS": {"primary": PRIMARY},
     }
 
