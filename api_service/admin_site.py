@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
+
+from api_service.login_form import LoginForm
 
 if TYPE_CHECKING:
     Base = AdminSite
@@ -22,6 +26,16 @@ class OperationsSite(Base):
     # There is no public site behind the admin
     site_url = None
     index_template = "api_service/admin/index.html"
+    login_form = LoginForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """429 for who has to wait, so that programs notice too."""
+        response = super().login(request, extra_context)
+        context = response.context_data if isinstance(response, TemplateResponse) else None
+        if wait := getattr((context or {}).get("form"), "wait", 0.0):
+            response.status_code = 429
+            response.headers["Retry-After"] = str(math.ceil(wait))
+        return response
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         """unfold's search of tables, which no page offers: it keeps its results in the cache that is watched here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,3 +13,6 @@ class ApiServiceConfig(AppConfig):
 
     def ready(self) -> None:
         from api_service import checks  # noqa: F401 - registers the system checks
+        from api_service.services import role_groups
+
+        post_migrate.connect(role_groups.after_migrate, dispatch_uid="api_service.roles")

@@ -28,7 +28,7 @@ from api_service.operations_token import bearer, is_right, unauthorized
 from api_service.problems import problem, reply
 from api_service.services import clearing
 from api_service.services.task_sending import BrokerDown
-from api_service.views import only
+from api_service.views import only, staff_may
 
 P = ParamSpec("P")
 # The last argument is who asks, for the record
@@ -83,7 +83,7 @@ def _refused(request: HttpRequest) -> HttpResponse | None:
     if not request.user.is_authenticated:
         return unauthorized()
     permissions = [CLEARING] if request.method == "POST" else [CLEARING, LOOKING]
-    if not request.user.is_staff or not any(map(request.user.has_perm, permissions)):
+    if not any(staff_may(request.user, permission) for permission in permissions):
         text = _("This account may not do that.")
         return problem(403, "not_allowed", text, _("Ask for the permission %s.") % permissions[-1])
     # The view itself says that it is exempt: the check is given something that does not

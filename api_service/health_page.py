@@ -38,7 +38,7 @@ class CacheInShort(TypedDict):
 
 
 class Page(TypedDict, total=False):
-    """`age` in seconds. `nodes` and `findings` are there for staff only."""
+    """`age` in seconds. `nodes`, `findings` and `unknown` are there for staff only."""
 
     success: bool
     status: str
@@ -47,6 +47,7 @@ class Page(TypedDict, total=False):
     age: float
     backend: str
     findings: list[dict[str, Any]]
+    unknown: list[dict[str, str]] | None
     nodes: list[dict[str, Any]]
     error: str
     code: str
@@ -85,6 +86,7 @@ def _page(sample: HealthSample, age: float, *, nodes: bool) -> Page:
     }
     if nodes:
         page["findings"] = sample.findings
+        page["unknown"] = sample.unknown
         page["nodes"] = [node_json(row) for row in sample.nodes.all()]
     return page | _trouble(sample, age)
 

@@ -1,4 +1,4 @@
-"""The stored health runs over HTTP: for staff, and for whoever has `OPERATIONS_TOKEN`.
+"""The stored health runs over HTTP: for staff who may view them, and for whoever has `OPERATIONS_TOKEN`.
 
 GET /health/cache/history?hours=24               the runs of the last hours, oldest first
 GET /health/cache/history?hours=24&until=<time>  those of the hours before that time (ISO 8601)
@@ -29,8 +29,9 @@ from api_service.models import HealthSample
 from api_service.operations_token import bearer, is_right, unauthorized
 from api_service.problems import problem, reply
 from api_service.services import health_history
-from api_service.views import no_database, only
+from api_service.views import no_database, only, staff_may
 
+SEEING: Final = "api_service.view_healthsample"
 DEFAULT_HOURS: Final = 24
 # Before it no calendar of ours has the hours to look back for
 FIRST_YEAR: Final = 2000
@@ -58,14 +59,14 @@ def history(request: HttpRequest) -> HttpResponse:
 
 
 def _refused(request: HttpRequest) -> HttpResponse | None:
-    """None for who may read it: the nodes' addresses are in it, as in what staff see at /health/cache."""
+    """None for who may read it: the nodes' addresses are in it."""
     if (token := bearer(request)) is not None:
         return None if is_right(token) else unauthorized()
     if not request.user.is_authenticated:
         return unauthorized()
-    if not request.user.is_staff:
+    if not staff_may(request.user, SEEING):
         text = _("This account may not do that.")
-        return problem(403, "not_allowed", text, _("Log in as staff, or use OPERATIONS_TOKEN."))
+        return problem(403, "not_allowed", text, _("Ask for the permission %s.") % SEEING)
     return None
 
 
@@ -120,5 +121,6 @@ def _sample(sample: HealthSample) -> dict[str, Any]:
         "hourly": sample.hourly,
         "duration_ms": sample.duration_ms,
         "findings": sample.findings,
+        "unknown": sample.unknown,
         "nodes": [node_json(row) for row in sample.nodes.all()],
     }

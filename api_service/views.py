@@ -4,8 +4,8 @@ GET  /api/v1/ruc/<ruc>  the answer, where it came from and its age; `Authorizati
                         `?max_stale=SECONDS`: how far past its life it may be; `?refresh=true`: paid for anew
 GET  /health/live       this process answers; no I/O
 GET  /health/ready      the database is there and migrated; the cache is reported, and is no condition
-GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for staff
-POST /health/cache      starts a health run; for staff
+GET  /health/cache      the stored result of the last health run with its age, for everybody; nodes for who may see them
+POST /health/cache      starts a health run; for who may add one
 GET  /health/beat       whether each schedule is sent in time and succeeds: the dead man's switch
 GET  /health/cache/history  the stored runs: see `history_views`
 """
@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.db import Error as DatabaseTrouble
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -36,6 +36,7 @@ from api_service.services.task_sending import BrokerDown, send
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
+CHECKING, SEEING_NODES = "api_service.add_healthsample", "api_service.view_nodesample"
 MONITOR_TASK = "workers.tasks.monitor_cache_health"
 
 
@@ -138,10 +139,10 @@ def ready(_request: HttpRequest) -> HttpResponse:
 @only("GET", "HEAD", "POST")
 def cache_health(request: HttpRequest) -> HttpResponse:
     try:
-        staff = _is_staff(request.user)
         if request.method == "POST":
-            return _start_run() if staff else _staff_only()
-        return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=staff)
+            return _start_run() if staff_may(request.user, CHECKING) else _not_allowed()
+        nodes = staff_may(request.user, SEEING_NODES)
+        return health_page.of_sample(selectors.latest_sample(), timezone.now(), nodes=nodes)
     except DatabaseTrouble:
         return no_database()
 
@@ -155,8 +156,9 @@ def beat_health(_request: HttpRequest) -> HttpResponse:
         return no_database()
 
 
-def _is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
-    return bool(user.is_authenticated and getattr(user, "is_staff", False))
+def staff_may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
+    """As in the admin: a permission is worth nothing to who is not staff."""
+    return bool(getattr(user, "is_staff", False) and isinstance(user, PermissionsMixin) and user.has_perm(permission))
 
 
 def _start_run() -> HttpResponse:
@@ -172,8 +174,9 @@ def _start_run() -> HttpResponse:
     return reply({"success": True, "task": task, "next_step": _("Read the result here in a few seconds.")}, 202)
 
 
-def _staff_only() -> HttpResponse:
-    return problem(403, "staff_only", _("Only staff may start a health run."), _("Log in to the admin and try again."))
+def _not_allowed() -> HttpResponse:
+    text = _("Only who has the permission %s may start a health run.") % CHECKING
+    return problem(403, "staff_only", text, _("Log in to the admin as an operator, and try again."))
 
 
 def no_database() -> HttpResponse:

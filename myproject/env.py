@@ -171,7 +171,7 @@ def local_secret(folder: Path, name: str) -> str:
         except FileExistsError:
             return path.read_text().strip()
         with os.fdopen(descriptor, "w") as file:
-            file.write(value := secrets.token_urlsafe(32))
+            file.write(value := secrets.token_urlsafe(48))
     except OSError as error:
         raise ImproperlyConfigured(
             f"DATA_DIR {folder} cannot be used ({error.strerror}): choose a writable folder."

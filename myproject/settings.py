@@ -24,6 +24,7 @@ from myproject.env import (
     secret_parts,
     sentry_dsn,
 )
+from myproject.security import security_config
 from myproject.unfold import unfold_config
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
 
@@ -63,6 +64,7 @@ MIDDLEWARE = [
     "api_service.request_ids.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "myproject.pages.middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -85,10 +87,6 @@ TEMPLATES = [
             ]
         },
     }
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 # The page that DEBUG shows for an error lists the settings
 DEFAULT_EXCEPTION_REPORTER_FILTER = "myproject.reporting.RedactingReporterFilter"
@@ -124,16 +122,15 @@ UNFOLD = unfold_config(ENVIRONMENT_LABEL)
 # Where the login page leads when no other page asked for it
 LOGIN_REDIRECT_URL = "admin:index"
 
-# --- HTTPS: one switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto ----------------
+# --- Who may log in, for how long, and what browsers are told (myproject/security.py) ------------------
+# One switch, for a deployment behind a TLS proxy that sets X-Forwarded-Proto and X-Forwarded-For
 HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", False)
-SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Probes and scrapers inside the network speak plain HTTP
-SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
-if HTTPS_ONLY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-X_FRAME_OPTIONS = "DENY"
+HSTS_SECONDS: int = env.int("HSTS_SECONDS", 31_536_000, validate=Range(min=0))
+SESSION_HOURS: float = env.float("SESSION_HOURS", 12.0, validate=Range(min=0, min_inclusive=False))
+# Wrong passwords for one name from one address, in so many minutes, before it has to wait; 0 never has to
+LOGIN_FAILURES: int = env.int("LOGIN_FAILURES", 5, validate=Range(min=0))
+LOGIN_MINUTES: int = env.int("LOGIN_MINUTES", 15, validate=Range(1, 1440))
+globals().update(security_config(https_only=HTTPS_ONLY, hsts_seconds=HSTS_SECONDS, session_hours=SESSION_HOURS))
 
 # --- Database ----------------------------------------------------------------------------------------
 DATABASE_URL: str = env.str("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
@@ -241,6 +238,8 @@ BUDGET_WARNING: float = env.float("BUDGET_WARNING", 0.8, validate=Range(0, 1))
 ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Range(min=0))
 # N of M runs before a finding counts, K good ones before it is over: "node_down=2/3/2, node_slow=3/5/3"
 HEALTH_RULES: str = env.str("HEALTH_RULES", "", validate=health_rules)
+# What needs traffic to be judged and has had too little for so long is over, as nobody knows any more; 0 waits for ever
+HEALTH_UNJUDGED_HOURS: float = env.float("HEALTH_UNJUDGED_HOURS", 12.0, validate=Range(min=0))
 # A run that contradicts what counts is repeated after so many seconds; 0 waits for the schedule
 HEALTH_CONFIRM_SECONDS: int = env.int("HEALTH_CONFIRM_SECONDS", 20, validate=Range(0, 120))
 # What a health run waits at most for all that it reads around the nodes; 0 reads in the run's own thread, however long

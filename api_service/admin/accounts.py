@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from api_service.admin import display, words
+from api_service.services.roles import RANKS
 
 if TYPE_CHECKING:
     _UserAdmin = UserAdmin[User]
@@ -26,15 +32,97 @@ else:
 
 admin.site.unregister([User, Group])
 
+# What makes a superuser, or goes past the roles: for superusers
+BEYOND_ROLES = {"is_superuser", "user_permissions"}
+
 
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     list_fullwidth = True
     # The two boxes of Django's widget have labels that a screen reader does not read
     filter_horizontal = ()
+    list_display = ("username", "roles_text", "is_active", "last_login")
+    list_filter = ("is_active", "groups")
+    add_fieldsets = (
+        (
+            None,
+            {
+                "classes": ("wide",),
+                "fields": ("username", "usable_password", "password1", "password2", "groups"),
+            },
+        ),
+    )
+
+    # -- who may
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """An administrator is none that makes superusers."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if getattr(request.user, "is_superuser", False):
+            return fieldsets
+        return [
+            (name, {**options, "fields": tuple(field for field in options["fields"] if field not in BEYOND_ROLES)})
+            for name, options in fieldsets
+        ]
+
+    # -- roles
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "groups":
+            field.label_from_instance = group_text
+        return field
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """A role without the admin would be none."""
+        super().save_related(request, form, formsets, change)
+        person: User = form.instance
+        if not person.is_staff and person.groups.filter(name__in=RANKS).exists():
+            person.is_staff = True
+            person.save(update_fields=["is_staff"])
+
+    @admin.display(description=_("roles"))
+    def roles_text(self, row: User) -> str:
+        names = [str(_("Superuser"))] if row.is_superuser else []
+        return ", ".join([*names, *map(group_text, row.groups.all())]) or display.NOTHING
 
 
 @admin.register(Group)
 class RoleAdmin(_GroupAdmin):
+    """Those of the roles are what the code says after each `migrate`: to change one here would not last."""
+
     list_fullwidth = True
     filter_horizontal = ()
+    list_display = ("group_name",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_change_permission(request, obj) and not _is_role(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not _is_role(obj)
+
+    @admin.display(description=_("group"), ordering="name")
+    def group_name(self, row: Group) -> str:
+        return group_text(row)
+
+
+def group_text(group: Group) -> str:
+    return words.word(words.ROLES, group.name)
+
+
+def _is_role(group: Group | None) -> bool:
+    return group is not None and group.name in words.ROLES
+
+
+def _may_touch(request: HttpRequest, person: User | None) -> bool:
+    """Whoever could set a superuser's password would be one."""
+    return person is None or not person.is_superuser or bool(getattr(request.user, "is_superuser", False))

@@ -65,9 +65,10 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("state"))
     def state_badge(self, row: Incident) -> SafeString:
+        muted = is_muted(row, timezone.now())
         if row.resolved_at is not None:
-            return display.toned(Tone.GOOD, gettext("resolved"))
-        if is_muted(row, timezone.now()):
+            return display.toned(Tone.GOOD, gettext("resolved, muted") if muted else gettext("resolved"))
+        if muted:
             return display.toned(Tone.QUIET, gettext("open, muted"))
         if row.flapping_since is not None:
             return display.toned(Tone.WARNING, gettext("comes and goes"))
@@ -138,13 +139,18 @@ def exact(moment: Any) -> SafeString:
 def step_cells(step: Transition) -> tuple[object, ...]:
     facts = step.facts
     return (
-        display.badge(step.event, step.get_event_display()),
+        display.badge(step.event, event_text(step)),
         words.word(words.SEVERITIES, facts.get("severity", "")),
         measured(facts.get("value", "")),
         step.by or display.NOTHING,
         step.note or display.NOTHING,
         told_text(step),
     )
+
+
+def event_text(step: Transition) -> str:
+    """What is over as nobody could judge it is not what is well."""
+    return gettext("no longer judged") if step.facts.get("unjudged") else step.get_event_display()
 
 
 def told_text(step: Transition) -> str:
@@ -177,7 +183,7 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
-        return display.badge(row.event, row.get_event_display())
+        return display.badge(row.event, event_text(row))
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:

@@ -154,10 +154,13 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
     def last_error(self, row: ChannelState) -> str:
         return row.error or display.NOTHING
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("api_service.test_channelstate")
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("api_service.change_channelstate")
 
-    @admin.action(description=_("Send a test message"), permissions=["operate"])
+    @admin.action(description=_("Send a test message"), permissions=["test"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
         """By a worker, which has the addresses; how it ended is in the row a moment later."""
         names = list(queryset.values_list("name", flat=True))
@@ -169,7 +172,7 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
         text = gettext("A test message is on its way to: %(names)s. See below in a moment whether it arrived.")
         self.message_user(request, text % {"names": ", ".join(names)}, messages.SUCCESS)
 
-    @admin.action(description=_("Turn on again"), permissions=["operate"])
+    @admin.action(description=_("Turn on again"), permissions=["switch"])
     def turn_on(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
         silent = Q(disabled_at__isnull=False) | Q(resting_until__gt=timezone.now())
         number = queryset.filter(silent).update(disabled_at=None, reason="", resting_until=None)

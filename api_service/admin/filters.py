@@ -10,10 +10,11 @@ from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from api_service.models import HealthSample, ServiceSnapshot, TrackedKey, TrackRun
-from api_service.services import providers
+from api_service.services import incident_mutes, providers
 from api_service.services.keys import KINDS
 
 Rows = QuerySet[Any]
@@ -104,13 +105,13 @@ class ByHealthNode(_ByNode):
 
 
 class ByEnd(SimpleListFilter):
-    """Open or resolved."""
+    """Open or resolved; and which of them are muted, as a mute outlives its incident."""
 
     title = _("state")
     parameter_name = "open"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
-        return [("yes", _("open")), ("no", _("resolved"))]
+        return [("yes", _("open")), ("no", _("resolved")), ("muted", _("muted"))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         match self.value():
@@ -118,6 +119,8 @@ class ByEnd(SimpleListFilter):
                 return queryset.filter(resolved_at__isnull=True)
             case "no":
                 return queryset.filter(resolved_at__isnull=False)
+            case "muted":
+                return queryset.filter(pk__in=incident_mutes.can_be_taken_back(timezone.now()).values("pk"))
         return queryset
 
 

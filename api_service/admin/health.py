@@ -18,6 +18,7 @@ from api_service.admin.filters import ByHealthNode
 from api_service.admin.node_columns import NodeColumns
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.models import HealthSample, NodeSample
+from api_service.services.finding_states import EVERY_NODE
 
 
 def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
@@ -63,6 +64,19 @@ def _in_words(finding: Mapping[str, Any]) -> str:
     return text if finding.get("counts", True) else f"{text} ({gettext('does not count yet')})"
 
 
+def unknown_table(unknown: Iterable[Mapping[str, str]] | None) -> SafeString | str:
+    """What could be judged neither way: a row a finding, however many nodes it is of."""
+    if unknown is None:
+        return gettext("not kept by the version that made this run")
+    nodes: dict[str, list[str]] = {}
+    for one in unknown:
+        nodes.setdefault(one["code"], []).append(gettext("all") if one["node"] == EVERY_NODE else one["node"])
+    rows = [
+        (words.word(words.FINDINGS, code), ", ".join(names).strip() or display.NOTHING) for code, names in nodes.items()
+    ]
+    return display.table((_("what"), _("nodes")), rows)
+
+
 def around_table(around: Mapping[str, Any]) -> SafeString | str:
     """What was read beside the nodes, whatever its depth: a row a reading, a line a value."""
     rows = [
@@ -104,7 +118,8 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
     list_filter = ("status",)
     ordering = ("-taken_at",)
     fields = (
-        *("taken", "status_badge", "backend", "duration", "checks_table", "findings_rows", "around_table"),
+        *("taken", "status_badge", "backend", "duration", "checks_table", "findings_rows", "unknown_rows"),
+        "around_table",
         *("kept", "judged"),
     )
     inlines = (NodesInline,)
@@ -133,6 +148,10 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
     @admin.display(description=_("findings"))
     def findings_rows(self, row: HealthSample) -> SafeString | str:
         return findings_table(row.findings)
+
+    @admin.display(description=_("not judged"))
+    def unknown_rows(self, row: HealthSample) -> SafeString | str:
+        return unknown_table(row.unknown)
 
     @admin.display(description=_("around the cache"))
     def around_table(self, row: HealthSample) -> SafeString | str:

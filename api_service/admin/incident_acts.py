@@ -12,7 +12,7 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,9 +21,8 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.models import Incident, Transition
-from api_service.services import incident_acts
+from api_service.services import incident_acts, incident_mutes
 from api_service.services.incident_acts import NOTE_LENGTH
-from api_service.services.incident_steps import is_muted
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrPromise
@@ -56,6 +55,22 @@ ACTS: dict[str, Act] = {
     "mute_24h": Act(_("Mute for 24 hours"), _muting(24)),
     "unmute": Act(_("Unmute"), incident_acts.unmute),
 }
+
+
+def _acts_for(row: Incident, now: datetime) -> list[tuple[str, StrPromise]]:
+    """Name and label of what makes sense for it now. Of what is over only a mute is left, for the next one."""
+    is_open = row.resolved_at is None
+    possible = dict.fromkeys(ACTS, is_open)
+    possible["acknowledge"] = is_open and row.acknowledged_at is None
+    possible["unmute"] = incident_mutes.can_be_taken_back(now).filter(pk=row.pk).exists()
+    return [(name, act.label) for name, act in ACTS.items() if possible[name]]
+
+
+def _can_be_done(name: str, now: datetime) -> Q:
+    """Of several: to the open ones, where it may have been done before; and what is over may still be muted."""
+    is_open = Q(resolved_at=None)
+    return is_open | Q(pk__in=incident_mutes.still_on(now).values("pk")) if name == "unmute" else is_open
+
 
 Action = Callable[["IncidentActs", HttpRequest, QuerySet[Incident]], HttpResponse | None]
 
@@ -100,12 +115,11 @@ class IncidentActs(Base):
 
     def acts_context(self, request: HttpRequest, row: Incident) -> dict[str, Any]:
         """What the page of an incident offers."""
-        if row.resolved_at is not None or not self.has_act_permission(request):
+        acts = _acts_for(row, timezone.now()) if self.has_act_permission(request) else []
+        if not acts:
             return {"acts": []}
-        muted = is_muted(row, timezone.now())
-        pointless = {"acknowledge": row.acknowledged_at is not None, "unmute": not muted}
         return {
-            "acts": [(name, act.label) for name, act in ACTS.items() if not pointless.get(name, False)],
+            "acts": acts,
             "act_url": reverse("admin:api_service_incident_act", args=[row.pk]),
             "note_length": NOTE_LENGTH,
         }
@@ -116,7 +130,7 @@ class IncidentActs(Base):
             "title": ACTS[name].label,
             "opts": self.opts,
             "media": self.media,
-            "incidents": [row for row in queryset if row.resolved_at is None],
+            "incidents": list(queryset.filter(_can_be_done(name, timezone.now()))),
             "action": name,
             "selected": ACTION_CHECKBOX_NAME,
             "note_length": NOTE_LENGTH,

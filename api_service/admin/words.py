@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api_service.services.roles import Role
 from api_service.services.token_rules import Scope
 from api_service.services.token_rules import State as TokenState
+
+ROLES: Mapping[str, Promise] = {
+    Role.VIEWER: _("Viewer"),
+    Role.OPERATOR: _("Operator"),
+    Role.ADMINISTRATOR: _("Administrator"),
+}
 
 FINDINGS: Mapping[str, Promise] = {
     "node_down": _("node does not answer"),
@@ -40,6 +47,7 @@ FINDINGS: Mapping[str, Promise] = {
     "answer_store_off": _("store of answers is not waited for"),
     "read_counts_waiting": _("read counts are not written"),
     "tracking_old": _("inventory is old"),
+    "reading_blind": _("the monitor sees nothing there"),
 }
 CHECKS: Mapping[str, Promise] = {
     "connection": _("connection"),
@@ -67,6 +75,7 @@ READINGS: Mapping[str, Promise] = {
 }
 NODE_DETAILS: Mapping[str, Promise] = {
     "first_error": _("first attempt"),
+    "stats_error": _("statistics"),
     "expired_keys": _("expired since its boot"),
     "maxmemory_policy": _("when it is full"),
     "fragmentation": _("fragmentation"),

@@ -56,6 +56,7 @@ def health(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001 - ninja pass
         "backend": sample.backend,
         "checks": sample.checks,
         "findings": sample.findings,
+        "unknown": sample.unknown,
         "nodes": [node_json(row) for row in sample.nodes.all()],
     }
 

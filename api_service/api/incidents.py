@@ -87,7 +87,7 @@ def mute(request: HttpRequest, number: Path[RowNumber], said: Mute) -> dict[str,
     summary="Unmute an incident",
 )
 def unmute(request: HttpRequest, number: Path[RowNumber], said: Note) -> dict[str, Any]:
-    """What is still wrong is told now."""
+    """What is still wrong is told now. Of an incident that is over: its mute does not follow to the next one."""
     by = grant_of(request).name
     return _done(number, lambda now: incident_acts.unmute(number, by, said.note, now))
 
@@ -95,9 +95,8 @@ def unmute(request: HttpRequest, number: Path[RowNumber], said: Note) -> dict[st
 def _done(number: int, act: Callable[[datetime], Transition | None]) -> dict[str, Any]:
     """What was done before is no failure: whoever asks twice wants the same."""
     now = timezone.now()
-    act(now)
-    row = _find(number)
-    if row.resolved_at is not None:
+    step, row = act(now), _find(number)
+    if step is None and row.resolved_at is not None:
         text = _("Incident %d is over.") % number
         raise Refused(Problem(409, "not_open", text, _("There is nothing to do about it.")))
     return _as_json(row, now)

@@ -9,6 +9,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field
 
 from api_service.api.schemas import RucNumber, ServiceName
+from api_service.services.beat_rules import State as BeatState
 
 MOST_WARMED = 10_000
 
@@ -18,8 +19,18 @@ State: TypeAlias = Literal["waiting", "running", "done", "failed"]
 # -- the cache
 
 
+class NotJudged(Schema):
+    """A code of a finding, and the node: `*` for every one, empty where the finding has none."""
+
+    code: str
+    node: str
+
+
 class Health(Schema):
-    """The stored result of the last check; `stale` when it is older than three runs of the schedule."""
+    """The stored result of the last check; `stale` when it is older than three runs of the schedule.
+
+    `unknown` is what could be judged neither way; null in a check by a version that did not keep it.
+    """
 
     status: str
     stale: bool
@@ -28,6 +39,7 @@ class Health(Schema):
     backend: str
     checks: dict[str, str]
     findings: list[dict[str, Any]]
+    unknown: list[NotJudged] | None
     nodes: list[dict[str, Any]]
 
 
@@ -202,7 +214,12 @@ class Replay(Schema):
 
 
 class Schedule(Schema):
-    """`rhythm` for people; `age` in seconds, null for one that was never sent; `sent`: how often so far."""
+    """`rhythm` for people; `age` in seconds, null for one that was never sent; `sent`: how often so far.
+
+    `succeeded_at`: the last run that Beat sent and that succeeded, null for never. `state` says whether it is late
+    beyond the margin, and `late_by` by how many seconds: `not_sent` is Beat's trouble, `not_run` that of workers and
+    broker, `clock_set_back` that of the clock. It is null, and so is `next_due`, for what is off or has no rhythm.
+    """
 
     name: str
     task: str
@@ -211,6 +228,10 @@ class Schedule(Schema):
     last_sent_at: datetime | None
     age: float | None
     sent: int
+    succeeded_at: datetime | None
+    next_due: datetime | None
+    state: BeatState | None
+    late_by: float
 
 
 class Schedules(Schema):

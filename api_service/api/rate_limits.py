@@ -16,9 +16,9 @@ from django.core.cache import caches
 from limits import RateLimitItemPerMinute
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from api_service.api.limit_storage import CacheStorage, Counting
 from api_service.caches.errors import CacheOutage
 from api_service.caches.local import LocalMemoryCache
+from api_service.services.limit_storage import CacheStorage, Counting, wait_for
 from api_service.services.token_rules import Grant
 
 MINUTE: Final = 60
@@ -93,16 +93,6 @@ def _take(grant: Grant, cost: int) -> Standing:
         return _charged(_of_this_process, item, grant.id, cost)
 
 
-def wait_for(window: tuple[int, int], elapsed: float, limit: int, cost: int) -> float:
-    """Seconds until `cost` more fit. `window`: what the minute before ended with, and this one has so far."""
-    before, current = window
-    if current + cost <= limit:
-        # What is left of the minute before fades evenly
-        fits_at = MINUTE * (1 - (limit - current - cost) / before) if before else 0.0
-        return max(0.0, fits_at - elapsed)
-    return MINUTE - elapsed + MINUTE * max(0.0, 1 - (limit - cost) / current)
-
-
 def _charged(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, who: str, cost: int) -> Standing:
     allowed = limiter.hit(item, who, cost=cost)
     stats = limiter.get_window_stats(item, who)
@@ -110,7 +100,7 @@ def _charged(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMin
     if allowed:
         return Standing(item.amount, stats.remaining, MINUTE - now % MINUTE)
     before, _, current, _ = cast(CacheStorage, limiter.storage).get_sliding_window(item.key_for(who), MINUTE)
-    wait = wait_for((before, current), now % MINUTE, item.amount, cost)
+    wait = wait_for((before, current), now % MINUTE, item.amount, cost, MINUTE)
     return Standing(item.amount, stats.remaining, MINUTE - now % MINUTE, max(wait, 1.0))
 
 

@@ -191,6 +191,8 @@ class ChannelState(models.Model):
     class Meta:
         verbose_name = _("alert channel")
         verbose_name_plural = _("alert channels")
+        # Who may not switch a channel may still try it
+        permissions = [("test_channelstate", "Can send a test alert")]
 
     def __str__(self) -> str:
         return self.name

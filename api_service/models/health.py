@@ -24,6 +24,8 @@ class HealthSample(models.Model):
     checks = models.JSONField(_("checks"), default=dict)
     # [{"code", "severity", "node", "value", "limit", "since", "counts"}, …]; `status` follows from those that count
     findings = models.JSONField(_("findings"), default=list)
+    # What could be judged neither way: [{"code", "node"}, …], node "*" for every one; null: that was not kept yet
+    unknown = models.JSONField(_("not judged"), null=True)
     # What was read beside the nodes: {"broker": {…}, "workers": {…}, "beat": {…}, "migo": {…}, …}
     around = models.JSONField(_("around the cache"), default=dict)
     # Kept for HEALTH_RETENTION_DAYS: one an hour, the worst of it; the others go after two days

@@ -12,6 +12,8 @@ class ScheduleRun(models.Model):
     # That of django-celery-beat's row; no foreign key, as Beat may make that row anew
     name = models.CharField(_("schedule"), max_length=200, unique=True)
     task = models.CharField(_("task"), max_length=200)
+    # Since when the schedule is on; kept until it is first sent, and what it is late against until then
+    on_since = models.DateTimeField(_("on since"), null=True, blank=True)
     # When the first was sent of those after the last success; null while every one sent has succeeded
     waiting_since = models.DateTimeField(_("waiting since"), null=True, blank=True)
     started_at = models.DateTimeField(_("last start"), null=True, blank=True)

@@ -20,7 +20,8 @@ from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
 # A frozen database holds its callers for ever: whoever asks over HTTP or as a health check leaves after so long
 DATABASE_SECONDS = 3.0
 RECENT_SECONDS = 1.0
-RUN_FIELDS = ("waiting_since", "started_at", "succeeded_at", "failed_at", "duration", "error")
+OF_ITS_RUNS = ("waiting_since", "started_at", "succeeded_at", "failed_at", "duration", "error")
+RUN_FIELDS = ("on_since", *OF_ITS_RUNS)
 
 _reads = BoundedCalls("schedules", Breaker("schedules"))
 
@@ -32,10 +33,15 @@ def margin() -> timedelta:
 def look(now: datetime, allowed: timedelta | None = None) -> list[Watched]:
     """Every schedule that is on and has a rhythm, by name. `allowed` is the margin, by default that of the settings."""
     allowed = margin() if allowed is None else allowed
-    # Solar and one-time schedules, and those with a first or a last day, have no rhythm to be late against
-    rows = PeriodicTask.objects.filter(enabled=True, one_off=False, start_time=None, expires=None).order_by("name")
-    seen = (seen_of(row) for row in with_runs(rows).select_related("crontab", "interval"))
-    return [judge(one, now, allowed) for one in seen if one is not None]
+    rows = PeriodicTask.objects.filter(enabled=True).order_by("name")
+    judged = (verdict(row, now, allowed) for row in with_runs(rows).select_related("crontab", "interval"))
+    return [one for one in judged if one is not None]
+
+
+def verdict(row: PeriodicTask, now: datetime, allowed: timedelta) -> Watched | None:
+    """None for what is off or has no rhythm, which is never late. `row` comes from `with_runs`."""
+    seen = seen_of(row) if row.enabled else None
+    return None if seen is None else judge(seen, now, allowed)
 
 
 def look_in_time(now: datetime, allowed: timedelta | None = None) -> list[Watched]:
@@ -78,12 +84,14 @@ def with_runs(rows: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
 
 
 def seen_of(row: PeriodicTask) -> Seen | None:
-    """None for what has no rhythm. `row` comes from `with_runs`."""
+    """None for what has no rhythm: solar and one-time schedules, and those with a first or a last day."""
+    if row.one_off or row.start_time is not None or row.expires is not None:
+        return None
     since = _counted_from(row)
     due = _following(row, since)
     if due is None or (after := _following(row, due)) is None:
         return None
-    runs = {field: getattr(row, f"run_{field}") for field in RUN_FIELDS}
+    runs = {field: getattr(row, f"run_{field}") for field in OF_ITS_RUNS}
     runs["error"] = runs["error"] or ""
     return Seen(row.name, row.task, next_due=due, every=after - due, sent_at=row.last_run_at, **runs)
 
@@ -91,15 +99,15 @@ def seen_of(row: PeriodicTask) -> Seen | None:
 def _counted_from(row: PeriodicTask) -> datetime:
     """From the last time it was sent, or from the last change of the row where that is later and can be the reason.
 
-    Every start of Beat changes the rows. So a Beat that dies again and again would always look fresh; but a row that
-    names its hour is not even looked at by Beat until two hours before: switched on at noon, it waits for its night.
+    Every start of Beat changes the rows. So a Beat that dies again and again would always look fresh, and one that dies
+    before it has ever sent, too: until then it counts from when the schedule was switched on. But a row that names its
+    hour is not even looked at by Beat until two hours before: switched on at noon, it waits for its night.
     """
     changed: datetime = row.date_changed
-    sent: datetime | None = row.last_run_at
-    if sent is None:
-        return changed
+    # Rows of an older version, or switched on by SQL, have no `run_on_since`
+    since: datetime = row.last_run_at or row.run_on_since or changed
     names_its_hour = row.crontab is not None and row.crontab.hour.isdigit()
-    return max(sent, changed) if names_its_hour else sent
+    return max(since, changed) if names_its_hour else since
 
 
 def _following(row: PeriodicTask, since: datetime) -> datetime | None:

@@ -27,12 +27,14 @@ class Policy:
     `quick`: each run counts, however soon after the last, and one that contradicts what is known is repeated at once,
     so that certainty costs seconds. The others are measures of a whole period: what lasts for seconds is no trouble
     there, and runs in quick succession are one sign.
+    `lapses`: it needs traffic to be judged, which may never come back; see `is_lapsed`.
     """
 
     bad: int
     of: int
     good: int
     quick: bool = False
+    lapses: bool = False
 
 
 # A code without a row
@@ -49,7 +51,7 @@ TABLE: dict[str, Policy] = {
     "evictions_high": Policy(3, 5, 3),
     "memory_high": Policy(3, 5, 3),
     "connections_high": Policy(3, 5, 3),
-    "hit_ratio_low": Policy(3, 5, 3),
+    "hit_ratio_low": Policy(3, 5, 3, lapses=True),
     "redis_fragmented": Policy(3, 5, 3),
     "queue_long": Policy(3, 5, 3),
     "database_slow": Policy(3, 5, 3),
@@ -74,6 +76,8 @@ TABLE: dict[str, Policy] = {
     "queue_old": Policy(2, 3, 2, quick=True),
     "answer_store_off": Policy(2, 3, 2, quick=True),
     "read_counts_waiting": Policy(2, 3, 2, quick=True),
+    # One reading that was late is load; a quarter of an hour without any is trouble that nobody sees
+    "reading_blind": Policy(3, 5, 2),
     # They have waited for their own margin already
     "tracking_old": Policy(1, 1, 1, quick=True),
     # A Beat that has just been restarted after a pause has sent everything within seconds
@@ -157,6 +161,15 @@ def is_due(state: State, policy: Policy) -> bool:
     if state.counts:
         return state.recent.endswith("0" * policy.good)
     return state.recent[-policy.of :].count("1") >= policy.bad
+
+
+def is_lapsed(state: State, now: datetime, policy: Policy, after: timedelta) -> bool:
+    """Whether what counts has been judged by nobody for so long that nobody can say it is still so; never after 0."""
+    return policy.lapses and state.counts and state.seen_at is not None and timedelta(0) < after <= now - state.seen_at
+
+
+def lapsed(state: State, now: datetime) -> State:
+    return _changed(state, now)
 
 
 def _since(state: State, seen: Finding | None, now: datetime, policy: Policy) -> datetime | None:

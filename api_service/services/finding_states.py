@@ -14,7 +14,9 @@ from api_service.services.finding_policy import (
     State,
     is_doubtful,
     is_forgotten,
+    is_lapsed,
     is_overtaken,
+    lapsed,
     parse_rules,
     policy_of,
     step,
@@ -34,16 +36,16 @@ def observe(findings: Iterable[Finding], unknown: Collection[Place], at: datetim
     """What the run at `at` means, with that of the runs before: findings with `since` and `counts`, worst first.
 
     What counts and was not seen stays in the list until it is over. `unknown`: what the run could not judge, node "*"
-    for every node of a code: neither good nor bad. A run older than the last one changes nothing. In the transaction
-    that stores the sample, so that no run is counted twice or not at all.
+    for every node of a code: neither good nor bad, until it lapses. A run older than the last one changes nothing. In
+    the transaction that stores the sample, so that no run is counted twice or not at all.
     """
     take_turn(LOCK)
     # Worst first, so that of two findings in one place the worse one stays
     seen = {(one.code, one.node): one for one in map(scrubbed, reversed(worst_first(findings)))}
     rows = {(row.code, row.node): row for row in FindingState.objects.all()}
-    unjudged = {place for place in rows if place not in seen and _is_unknown(place, unknown)}
+    unjudged = {place for place in rows if place not in seen and is_unknown(place, unknown)}
     known = {place: state_of(row) for place, row in rows.items()}
-    states = {place: known[place] for place in unjudged}
+    states = {place: _unjudged(place, known[place], at) for place in unjudged}
     for place in (known.keys() | seen.keys()) - unjudged:
         states[place] = _stepped(place, known.get(place, State()), seen.get(place), at)
     _write(rows, states, at)
@@ -78,8 +80,14 @@ def state_of(row: FindingState) -> State:
     )
 
 
-def _is_unknown(place: Place, unknown: Collection[Place]) -> bool:
+def is_unknown(place: Place, unknown: Collection[Place]) -> bool:
     return place in unknown or (place[0], EVERY_NODE) in unknown
+
+
+def _unjudged(place: Place, state: State, at: datetime) -> State:
+    """Neither good nor bad, unless that has gone on for too long."""
+    after = timedelta(hours=settings.HEALTH_UNJUDGED_HOURS)
+    return lapsed(state, at) if is_lapsed(state, at, _policy(place[0]), after) else state
 
 
 def _stepped(place: Place, state: State, seen: Finding | None, at: datetime) -> State:

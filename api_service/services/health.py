@@ -99,6 +99,9 @@ class Report:
         status = health_rules.verdict(found)
         return replace(self, findings=found, status=status, unknown=self.unknown | unknown)
 
+    def unknown_as_json(self) -> list[dict[str, str]]:
+        return [{"code": code, "node": node} for code, node in sorted(self.unknown)]
+
     def as_json(self) -> HealthJSON:
         return {
             "timestamp": timezone.localtime(self.at).isoformat(),
@@ -107,7 +110,7 @@ class Report:
             "checks": self.checks,
             "nodes": [asdict(node) for node in self.nodes],
             "findings": [finding.as_json() for finding in self.findings],
-            "unknown": [{"code": code, "node": node} for code, node in sorted(self.unknown)],
+            "unknown": self.unknown_as_json(),
             "duration_ms": self.duration_ms,
         }
 

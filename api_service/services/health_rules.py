@@ -54,6 +54,11 @@ def stale_served(service: str, said: str) -> Finding:
     return Finding("stale_served", Severity.WARNING, service, said)
 
 
+def reading_blind(what: str, why: str) -> Finding:
+    """Nobody can say how it stands: `what` is the name of a reading around the cache, or a node without statistics."""
+    return Finding("reading_blind", Severity.WARNING, what, why)
+
+
 def verdict(found: Iterable[Finding]) -> Severity:
     """Of the findings that count."""
     counting = (finding.severity for finding in found if finding.counts)

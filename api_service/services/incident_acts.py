@@ -7,10 +7,13 @@ from datetime import datetime
 from django.db import transaction
 
 from api_service.models import Incident, Transition
+from api_service.services import incident_mutes
 from api_service.services.health_rules import Severity
 from api_service.services.incident_facts import Event
-from api_service.services.incident_steps import Step, is_muted, latest_moment
+from api_service.services.incident_steps import Step, latest_moment
 from api_service.services.incident_steps import transition as new_transition
+from api_service.services.incidents import LOCK
+from api_service.services.locks import take_turn
 
 NOTE_LENGTH = Transition._meta.get_field("note").max_length or 300
 BY_LENGTH = Transition._meta.get_field("by").max_length or 150
@@ -38,9 +41,13 @@ def mute(incident: int, by: str, until: datetime, note: str, now: datetime) -> T
 
 @transaction.atomic
 def unmute(incident: int, by: str, note: str, now: datetime) -> Transition | None:
-    """What is still wrong is told now. None: over, or not muted."""
-    row = _open(incident)
-    if row is None or not is_muted(row, now):
+    """What is still wrong is told now; the next one of what is over is told as any other. None: not muted, or a newer
+    incident of the same has the mute now.
+    """
+    # Not beside a run that is opening the next one with it
+    take_turn(LOCK)
+    row = incident_mutes.can_be_taken_back(now).select_for_update().filter(pk=incident).first()
+    if row is None:
         return None
     row.muted_until, row.muted_by = None, ""
     return _write(row, Step(Event.UNMUTED, *_severity(row), by=by[:BY_LENGTH], note=note[:NOTE_LENGTH]), now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Event(StrEnum):
@@ -48,6 +48,8 @@ class TransitionFacts(TypedDict):
     muted_until: str | None
     # How often it came or went lately; 0 when it does not flap
     flaps: int
+    # Of a RESOLVED one: it is not known to be well, nobody could judge it for too long. Not in older rows
+    unjudged: NotRequired[bool]
     # The maintenance window that it happened in, ""
     maintenance: str
     # Of the newest health sample

@@ -48,7 +48,9 @@ def latest_moment(at: datetime) -> Moment:
 
 @dataclass(frozen=True)
 class Step:
-    """`severity` is what it leads to; `is_damped`: on record only, nobody is told."""
+    """`severity` is what it leads to; `is_damped`: on record only, nobody is told; `is_unjudged`: over as it could not
+    be judged any more.
+    """
 
     event: Event
     severity: Severity
@@ -57,6 +59,7 @@ class Step:
     note: str = ""
     flaps: int = 0
     is_damped: bool = False
+    is_unjudged: bool = False
 
 
 def transition(incident: Incident, step: Step, moment: Moment) -> Transition:
@@ -109,6 +112,7 @@ def _facts(incident: Incident, step: Step, moment: Moment, window: str) -> Trans
         "note": step.note,
         "muted_until": incident.muted_until.isoformat() if incident.muted_until else None,
         "flaps": step.flaps,
+        "unjudged": step.is_unjudged,
         "maintenance": window,
         "backend": moment.backend,
         "nodes_reachable": moment.nodes_reachable,

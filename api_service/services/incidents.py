@@ -12,12 +12,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from api_service.models import FindingState, HealthSample, Incident, Status, Transition
-from api_service.services import finding_policy, incident_rules
-from api_service.services.finding_states import Place
+from api_service.services import finding_policy, incident_mutes, incident_rules
+from api_service.services.finding_states import Place, is_unknown
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.incident_facts import Event
 from api_service.services.incident_rules import Change, Known, Limits, Standing
@@ -41,6 +41,8 @@ class _Case:
     is_new: bool
     finding: Mapping[str, Any] | None
     changes: Sequence[float]
+    # The sample could judge it neither way
+    is_unjudged: bool
 
     @property
     def severity(self) -> Severity:
@@ -117,24 +119,16 @@ def _cases(sample: HealthSample) -> Iterator[_Case]:
     found = {_place(one): one for one in scrub(sample.findings) if one.get("counts", True)}
     known = {(row.code, row.node): row for row in _open().select_for_update()}
     changes = {(row.code, row.node): row.changes for row in FindingState.objects.exclude(changes=[])}
-    mutes = _mutes_still_on(sample.taken_at)
+    mutes = {(row.code, row.node): row for row in incident_mutes.still_on(sample.taken_at)}
+    unknown = {(one["code"], one["node"]) for one in sample.unknown or ()}
     for place in dict.fromkeys([*known, *found]):
         incident = known.get(place) or _new(found[place], mutes.get(place), sample.taken_at)
-        yield _Case(incident, place not in known, found.get(place), changes.get(place, []))
+        unjudged = is_unknown(place, unknown)
+        yield _Case(incident, place not in known, found.get(place), changes.get(place, []), unjudged)
 
 
 def _place(finding: Mapping[str, Any]) -> Place:
     return finding["code"], finding["node"]
-
-
-def _mutes_still_on(at: datetime) -> dict[Place, Incident]:
-    """Who muted a trouble for eight hours means the trouble, however often it is over meanwhile.
-
-    Its newest incident tells: there the mute of an older one may have been taken back.
-    """
-    newer = Incident.objects.filter(code=OuterRef("code"), node=OuterRef("node"), pk__gt=OuterRef("pk"))
-    rows = Incident.objects.filter(~Exists(newer), resolved_at__isnull=False, muted_until__gt=at)
-    return {(row.code, row.node): row for row in rows}
 
 
 def _new(finding: Mapping[str, Any], muted: Incident | None, at: datetime) -> Incident:
@@ -177,6 +171,8 @@ def _steps(case: _Case, changes: Sequence[Change], moment: Moment) -> Iterator[S
             previous,
             flaps=flaps,
             is_damped=change.is_damped,
+            # What came and went has been judged well: it only had to keep still
+            is_unjudged=change.event is Event.RESOLVED and case.is_unjudged and not comes_and_goes,
         )
 
 

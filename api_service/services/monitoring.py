@@ -44,6 +44,7 @@ def store(report: health.Report, seen: Around) -> HealthSample:
             duration_ms=report.duration_ms,
             checks=report.checks,
             findings=[finding.as_json() for finding in report.findings],
+            unknown=report.unknown_as_json(),
             around=seen.facts,
         )
         rows = NodeSample.objects.bulk_create(

@@ -34,6 +34,8 @@ class NodeFacts:
     max_connections: int | None = None
     # Of connections for which the node had no room
     rejected_connections: int | None = None
+    # Why it does not tell what it counts, while it serves
+    stats_error: str = ""
     # Since the run before; None for the first run, and after a restart or a reset of the counters
     hit_ratio: float | None = None
     evictions_per_minute: float | None = None

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from api_service.services.health_rules import Finding, Severity, worst_first
+from api_service.services.health_rules import Finding, Severity, reading_blind, worst_first
 from api_service.services.node_facts import NodeFacts, Since, continues, increase, restarted
 
 NODE_DOWN = "node_down"
 PATH_BROKEN = "cache_path_broken"
+# Of a node that keeps its statistics to itself, all else that a probe tells
+WITHOUT_STATISTICS = frozenset({"node_slow", "reading_blind"})
 # (code, node); the node is "" for what belongs to none
 Unjudged: TypeAlias = frozenset[tuple[str, str]]
 
@@ -91,7 +93,8 @@ def of_node(facts: NodeFacts, since: Since | None, limits: Limits) -> Iterable[t
         return
     yield NODE_DOWN, FINE
     seen = Seen(facts, since)
-    yield from ((code, rule(seen, limits)) for code, rule in RULES.items())
+    mute = RULES.keys() - WITHOUT_STATISTICS if facts.stats_error else frozenset[str]()
+    yield from ((code, UNKNOWN if code in mute else rule(seen, limits)) for code, rule in RULES.items())
 
 
 def _path(alias_error: str, found: Iterable[Finding]) -> Finding | Judgement:
@@ -176,6 +179,10 @@ def _replica(seen: Seen, _limits: Limits) -> Finding | Judgement:
     return _warning("redis_replica", seen, f"link {seen.facts.link or '?'}")
 
 
+def _mute(seen: Seen, _limits: Limits) -> Finding | Judgement:
+    return reading_blind(seen.node, seen.facts.stats_error) if seen.facts.stats_error else FINE
+
+
 # Code → rule of a node that answers
 RULES: Mapping[str, Rule] = {
     "node_restarted": _restarted,
@@ -188,6 +195,7 @@ RULES: Mapping[str, Rule] = {
     "redis_policy": _without_policy,
     "redis_fragmented": _fragmented,
     "redis_replica": _replica,
+    "reading_blind": _mute,
 }
 
 

@@ -18,7 +18,7 @@ COLUMNS = (
     *("hit_ratio", "evictions_per_minute", "expired_unfetched_per_minute"),
 )
 # Of one kind of server only, or seldom there: in `details`, where they say something
-DETAILS = ("first_error", "expired_keys", "maxmemory_policy", "fragmentation", "role", "link")
+DETAILS = ("first_error", "stats_error", "expired_keys", "maxmemory_policy", "fragmentation", "role", "link")
 
 
 def row_of(sample: HealthSample, node: NodeFacts, known: NodeFacts | None) -> NodeSample:

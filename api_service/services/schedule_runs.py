@@ -12,12 +12,22 @@ from api_service.services.redaction import redact
 LONGEST_ERROR = 300
 
 
+def switched(name: str, task: str, now: datetime, *, on: bool) -> None:
+    """Since when a schedule is on that was never sent: the first time is kept, however often its row is written."""
+    rows = ScheduleRun.objects.filter(name=name)
+    if on:
+        ScheduleRun.objects.bulk_create([ScheduleRun(name=name, task=task)], ignore_conflicts=True)
+        rows.filter(on_since=None).update(on_since=now)
+    else:
+        rows.update(on_since=None)
+
+
 def sent(name: str, task: str, now: datetime) -> None:
     """Called before Beat sends: the first one sent since the last success is remembered until the next success."""
 
     def write() -> None:
         waits = ScheduleRun.objects.filter(name=name, waiting_since=None)
-        if not waits.update(task=task, waiting_since=now):
+        if not waits.update(task=task, waiting_since=now, on_since=None):
             ScheduleRun.objects.bulk_create(
                 [ScheduleRun(name=name, task=task, waiting_since=now)], ignore_conflicts=True
             )

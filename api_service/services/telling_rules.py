@@ -84,7 +84,7 @@ def decide(pending: Sequence[Step], state: IncidentState) -> Verdict:
     held = {step.id: hold for step in pending if hold and step.id not in told and _waits(step, pending, state)}
     rest = (step for step in pending if step.id not in told and step.id not in held)
     over = _passed_unseen(pending, state)
-    quiet = {step.id: Reason.OVER if over else _why_quiet(step, hold) for step in rest}
+    quiet = {step.id: Reason.OVER if over else _why_quiet(step, hold, is_open=state.is_open) for step in rest}
     return Verdict(tuple(told.values()), quiet, held)
 
 
@@ -138,7 +138,9 @@ def _further_news(pending: Sequence[Step], state: IncidentState, told: Severity)
     yield from (Telling(step.id, step.event) for step in sorted(newest.values(), key=lambda step: step.id))
 
 
-def _why_quiet(step: Step, hold: Reason | None) -> Reason:
+def _why_quiet(step: Step, hold: Reason | None, *, is_open: bool) -> Reason:
     if hold:
         return hold
-    return Reason.MINOR if step.event is Event.BETTER else Reason.SUPERSEDED
+    # The mute of what is over was for the next one
+    is_minor = step.event is Event.BETTER or (step.event is Event.UNMUTED and not is_open)
+    return Reason.MINOR if is_minor else Reason.SUPERSEDED

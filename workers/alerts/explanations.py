@@ -5,12 +5,14 @@ The runbook (`docs/runbook.md`) has a heading for every code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from api_service.admin import words
 from workers.alerts import wording
 from workers.alerts.facts import StepFacts
 
@@ -33,6 +35,8 @@ class Explanation:
     factor: int = 1
     # The likely cause, in a sentence
     cause: Promise | str = ""
+    # Where the node of the finding is a code of ours: what it is called
+    places: Mapping[str, Promise] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,17 @@ TABLE: dict[str, Explanation] = {
         gettext_lazy("Look into the log of the worker for what the database said."),
         cause=gettext_lazy("A migration that was not applied, a lock, a full disk, or missing permissions."),
     ),
+    "reading_blind": Explanation(
+        gettext_lazy("%(node)s: cannot be read: %(value)s"),
+        gettext_lazy("Nothing that users see. Trouble there would be told by nobody as long as this lasts."),
+        gettext_lazy(
+            "See the error in the health sample of the admin, and the log of the worker that runs the checks."
+        ),
+        cause=gettext_lazy(
+            "Something that it asks hangs or refuses: a lock in the database, a name server, a missing permission."
+        ),
+        places=words.READINGS,
+    ),
     "tracking_old": Explanation(
         gettext_lazy("The last complete inventory of node %(node)s is %(value)s old (limit %(limit)s)"),
         gettext_lazy("What the admin shows of its keys is of then. Look-ups are not affected."),
@@ -275,7 +290,7 @@ def explain_finding(code: str, node: str, value: float | str, limit: float | str
     row = TABLE.get(code, UNEXPLAINED)
     values = {
         "code": code,
-        "node": node or _("the cache"),
+        "node": words.word(row.places, node) or _("the cache"),
         "value": _measure(value, row),
         "limit": _measure(limit, row),
     }

@@ -33,16 +33,23 @@ class Group:
         return self.event is Event.RESOLVED
 
     @property
+    def is_unjudged(self) -> bool:
+        """Over without being well: it could not be judged any more."""
+        return self.is_over and self.steps[0].get("unjudged", False)
+
+    @property
     def nodes(self) -> list[str]:
         return [step["node"] for step in self.steps if step["node"]]
 
 
 def grouped(steps: Iterable[StepFacts]) -> list[Group]:
     """Harmless and in the order of reading; nodes by name."""
-    places: dict[tuple[Event, str], list[StepFacts]] = {}
+    places: dict[tuple[Event, str, bool], list[StepFacts]] = {}
     for step in map(cleaned, steps):
-        places.setdefault((Event(step["event"]), step["code"]), []).append(step)
-    groups = [_group(event, code, found) for (event, code), found in places.items()]
+        # What is well again and what nobody can judge are two things to say
+        kind = Event(step["event"]), step["code"], step.get("unjudged", False)
+        places.setdefault(kind, []).append(step)
+    groups = [_group(event, code, found) for (event, code, _unjudged), found in places.items()]
     return sorted(groups, key=_place)
 
 

@@ -95,6 +95,8 @@ def _of_incidents(identity: str, facts: IncidentsFacts) -> Message:
 
 
 def _summary(groups: list[Group], problems: tuple[Problem, ...]) -> str:
+    if all(group.is_unjudged for group in groups):
+        return _("Over, as nobody can say whether it is well.")
     if all(group.is_over for group in groups):
         return _("Over. Nothing is to be done now.")
     if len(problems) == 1 and problems[0].meaning:

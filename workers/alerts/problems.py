@@ -95,7 +95,13 @@ def _times(group: Group, at: datetime) -> Iterator[str]:
     since = min(group.steps, key=lambda step: step["since"])["since"]
     begun = datetime.fromisoformat(since)
     start = wording.local_time(begun)
-    if group.is_over:
+    if group.is_unjudged:
+        yield _("Since %(start)s") % {"start": start}
+        yield _(
+            "For too long it could not be judged (too little traffic, or its node is down). It is told again if it is "
+            "seen again."
+        )
+    elif group.is_over:
         longest = max(step["duration_seconds"] or 0.0 for step in group.steps)
         yield _("It lasted %(duration)s, since %(start)s") % {"duration": wording.duration(longest), "start": start}
     elif group.event in {Event.REMINDED, Event.ESCALATED}:

@@ -30,6 +30,7 @@ TITLES: dict[Event, Promise] = {
     Event.SETTLED: gettext_lazy("Has settled: %(what)s"),
     Event.RESOLVED: gettext_lazy("Over: %(what)s"),
 }
+UNJUDGED = gettext_lazy("No longer judged: %(what)s")
 # English has one form for both; other languages have two
 COUNTS: dict[Event, Promise] = {
     Event.OPENED: ngettext_lazy("%(count)d new", "%(count)d new", "count"),
@@ -55,7 +56,8 @@ SEVERITIES = {
 def title(group: Group, what: str) -> str:
     """`what` is the finding in a few words; where it is stands behind it in brackets."""
     nodes = group.nodes
-    return capfirst(str(TITLES[group.event]) % {"what": f"{what} ({listed(nodes, 1)})" if nodes else what})
+    text = UNJUDGED if group.is_unjudged else TITLES[group.event]
+    return capfirst(str(text) % {"what": f"{what} ({listed(nodes, 1)})" if nodes else what})
 
 
 def counts(groups: Sequence[Group]) -> str:

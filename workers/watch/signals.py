@@ -1,6 +1,7 @@
 """Follows every run that Beat sends through Celery's signals. Runs started by hand are nobody's business here.
 
 django-celery-beat puts the schedule's name into the message's headers; what comes without one was not sent by Beat.
+Its rows are followed, too: since when each is on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from celery.signals import (
     worker_shutdown,
 )
 from django.db import Error as DatabaseTrouble
+from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from api_service.services import schedule_runs
 from workers.watch import Observer, Run, observers
@@ -37,6 +40,8 @@ watching = lru_cache(maxsize=1)(observers)
 def connect() -> None:
     """Once a process; a second time changes nothing."""
     before_task_publish.connect(_sent, dispatch_uid="watch-sent", weak=False)
+    post_save.connect(_switched, PeriodicTask, dispatch_uid="watch-switched", weak=False)
+    post_delete.connect(_removed, PeriodicTask, dispatch_uid="watch-removed", weak=False)
     task_prerun.connect(_started, dispatch_uid="watch-started", weak=False)
     task_success.connect(_succeeded, dispatch_uid="watch-succeeded", weak=False)
     task_failure.connect(_failed, dispatch_uid="watch-failed", weak=False)
@@ -53,6 +58,16 @@ def _sent(sender: str = "", headers: Mapping[str, Any] | None = None, **_kwargs:
         schedule_runs.sent(name, sender, timezone.now())
     except DatabaseTrouble:
         logger.warning("%s: not written down as sent", name, exc_info=True)
+
+
+def _switched(instance: PeriodicTask, **_kwargs: Any) -> None:
+    """Beat writes every row at each start, before it can crash; the admin writes one that is switched."""
+    if instance.last_run_at is None:
+        schedule_runs.switched(instance.name, instance.task, timezone.now(), on=instance.enabled)
+
+
+def _removed(instance: PeriodicTask, **_kwargs: Any) -> None:
+    schedule_runs.switched(instance.name, instance.task, timezone.now(), on=False)
 
 
 def _started(sender: Task[..., Any], task_id: str, **_kwargs: Any) -> None:

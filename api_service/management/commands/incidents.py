@@ -12,7 +12,7 @@ from django.utils.timezone import localtime
 
 from api_service.management.base import ServiceCommand, not_done, table
 from api_service.models import Incident, Transition
-from api_service.services import incident_acts
+from api_service.services import incident_acts, incident_mutes
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.incident_steps import is_muted
 
@@ -20,7 +20,9 @@ LONGEST_MUTE_HOURS = 24 * 30
 
 
 class IncidentJSON(TypedDict):
-    """Times are ISO 8601 with offset; `state` is open, acknowledged, muted or flapping."""
+    """Times are ISO 8601 with offset; `state` is open, acknowledged, muted, flapping, or over, then with a mute that
+    waits for the next one of its kind.
+    """
 
     id: int
     code: str
@@ -35,8 +37,9 @@ class IncidentJSON(TypedDict):
 
 class Command(ServiceCommand):
     help = (
-        "List the open incidents, the worst first, or do something about one: acknowledge it (no more reminders, no "
-        "escalation), mute it (nothing is told until then), unmute it."
+        "List the open incidents, the worst first, and those that are over with a mute that still waits; or do "
+        "something about one: acknowledge it (no more reminders, no escalation), mute it (nothing is told until then), "
+        "unmute it."
     )
     needs_shared_cache = False
 
@@ -59,7 +62,7 @@ class Command(ServiceCommand):
         return self.show(result, as_json=options["json"], text=lambda: f"{step.incident}: {result['state']}")
 
     def _list(self, options: Mapping[str, Any], now: datetime) -> None:
-        rows = Incident.objects.filter(resolved_at=None).order_by("opened_at")
+        rows = [*Incident.objects.filter(resolved_at=None).order_by("opened_at"), *incident_mutes.still_on(now)]
         found = sorted((_as_json(row, now) for row in rows), key=lambda one: -RANK[Severity(one["severity"])])
         self.show({"incidents": found}, as_json=options["json"], text=lambda: _text(found))
 
@@ -91,11 +94,13 @@ def _as_json(row: Incident, now: datetime) -> IncidentJSON:
         "since": row.since.isoformat(),
         "value": row.value,
         "acknowledged_by": row.acknowledged_by,
-        "muted_until": row.muted_until.isoformat() if row.muted_until else None,
+        "muted_until": row.muted_until.isoformat() if row.muted_until and is_muted(row, now) else None,
     }
 
 
 def _state(row: Incident, now: datetime) -> str:
+    if row.resolved_at is not None:
+        return "over"
     if is_muted(row, now):
         return "muted"
     if row.flapping_since is not None:
@@ -103,15 +108,19 @@ def _state(row: Incident, now: datetime) -> str:
     return "open" if row.acknowledged_at is None else "acknowledged"
 
 
+def _time(text: str) -> str:
+    return f"{localtime(datetime.fromisoformat(text)):%Y-%m-%d %H:%M}"
+
+
 def _text(found: Sequence[IncidentJSON]) -> str:
     if not found:
         return "nothing is open"
-    head = ("ID", "SEVERITY", "WHAT", "NODE", "STATE", "SINCE", "VALUE", "ACKNOWLEDGED BY")
+    head = ("ID", "SEVERITY", "WHAT", "NODE", "STATE", "SINCE", "VALUE", "ACKNOWLEDGED BY", "MUTED UNTIL")
     rows = [
         (
             *(str(one["id"]), one["severity"], one["code"], one["node"] or "-", one["state"]),
-            *(f"{localtime(datetime.fromisoformat(one['since'])):%Y-%m-%d %H:%M}", str(one["value"]) or "-"),
-            one["acknowledged_by"] or "-",
+            *(_time(one["since"]), str(one["value"]) or "-", one["acknowledged_by"] or "-"),
+            _time(one["muted_until"]) if one["muted_until"] else "-",
         )
         for one in found
     ]

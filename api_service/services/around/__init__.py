@@ -47,7 +47,10 @@ HANGS = "still waits since an earlier run"
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Facts by reading, and what follows from them. `unknown` is neither good nor bad: it stays as it was."""
+    """Facts by reading, and what follows from them. `unknown` is neither good nor bad: it stays as it was.
+
+    A reading that brings nothing is a finding of its own: what stays unknown run after run has to be told.
+    """
 
     facts: JSONDict
     findings: list[Finding]
@@ -75,17 +78,17 @@ class UnderWay:
     def _seen(self, name: str) -> Seen:
         future = self._futures[name]
         if future is None:
-            return self._readings[name].blind(HANGS)
+            return self._readings[name].blind(name, HANGS)
         try:
             error = future.exception(max(0.0, self._ends_at - monotonic()))
         except TimeoutError:
             logger.warning("health: no reading of %s within %g s", name, self._seconds)
-            return self._readings[name].blind(f"no answer within {self._seconds:g} s")
+            return self._readings[name].blind(name, f"no answer within {self._seconds:g} s")
         if error is None:
             return future.result()
         # The other readings count all the same, and without a sample nobody would be told of anything
         logger.error("health: %s could not be read", name, exc_info=error)
-        return self._readings[name].blind(error_text(error))
+        return self._readings[name].blind(name, error_text(error))
 
 
 def begin(now: datetime) -> UnderWay:

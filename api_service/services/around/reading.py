@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from api_service.services.health_rules import Finding
+from api_service.services.health_rules import Finding, reading_blind
 
 JSONDict: TypeAlias = dict[str, Any]
 # Code and node of a finding that could be judged neither way; ANY is every node of that code
@@ -37,7 +37,7 @@ Look: TypeAlias = Callable[[Moment], Seen]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Looks, and says which codes are unknown when it could not."""
+    """Looks; when it could not, says that nobody sees there, and which codes are unknown."""
 
     codes: tuple[str, ...]
     look: Look
@@ -45,8 +45,8 @@ class Reading:
     def __call__(self, moment: Moment) -> Seen:
         return self.look(moment)
 
-    def blind(self, why: str) -> Seen:
-        return Seen({"error": why}, unknown=unjudged(*self.codes))
+    def blind(self, name: str, why: str) -> Seen:
+        return Seen({"error": why}, [reading_blind(name, why)], unjudged(*self.codes))
 
 
 def judges(*codes: str) -> Callable[[Look], Reading]:

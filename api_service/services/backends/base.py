@@ -163,6 +163,12 @@ class Latency:
     median: float
     worst: float
 
+    def alone(self, node: str, refused: Exception) -> NodeFacts:
+        """Of a node that passed the round trips and told nothing else."""
+        return NodeFacts(
+            node, reachable=True, latency_ms=self.median, latency_worst_ms=self.worst, stats_error=error_text(refused)
+        )
+
 
 def timed(pipe: Pipe, times: int) -> Latency:
     """Each with a key and a value of its own. RoundTripFailed, or the driver's error."""

@@ -24,7 +24,8 @@ from api_service.services.backends.base import (
 )
 from api_service.services.node_facts import NodeFacts
 
-NODE = "this process"
+# In every language, as in CACHE_URL: operators type it and read it
+NODE = "locmem"
 STARTED_AT = time()
 _ABSENT: Final = object()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheError
+from pymemcache.exceptions import MemcacheClientError, MemcacheError, MemcacheUnknownError
 
 from api_service.caches.placement import Placement, Server, parse_servers
 from api_service.services.backends import memcached_dump, memcached_keys, memcached_values
@@ -75,10 +75,9 @@ class MemcachedAdapter:
         with closing(self._quick_client(node)) as client:
             try:
                 latency = timed(_Pipe(client), round_trips)
-                stats = client.stats()
+                return _with_statistics(client, node, latency)
             except (*_ERRORS, RoundTripFailed) as error:
                 return NodeFacts(node, reachable=False, error=error_text(error))
-        return facts_of(node, latency, {key.decode(): value for key, value in stats.items()})
 
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         yield from memcached_dump.scan(self._listed(node), prefix, deadline)
@@ -120,6 +119,15 @@ class MemcachedAdapter:
     def _quick_client(self, node: str) -> Client:
         connect, answer = min(self._connect_timeout, PROBE_TIMEOUT), min(self._timeout, PROBE_TIMEOUT)
         return Client(self._servers[node], connect_timeout=connect, timeout=answer, no_delay=True)
+
+
+def _with_statistics(client: Client, node: str, latency: Latency) -> NodeFacts:
+    """A proxy that knows no `stats` serves all the same: the node is not down."""
+    try:
+        stats = client.stats()
+    except (MemcacheClientError, MemcacheUnknownError) as error:
+        return latency.alone(node, error)
+    return facts_of(node, latency, {key.decode(): value for key, value in stats.items()})
 
 
 def facts_of(node: str, latency: Latency, stats: dict[str, Any]) -> NodeFacts:

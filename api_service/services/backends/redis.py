@@ -82,10 +82,9 @@ class RedisAdapter:
         with closing(self._client(node, **quick)) as client:
             try:
                 latency = timed(_Pipe(client), round_trips)
-                info, items = client.info(), client.dbsize()
+                return _with_statistics(client, node, latency)
             except (*_ERRORS, RoundTripFailed) as error:
                 return NodeFacts(node, reachable=False, error=error_text(error))
-        return facts_of(node, latency, info, items)
 
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         with closing(self._client(node)) as client:
@@ -277,6 +276,14 @@ def _write(client: Redis, items: list[Item], written: Written, *, replace: bool)
             written.refused[key] = str(reply)[:200]
         else:
             raise reply if isinstance(reply, Exception) else ResponseError("an unexpected answer")
+
+
+def _with_statistics(client: Redis, node: str, latency: Latency) -> NodeFacts:
+    """A user that may read and write and not ask INFO (ACL) is served all the same: the node is not down."""
+    try:
+        return facts_of(node, latency, client.info(), client.dbsize())
+    except ResponseError as error:
+        return latency.alone(node, error)
 
 
 def facts_of(node: str, latency: Latency, info: dict[str, Any], items: int) -> NodeFacts:

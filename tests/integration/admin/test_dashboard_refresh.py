@@ -51,9 +51,9 @@ def page(live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch:
     """
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     errors: list[str] = []
-    session = {"name": "sessionid", "value": admin_client.cookies["sessionid"].value, "url": live_server.url}
+    key = admin_client.cookies["sessionid"].value
     with chromium() as browser, context(browser, live_server.url) as person:
-        person.add_cookies([session])
+        person.add_cookies([{"name": "sessionid", "value": key, "url": live_server.url}])
         person.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         opened = person.new_page()

@@ -127,6 +127,21 @@ def test_an_incident_that_is_over_offers_nothing(incident: Incident, admin_clien
     assert f"{LIST}{incident.pk}/act/" not in admin_client.get(page(incident)).text
 
 
+def test_the_mute_of_an_incident_that_is_over_is_found_and_taken_back(incident: Incident, admin_client: Client) -> None:
+    now = timezone.now()
+    Incident.objects.update(resolved_at=now, muted_until=now + timedelta(hours=1), muted_by="ana")
+    listed = admin_client.get(f"{LIST}?open=muted", headers={"accept-language": "en"}).text
+    assert "resolved, muted" in listed
+    text = admin_client.get(page(incident)).text
+    assert [name for name in ("acknowledge", "mute_1h", "unmute") if f'value="{name}"' in text] == ["unmute"]
+    asked = {"action": "unmute", "_selected_action": [incident.pk]}
+    assert f"<li>{incident}</li>" in admin_client.post(LIST, asked).text
+    admin_client.post(f"{LIST}{incident.pk}/act/", {"act": "unmute", "note": "seen"})
+    incident.refresh_from_db()
+    assert (incident.muted_until, incident.transitions.latest("pk").event) == (None, "unmuted")
+    assert f"{LIST}{incident.pk}/act/" not in admin_client.get(page(incident)).text
+
+
 # -- maintenance windows ---------------------------------------------------------------------------------------------
 
 
@@ -195,3 +210,9 @@ def test_the_list_says_what_is_under_way(values: dict[str, Any], said: str, db: 
     listed = admin_client.get(WINDOWS, headers=EN).text
     assert f">{said}</span>" in listed
     assert "everything" in listed
+
+
+def test_what_ended_as_nobody_could_judge_it_is_not_shown_as_well(incident: Incident, admin_client: Client) -> None:
+    step = incident.transitions.create(event="resolved", at=timezone.now(), facts={"unjudged": True})
+    assert "no longer judged" in admin_client.get(page(incident), headers={"accept-language": "en"}).text
+    assert "ya no se puede juzgar" in admin_client.get(f"/admin/api_service/transition/{step.pk}/change/").text

@@ -143,6 +143,20 @@ def test_a_finding_says_since_when_or_that_it_does_not_count_yet(rows: Rows, adm
     assert f"node is slow {NODE}, node is slow {DOWN} (does not count yet)" in listed
 
 
+def test_a_health_run_shows_what_it_could_not_judge(rows: Rows, admin_client: Client) -> None:
+    def page() -> str:
+        return admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
+
+    assert "not kept by the version that made this run" in page()
+    unknown = [{"code": "hit_ratio_low", "node": node} for node in (NODE, DOWN)]
+    unknown += [{"code": "queue_long", "node": "*"}, {"code": "cache_path_broken", "node": ""}]
+    models.HealthSample.objects.update(unknown=unknown)
+    text = page()
+    assert f"<td>few look-ups are in the cache</td><td>{NODE}, {DOWN}</td>" in text
+    assert "<td>many tasks wait</td><td>all</td>" in text
+    assert "<td>the application cannot use the cache</td><td>–</td>" in text
+
+
 def test_json_is_shown_as_tables_and_never_raw(rows: Rows, admin_client: Client) -> None:
     sample = admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text
     assert "<td>node does not answer</td><td>10.0.4.12:11211</td><td>refused</td>" in sample

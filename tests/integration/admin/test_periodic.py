@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from api_service.models import ScheduleRun
 from tests.integration.admin.conftest import Rows
 
 URL = "/admin/django_celery_beat/periodictask/"
@@ -71,3 +72,17 @@ def test_a_row_can_be_switched_off_from_the_list(rows: Rows, admin_client: Clien
     row.refresh_from_db()
     assert row.enabled is False
     assert admin_client.get(f"{URL}{row.pk}/change/").status_code == 200
+
+
+def test_what_is_switched_for_several_at_once_counts_from_then(db: None, admin_client: Client) -> None:
+    """One UPDATE does it, which calls no `save`."""
+    crontab = CrontabSchedule.objects.create()
+    row = PeriodicTask.objects.create(name="nightly", task="workers.tasks.clean_up", crontab=crontab)
+
+    def act(name: str) -> ScheduleRun:
+        admin_client.post(URL, {"action": name, "_selected_action": [row.pk]})
+        return ScheduleRun.objects.get(name="nightly")
+
+    assert act("disable_tasks").on_since is None
+    assert act("enable_tasks").on_since is not None
+    assert act("toggle_tasks").on_since is None

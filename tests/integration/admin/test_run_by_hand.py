@@ -184,7 +184,7 @@ def test_memory_of_a_process_is_not_sent_to_be_refilled(
     admin_client: Client, sent: Sent, use_cache_url: UseCacheUrl
 ) -> None:
     use_cache_url("locmem://")
-    page = admin_client.post(f"{REFILL}run/", {"node": "this process"}, headers=EN)
+    page = admin_client.post(f"{REFILL}run/", {"node": "locmem"}, headers=EN)
     assert "local memory has no node to refill" in page.text
     assert sent("warming") is None
 

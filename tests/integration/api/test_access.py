@@ -32,8 +32,8 @@ Token = Callable[..., str]
 @pytest.fixture
 def amid_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """No window ends during the test."""
-    for module in ("limit_storage", "rate_limits"):
-        monkeypatch.setattr(f"api_service.api.{module}.time", lambda: 1_800_000_015.0)
+    for module in ("services.limit_storage", "api.rate_limits"):
+        monkeypatch.setattr(f"api_service.{module}.time", lambda: 1_800_000_015.0)
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,15 @@ def test_about_what_is_over_or_never_was_there_is_nothing_to_do(api: ApiClient, 
     assert Transition.objects.count() == 0
 
 
+def test_the_mute_of_an_incident_that_is_over_is_taken_back_once(api: ApiClient, incident: Incident) -> None:
+    client, now = api(), timezone.now()
+    Incident.objects.update(resolved_at=now, muted_until=now + timedelta(hours=1), muted_by="ana")
+    assert client.get(f"{URL}?open=false").json()["items"][0]["muted_by"] == "ana"
+    answer = act(client, incident, "unmute")
+    assert (answer.status_code, answer.json()["muted_until"]) == (200, None)
+    problem_of(act(client, incident, "unmute"), 409, "not_open")
+
+
 @pytest.mark.parametrize("said", [{}, {"hours": 0}, {"hours": 721}, {"hours": "2"}, {"hours": 2, "why": "x"}])
 def test_a_mute_that_is_not_understood_is_none(api: ApiClient, incident: Incident, said: dict[str, Any]) -> None:
     problem_of(act(api(), incident, "mute", **said), 422, "invalid_request")

@@ -14,8 +14,16 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service.api import replays
-from api_service.models import ClearRun, LookupHour, ServiceSnapshot, SpendHour, TrackedKey, TrackRun, WarmRun
-from api_service.services import clearing, monitoring
+from api_service.models import (
+    ClearRun,
+    LookupHour,
+    ServiceSnapshot,
+    SpendHour,
+    TrackedKey,
+    TrackRun,
+    WarmRun,
+)
+from api_service.services import clearing, monitoring, schedule_runs
 from api_service.services.cache_service import APICacheService
 from api_service.services.token_rules import Scope
 from tests.conftest import UseCacheUrl
@@ -61,6 +69,7 @@ def test_health_is_the_stored_result_with_its_age(
     # Whether one bad run counts yet is the monitor's to say
     assert (body["status"], body["stale"]) == (sample.status, False)
     assert [node["reachable"] for node in body["nodes"]] == [False]
+    assert {"code": "memory_high", "node": own_memcached.address} in body["unknown"]
     sample.taken_at = timezone.now() - timedelta(minutes=16)
     sample.save()
     answer = client.get("/api/v1/cache/health")
@@ -285,4 +294,26 @@ def test_schedules_tell_when_they_were_last_sent(api: ApiClient) -> None:
     assert (never["name"], never["age"], never["last_sent_at"]) == ("never", None, None)
     assert 420 <= once["age"] < 480
     assert once["rhythm"].startswith("*/5")
+    # Switched on just now; sent, but not by the margin
+    assert (never["state"], never["late_by"], never["succeeded_at"]) == ("on_time", 0, None)
+    assert (once["state"], once["enabled"]) == ("on_time", True)
+
+
+def test_schedules_tell_which_are_late_and_whose_trouble_that_is(api: ApiClient) -> None:
+    PeriodicTask.objects.all().delete()
+    now, every_five = timezone.now(), CrontabSchedule.objects.create(minute="*/5")
+    common = {"task": "tests.one", "crontab": every_five}
+    PeriodicTask.objects.create(name="a-off", enabled=False, **common)
+    PeriodicTask.objects.create(name="b-not-sent", last_run_at=now - timedelta(hours=1), **common)
+    PeriodicTask.objects.create(name="c-not-run", last_run_at=now, **common)
+    schedule_runs.sent("c-not-run", "tests.one", now - timedelta(minutes=30))
+    client = api(Scope.OPERATIONS_READ)
+    off, not_sent, not_run = client.get("/api/v1/schedules").json()["schedules"]
+    assert (off["state"], off["next_due"], off["late_by"]) == (None, None, 0)
+    assert (not_sent["state"], not_run["state"]) == ("not_sent", "not_run")
+    assert not_sent["late_by"] > 55 * 60 - 300
+    assert 1800 <= not_run["late_by"] < 1860
+
+
+def test_schedules_are_for_those_who_may_read_operations(api: ApiClient) -> None:
     problem_of(api(Scope.LOOKUP).get("/api/v1/schedules"), 403, "scope_missing")

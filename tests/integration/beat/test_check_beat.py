@@ -9,11 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 from pytest_django import DjangoAssertNumQueries
 
+from api_service.models import ScheduleRun
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.around import beat
 from api_service.services.around.reading import Moment
@@ -174,6 +177,64 @@ def test_a_beat_that_only_starts_again_and_again_does_not_look_fresh() -> None:
     assert (one.state, one.send_late) == (State.NOT_SENT, timedelta(minutes=55))
 
 
+def switched_on(name: str, **fields: Any) -> PeriodicTask:
+    """Never sent, and on since NOON, whatever is written of it after that."""
+    task = PeriodicTask.objects.create(name=name, task="workers.tasks.clean_up", **fields)
+    ScheduleRun.objects.filter(name=name).update(on_since=NOON)
+    return task
+
+
+def test_a_beat_that_always_dies_before_it_has_sent_anything_is_late() -> None:
+    task = switched_on("frequent", crontab=every("*/5"))
+    task.save()  # as each start of Beat does
+    (in_time,) = beat_watch.look(NOON + timedelta(minutes=10), MARGIN)
+    (late,) = beat_watch.look(NOON + timedelta(minutes=10, seconds=1), MARGIN)
+    assert task.date_changed > NOON + timedelta(minutes=10)
+    assert [in_time.state, late.state] == [State.ON_TIME, State.NOT_SENT]
+    assert late.send_late == timedelta(minutes=5, seconds=1)
+
+
+def test_once_it_is_sent_nobody_counts_from_when_it_was_switched_on() -> None:
+    """Whoever makes Beat forget its last runs, as after a clock that was ahead, is not told of a year."""
+    task = switched_on("frequent", crontab=every("*/5"))
+    schedule_runs.sent(task.name, task.task, NOON)
+    assert ScheduleRun.objects.get().on_since is None
+
+
+def test_a_nightly_one_that_was_never_sent_waits_for_its_night_after_a_change() -> None:
+    task = switched_on("nightly", crontab=every("17", "3"))
+    PeriodicTask.objects.filter(pk=task.pk).update(date_changed=NOON + timedelta(days=1))
+    (one,) = beat_watch.look(NOON + timedelta(days=1, hours=1), MARGIN)
+    assert one.state is State.ON_TIME
+
+
+@pytest.mark.parametrize("again", ["saved", "deleted and made anew"])
+def test_what_is_switched_off_and_on_again_counts_from_then(again: str) -> None:
+    task = switched_on("frequent", crontab=every("*/5"))
+    if again == "saved":
+        task.enabled = False
+        task.save()
+        assert ScheduleRun.objects.get(name="frequent").on_since is None
+        task.enabled = True
+        task.save()
+    else:
+        task.delete()
+        PeriodicTask.objects.create(name="frequent", task="workers.tasks.clean_up", crontab=every("*/5"))
+    now = timezone.now()
+    (one,) = beat_watch.look(now, MARGIN)
+    assert one.state is State.ON_TIME
+    assert one.seen.next_due > now - timedelta(minutes=1)
+
+
+def test_what_was_sent_once_is_not_asked_since_when_it_is_on() -> None:
+    """Beat writes a row after each time it sends: that costs no further query."""
+    task = ran("frequent", NOON, crontab=every("*/5"))
+    with CaptureQueriesContext(connection) as queries:
+        task.save(update_fields=["last_run_at"])
+    assert queries.captured_queries
+    assert [one["sql"] for one in queries.captured_queries if ScheduleRun._meta.db_table in one["sql"]] == []
+
+
 def test_an_interval_counts_from_its_last_run() -> None:
     interval = IntervalSchedule.objects.create(every=10, period=IntervalSchedule.MINUTES)
     ran("interval", NOON, interval=interval)
@@ -183,6 +244,7 @@ def test_an_interval_counts_from_its_last_run() -> None:
 
 
 def test_what_never_ran_counts_from_when_it_was_written() -> None:
+    """Of rows that an older version wrote nobody knows since when they are on."""
     task = ran("new", NOON, crontab=every("*/5"))
     PeriodicTask.objects.filter(pk=task.pk).update(last_run_at=None)
     (one,) = beat_watch.look(NOON, MARGIN)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,28 @@ def test_a_beat_that_is_frozen_or_killed_is_late_until_it_sends_again(tick: Peri
     start(BEAT)
     until_sent(timezone.now())
     assert seen().state is not State.NOT_SENT
+
+
+def test_a_beat_that_is_killed_at_each_start_before_it_sends_does_not_look_fresh(start: Start) -> None:
+    def killed_after_it_wrote_its_rows(since: datetime) -> None:
+        beat = start(BEAT)
+        written = PeriodicTask.objects.filter(name="clean-up", date_changed__gt=since)
+        wait_until(written.exists, PATIENCE, message="the rows of Beat")
+        beat.kill()
+        beat.wait(30)
+
+    began = timezone.now()
+    killed_after_it_wrote_its_rows(began)
+    first = timezone.now()
+    killed_after_it_wrote_its_rows(first)
+    # All but those whose minute came just then
+    unsent = {row.name for row in PeriodicTask.objects.filter(enabled=True, last_run_at=None)}
+    hourly = {row.name for row in PeriodicTask.objects.filter(name__in=unsent, crontab__hour="*")}
+    runs = ScheduleRun.objects.filter(name__in=hourly)
+    assert hourly
+    assert {began < run.on_since < first for run in runs if run.on_since} == {True}
+    later = {one.seen.name: one.state for one in beat_watch.look(first + timedelta(hours=2))}
+    assert {later[name] for name in hourly} == {State.NOT_SENT}
 
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)

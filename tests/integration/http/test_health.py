@@ -15,7 +15,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from api_service import selectors
 from api_service.models import HealthSample
-from api_service.services import monitoring
+from api_service.services import monitoring, role_groups
+from api_service.services.roles import Role
 from tests.brokers import celery_broker
 from tests.conftest import UseCacheUrl
 from tests.servers import Memcached, Redis
@@ -42,7 +43,9 @@ def broken_sample(
 @pytest.fixture
 def staff(db: None) -> Client:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_user("ana", is_staff=True))
+    user = User.objects.create_user("ana")
+    role_groups.give(user, Role.OPERATOR)
+    client.force_login(user)
     return client
 
 
@@ -132,9 +135,12 @@ def test_an_unhealthy_cache_is_unavailable_and_strangers_learn_no_address(
     assert [finding["code"] for finding in inside.json()["findings"]] == ["node_down"]
 
 
-def test_a_login_that_is_not_staff_sees_what_everybody_sees(broken_sample: tuple[HealthSample, str]) -> None:
+@pytest.mark.parametrize("is_staff", [False, True])
+def test_a_login_without_a_role_sees_what_everybody_sees(
+    broken_sample: tuple[HealthSample, str], is_staff: bool
+) -> None:
     client = Client()
-    client.force_login(User.objects.create_user("luis"))
+    client.force_login(User.objects.create_user("luis", is_staff=is_staff))
     assert "nodes" not in client.get(URL).json()
 
 
@@ -202,9 +208,10 @@ def test_a_frozen_broker_does_not_hold_the_request(staff: Client, broker: Redis)
     assert (timezone.now() - started).total_seconds() < 12
 
 
-def test_strangers_and_logins_without_staff_start_nothing(db: None, broker: Redis) -> None:
-    login = Client()
-    login.force_login(User.objects.create_user("luis"))
+def test_strangers_and_who_only_views_start_nothing(db: None, broker: Redis) -> None:
+    login, viewer = Client(), User.objects.create_user("luis")
+    role_groups.give(viewer, Role.VIEWER)
+    login.force_login(viewer)
     for client in (Client(), login):
         answer = client.post(URL)
         assert (answer.status_code, answer.json()["code"]) == (403, "staff_only")

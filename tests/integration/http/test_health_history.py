@@ -12,7 +12,8 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import health_history, monitoring
+from api_service.services import health_history, monitoring, role_groups
+from api_service.services.roles import Role
 from tests.conftest import UseCacheUrl
 from tests.integration.http.conftest import API_TOKEN
 from tests.servers import Memcached
@@ -53,6 +54,7 @@ def test_a_run_is_told_with_its_nodes_and_its_findings(
     (sample,) = answer.json()["samples"]
     assert (sample["status"], sample["hourly"]) == ("unhealthy", False)
     assert [(one["code"], one["node"]) for one in sample["findings"]] == [("node_down", own_cluster[2].address)]
+    assert {"code": "memory_high", "node": own_cluster[2].address} in sample["unknown"]
     assert [node["reachable"] for node in sample["nodes"]] == [True, True, False]
     assert 0 < sample["nodes"][0]["latency_ms"] <= sample["nodes"][0]["latency_worst_ms"]
     assert sample["nodes"][0]["bytes_limit"] == 64 * 2**20
@@ -100,20 +102,21 @@ def test_a_time_that_is_none_is_refused(operator: Client, moment: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
 
 
-def test_staff_and_the_token_of_operations_read_it_and_nobody_else(settings: Settings) -> None:
+def test_viewers_and_the_token_of_operations_read_it_and_nobody_else(settings: Settings) -> None:
     settings.API_TOKEN, settings.OPERATIONS_TOKEN = API_TOKEN, TOKEN
-    staff, login = Client(), Client()
-    staff.force_login(User.objects.create_user("ana", is_staff=True))
-    login.force_login(User.objects.create_user("luis"))
+    viewer, login, user = Client(), Client(), User.objects.create_user("ana")
+    role_groups.give(user, Role.VIEWER)
+    viewer.force_login(user)
+    login.force_login(User.objects.create_user("luis", is_staff=True))
     answers = {
-        "staff": staff.get(URL).status_code,
+        "viewer": viewer.get(URL).status_code,
         "token": Client(headers={"Authorization": f"Bearer {TOKEN}"}).get(URL).status_code,
         "login": login.get(URL).status_code,
         "nobody": Client().get(URL).status_code,
         "look-ups": Client(headers={"Authorization": f"Bearer {API_TOKEN}"}).get(URL).status_code,
     }
 
-    assert answers == {"staff": 200, "token": 200, "login": 403, "nobody": 401, "look-ups": 401}
+    assert answers == {"viewer": 200, "token": 200, "login": 403, "nobody": 401, "look-ups": 401}
 
 
 def test_an_empty_setting_opens_nothing(settings: Settings) -> None:

@@ -73,6 +73,17 @@ def test_muting_for_hours_and_back() -> None:
     assert incidents("unmute", str(incident.pk)).endswith(": open\n")
 
 
+def test_a_mute_that_outlived_its_incident_is_listed_and_taken_back() -> None:
+    incident = outage()
+    incidents("mute", str(incident.pk), "--hours", "2")
+    Incident.objects.update(resolved_at=timezone.now(), current="healthy")
+    (found,) = json.loads(incidents("--json"))["incidents"]
+    assert (found["id"], found["state"], found["muted_until"] is None) == (incident.pk, "over", False)
+    assert incidents().splitlines()[0].endswith("MUTED UNTIL")
+    assert incidents("unmute", str(incident.pk)).endswith(": over\n")
+    assert incidents() == "nothing is open\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

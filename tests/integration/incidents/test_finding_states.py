@@ -57,6 +57,19 @@ def test_what_a_run_could_not_judge_is_neither_good_nor_bad() -> None:
     assert [found(stored(minutes)) for minutes in (50, 55, 60)][-1] == []
 
 
+def test_what_had_too_little_traffic_for_half_a_day_is_no_longer_in_the_list() -> None:
+    poor = Finding("hit_ratio_low", Severity.WARNING, NODES[0], 0.1, 0.2)
+    for minutes in (0, 5, 10):
+        stored(minutes, poor)
+    quiet = [("hit_ratio_low", NODES[0])]
+    last = 10 + 12 * 60
+    assert found(stored(last - 1, unknown=quiet)) == [("hit_ratio_low", NODES[0], True)]
+    over = stored(last, unknown=quiet)
+    assert (found(over), over.status) == ([], "healthy")
+    # And it takes as many bad runs as ever to count again
+    assert found(stored(last + 5, poor)) == [("hit_ratio_low", NODES[0], False)]
+
+
 def test_a_burst_of_confirmations_does_not_make_a_slow_node_of_a_slow_minute() -> None:
     samples = [stored(minutes, slow(), down(NODES[1])) for minutes in (0, 1 / 3, 2 / 3, 1)]
     assert found(samples[-1]) == [("node_down", NODES[1], True), ("node_slow", NODES[0], False)]

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from api_service.models import Delivery, FindingState, HealthSample, Incident, MaintenanceWindow, Notice, Transition
 from api_service.services import incident_acts, incidents, redaction, retention
-from api_service.services.health_rules import Severity
+from api_service.services.health_rules import Finding, Severity
 from tests.integration.incidents.conftest import (
     NODES,
     NOW,
@@ -63,6 +63,7 @@ def test_the_facts_of_a_step_are_those_of_its_time() -> None:
         "note": "",
         "muted_until": None,
         "flaps": 0,
+        "unjudged": False,
         "maintenance": "",
         "backend": "memcached",
         "nodes_reachable": 2,
@@ -317,6 +318,30 @@ def test_a_mute_that_was_taken_back_does_not_come_again_from_an_older_incident(s
     assert Transition.objects.get(incident__resolved_at=None).held_by == ""
 
 
+def test_the_mute_of_an_incident_that_is_over_is_taken_back_before_the_next_one(settings: Settings) -> None:
+    settings.ALERT_FLAP_CHANGES = 0
+    run(0, budget())
+    over = Incident.objects.get()
+    incident_acts.mute(over.pk, "ana", at(480), "", at(1))
+    run(5)
+    assert incident_acts.unmute(over.pk, "luis", "it is serious", at(6)) is not None
+    assert incident_acts.unmute(over.pk, "luis", "", at(7)) is None
+    run(10, budget())
+    assert Incident.objects.get(resolved_at=None).muted_until is None
+    assert Transition.objects.get(incident__resolved_at=None).held_by == ""
+
+
+def test_once_a_newer_one_has_the_mute_the_older_one_has_none_to_take_back(settings: Settings) -> None:
+    settings.ALERT_FLAP_CHANGES = 0
+    run(0, budget())
+    older = Incident.objects.get()
+    incident_acts.mute(older.pk, "ana", at(480), "", at(1))
+    run(5)
+    run(10, budget())
+    assert incident_acts.unmute(older.pk, "luis", "", at(11)) is None
+    assert Incident.objects.get(resolved_at=None).muted_until == at(480)
+
+
 def test_nothing_is_done_to_an_incident_that_is_over() -> None:
     incident = outage()
     run(10)
@@ -401,3 +426,37 @@ def test_states_of_findings_do_not_pile_up() -> None:
     for minutes in (10, 15, 90):
         run(minutes)
     assert not FindingState.objects.exists()
+
+
+# -- no longer judged --------------------------------------------------------------------------------------------------
+
+
+def poor() -> Finding:
+    return Finding("hit_ratio_low", Severity.WARNING, NODES[0], 0.1, 0.2)
+
+
+def test_what_nobody_can_judge_any_more_ends_and_says_that_it_is_not_known_to_be_well() -> None:
+    for minutes in (0, 5, 10):
+        run(minutes, poor())
+    quiet = [("hit_ratio_low", "*")]
+    assert run(11 * HOURS, unknown=quiet) == []
+    assert run(13 * HOURS, unknown=quiet) == [f"resolved hit_ratio_low {NODES[0]}"]
+    step = Transition.objects.latest("pk")
+    assert (step.facts["unjudged"], step.facts["severity"]) == (True, "healthy")
+
+
+def test_what_is_well_again_is_not_called_unjudged() -> None:
+    for minutes in (0, 5, 10):
+        run(minutes, poor())
+    for minutes in (15, 20, 25):
+        run(minutes, unknown=[("node_slow", NODES[0])])
+    step = Transition.objects.latest("pk")
+    assert (step.event, step.facts["unjudged"]) == ("resolved", False)
+
+
+def test_what_is_never_to_lapse_stays_open(settings: Settings) -> None:
+    settings.HEALTH_UNJUDGED_HOURS = 0
+    for minutes in (0, 5, 10):
+        run(minutes, poor())
+    assert run(100 * HOURS, unknown=[("hit_ratio_low", NODES[0])]) == []
+    assert Incident.objects.get().resolved_at is None

@@ -81,6 +81,17 @@ def test_a_mute_holds_back_and_its_end_catches_up(settings: Settings) -> None:
     assert minute(60) == ["worse budget_low migo/day", "unmuted budget_low migo/day"]
 
 
+def test_nobody_is_told_that_what_is_over_is_not_muted_any_more() -> None:
+    run(0, budget())
+    minute(0)
+    incident_acts.mute(Incident.objects.get().pk, "ana", at(60), "", at(1))
+    run(5)
+    minute(5)
+    incident_acts.unmute(Incident.objects.get().pk, "ana", "", at(6))
+    assert minute(6) == []
+    assert ("unmuted", "minor") in quiet()
+
+
 def test_what_comes_and_goes_is_told_once_until_it_keeps_still() -> None:
     heard = []
     for minutes in range(0, 60, 5):

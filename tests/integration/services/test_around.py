@@ -15,7 +15,7 @@ from api_service.models import HealthSample
 from api_service.services import around, finding_policy, monitoring, redaction
 from api_service.services.around.reading import Moment, Seen, judges
 from api_service.services.cache_service import APICacheService
-from api_service.services.health_rules import Finding, Severity
+from api_service.services.health_rules import Finding, Severity, reading_blind
 from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 28, 12, tzinfo=UTC)
@@ -73,7 +73,9 @@ def test_what_one_reading_sees_is_told_whatever_the_others_do(
     seen = around.read(NOW)
 
     assert monotonic() - started < 1.5
-    assert [(finding.code, finding.node) for finding in seen.findings] == [("four", "a")]
+    assert [(finding.code, finding.node) for finding in seen.findings] == [
+        *(("reading_blind", "hangs"), ("reading_blind", "fails"), ("four", "a"))
+    ]
     assert seen.unknown == {("one", "*"), ("two", "*"), ("three", "*"), ("four", "b")}
     assert seen.facts["sees"] == {"now": NOW.isoformat(), "own_queue": "", "thread": "around-sees"}
     assert seen.facts["hangs"] == {"error": "no answer within 0.3 s"}
@@ -101,9 +103,10 @@ def test_one_that_hangs_is_not_started_again_until_it_has_ended(monkeypatch: pyt
     assert first.facts == {"hangs": {"error": "no answer within 0.3 s"}}
     assert second.facts == {"hangs": {"error": around.HANGS}}
     assert second.unknown == {("one", "*"), ("two", "*")}
+    assert second.findings == [reading_blind("hangs", around.HANGS)]
     # It is known at once
     assert waited < 0.3
-    assert (third.facts, third.unknown) == ({"hangs": {"hung": False}}, frozenset())
+    assert (third.facts, third.unknown, third.findings) == ({"hangs": {"hung": False}}, frozenset(), [])
 
 
 @pytest.mark.django_db
@@ -127,8 +130,28 @@ def test_a_run_stores_what_it_read_and_its_verdict_knows_the_findings(
     sample = monitoring.run_health_check()
     stored: dict[str, Any] = HealthSample.objects.get(pk=sample.pk).around
 
-    assert (sample.status, [finding["code"] for finding in sample.findings]) == ("warning", ["four"])
+    found = [(finding["code"], finding["node"], finding["counts"]) for finding in sample.findings]
+    # One reading that was late is no trouble yet
+    assert (sample.status, found) == ("warning", [("four", "a", True), ("reading_blind", "hangs", False)])
     assert (set(stored), stored["hangs"]) == ({"sees", "hangs"}, {"error": "no answer within 0.3 s"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reading_that_hangs_run_after_run_is_told_until_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, cache: APICacheService, settings: Settings
+) -> None:
+    settings.HEALTH_PERIOD = 0  # each run is a sign of its own, however soon after the last
+    use(monkeypatch, "hangs")
+    blind = [monitoring.run_health_check() for _ in range(3)]
+    released.set()
+    wait_until(lambda: not any(thread.name == "around-hangs" for thread in threads()))
+    back = [monitoring.run_health_check() for _ in range(2)]
+
+    assert [sample.status for sample in blind] == ["healthy", "healthy", "warning"]
+    assert [(one["code"], one["node"], one["value"]) for one in blind[-1].findings] == [
+        ("reading_blind", "hangs", around.HANGS)
+    ]
+    assert [(sample.status, len(sample.findings)) for sample in back] == [("warning", 1), ("healthy", 0)]
 
 
 @pytest.mark.django_db(transaction=True)

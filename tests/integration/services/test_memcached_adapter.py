@@ -366,6 +366,17 @@ def test_a_probe_tells_the_facts_of_the_node(cache: APICacheService, memcached: 
     assert None not in (facts.hits, facts.misses, facts.evictions, facts.connections, facts.bytes_used)
 
 
+def test_a_proxy_that_knows_no_statistics_is_a_node_that_answers(
+    monkeypatch: pytest.MonkeyPatch, cache: APICacheService
+) -> None:
+    """Real replies but for one: a request that memcached itself does not know either."""
+    monkeypatch.setattr(Client, "stats", lambda client: client.raw_command("statistics"))
+    facts = cache.adapter.probe(cache.adapter.nodes()[0])
+
+    assert (facts.reachable, facts.error, facts.items) == (True, "", None)
+    assert facts.stats_error.startswith("MemcacheUnknownCommandError")
+
+
 def test_a_probe_leaves_nothing_behind(
     cache: APICacheService, own_memcached: Memcached, use_cache_url: UseCacheUrl
 ) -> None:

@@ -146,6 +146,21 @@ def test_a_flush_empties_its_own_database_only(client: Client, adapter: Adapter,
     assert (client.dbsize(), other.dbsize()) == (0, 1)
 
 
+def test_a_user_that_may_not_ask_for_statistics_has_a_node_that_answers(
+    client: Client, redis_server: Redis, use_cache_url: UseCacheUrl
+) -> None:
+    client.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-info"])
+    use_cache_url(redis_server.url.replace("redis://", "redis://reader:secret@"))
+    adapter = adapter_for()
+    facts = adapter.probe(adapter.nodes()[0])
+    client.acl_deluser("reader")
+
+    assert (facts.reachable, facts.error, facts.items) == (True, "", None)
+    assert facts.latency_ms is not None
+    assert "info" in facts.stats_error
+    assert "secret" not in facts.stats_error
+
+
 def test_a_probe_tells_the_facts(adapter: Adapter, redis_server: Redis) -> None:
     node = adapter.nodes()[0]
     facts, info = adapter.probe(node), redis_server.stats()

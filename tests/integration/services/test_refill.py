@@ -279,7 +279,7 @@ def test_an_unknown_node_is_answered_with_those_there_are(cache: APICacheService
     assert not RefillRun.objects.exists()
     assert not RunLock.objects.exists()
     with use_cache_url("locmem://"), pytest.raises(ValueError, match="local memory"):
-        refill.refill("this process")
+        refill.refill("locmem")
 
 
 def test_one_refill_of_a_node_at_a_time(cache: APICacheService) -> None:

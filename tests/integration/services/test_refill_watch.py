@@ -194,7 +194,7 @@ def test_redis_that_starts_empty_is_refilled_and_local_memory_never(
         assert refill.refill(**sent()[0])["state"] == "done"  # type: ignore[arg-type]
     use_cache_url("locmem://refill")
     monitoring.run_health_check()
-    NodeSample.objects.filter(node="this process").update(pid=1)
+    NodeSample.objects.filter(node="locmem").update(pid=1)
     monitoring.run_health_check()
 
     assert NodeSample.objects.order_by("-pk")[0].restarted

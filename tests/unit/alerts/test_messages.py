@@ -5,6 +5,7 @@ import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from babel.messages.catalog import Catalog, Message
@@ -16,6 +17,7 @@ from pytest_django import Settings
 from api_service.services import around_rules, beat_rules, health_rules, money_rules, node_rules
 from tests.unit.alerts.factories import OPENED, channel_off, hostile, message, over, step
 from workers.alerts import explanations, messages, problems, wording
+from workers.alerts.facts import StepFacts
 
 ROOT = Path(__file__).resolve().parents[3]
 LATER = OPENED + timedelta(hours=6)
@@ -67,6 +69,21 @@ def test_it_links_to_the_incident_and_to_the_runbook_entry_of_each_code(settings
     assert alert.problems[0].runbook == "https://wiki.example.pe/cache#node_down"
     assert all(link in alert.text for problem in alert.problems for link in (problem.link, problem.runbook))
     assert message().link == "https://cache.example.pe/admin/api_service/incident/3/change/"
+
+
+def test_what_ends_unjudged_is_not_called_well_and_told_apart_from_what_is() -> None:
+    def end(**values: Any) -> StepFacts:
+        return over("hit_ratio_low", **{"value": 0.1, "limit": 0.2, "previous": "warning", **values})
+
+    alert = message(end(unjudged=True))
+    text = alert.text
+    assert alert.title == "Ya no se puede juzgar: pocas consultas están en la caché (10.0.0.7:11211)"
+    assert alert.summary == "Se cierra, pues nadie puede decir si está bien."
+    assert "Durante demasiado tiempo no se pudo juzgar" in text
+    assert "Duró" not in text
+    both = message(end(unjudged=True), end(node="n2"))
+    assert [problem.title.partition(":")[0] for problem in both.problems] == ["Ya no se puede juzgar", "Superado"]
+    assert both.summary == "Superado. Ahora no hay nada que hacer."
 
 
 def test_a_hundred_nodes_are_one_problem_with_the_first_ten_by_name() -> None:
@@ -178,6 +195,14 @@ def test_control_characters_and_marks_of_direction_are_in_no_message() -> None:
 )
 def test_a_measured_value_stands_beside_its_limit(code: str, value: float, limit: float, text: str) -> None:
     assert text in message(code=code, value=value, limit=limit).text
+
+
+def test_what_cannot_be_read_is_called_by_its_name_in_the_language_of_the_alert() -> None:
+    blind = message(code="reading_blind", node="tracking", value="no answer within 3 s")
+    node = message(code="reading_blind", node="10.0.0.7:6379/0", value="NOPERM")
+
+    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: no answer within 3 s"
+    assert node.problems[0].what[0] == "10.0.0.7:6379/0: no se puede leer: NOPERM"
 
 
 def test_of_a_group_each_who_did_it_is_named() -> None:

@@ -14,6 +14,8 @@ from api_service.services.finding_policy import (
     State,
     is_doubtful,
     is_forgotten,
+    is_lapsed,
+    lapsed,
     parse_rules,
     policy_of,
     step,
@@ -176,3 +178,22 @@ def test_a_setting_changes_the_numbers_and_leaves_the_rest() -> None:
 def test_a_wrong_rule_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         parse_rules(f"node_slow=3/5/3, {text}")
+
+
+def test_what_needs_traffic_lapses_once_nobody_has_judged_it_for_long() -> None:
+    policy, after = Policy(1, 1, 1, lapses=True), timedelta(hours=12)
+    (state,) = run("1", policy)
+    end = START + after
+
+    assert not is_lapsed(state, end - timedelta(seconds=1), policy, after)
+    assert is_lapsed(state, end, policy, after)
+    assert not lapsed(state, end).counts
+    # What does not count, what needs no traffic, and a time of 0
+    assert not is_lapsed(lapsed(state, end), end, policy, after)
+    assert not is_lapsed(state, end, Policy(1, 1, 1), after)
+    assert not is_lapsed(state, end, policy, timedelta(0))
+
+
+def test_only_what_needs_traffic_lapses() -> None:
+    """A node that is down for a day says nothing of its memory: that incident stays."""
+    assert {code for code, policy in TABLE.items() if policy.lapses} == {"hit_ratio_low"}

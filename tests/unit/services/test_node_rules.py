@@ -163,6 +163,14 @@ def test_a_server_that_does_not_say_how_full_it_is_is_not_called_well() -> None:
     assert {"connections_high", "node_slow"} <= unknown(mute)
 
 
+def test_a_node_that_serves_and_tells_no_statistics_is_told_as_that_and_not_as_well_or_down() -> None:
+    mute = NodeFacts(NODE, reachable=True, latency_ms=0.3, latency_worst_ms=0.9, stats_error="NOPERM info")
+    found, not_judged = judge(mute)
+
+    assert found == [Finding("reading_blind", Severity.WARNING, NODE, "NOPERM info")]
+    assert {code for code, _node in not_judged} == set(RULES) - {"node_slow", "reading_blind"}
+
+
 def test_memory_is_left_open_where_more_is_thrown_away_than_it_warns_of() -> None:
     found, not_judged = judge(replace(FINE, evictions=1000, bytes_used=100))
 
@@ -195,6 +203,7 @@ def test_every_rule_finds_what_it_is_called_by() -> None:
         role="slave",
     )
     busy = replace(FINE, evictions=9000, rejected_connections=9, hits=1000, misses=900)
-    found = [*judge(trouble, before=REDIS)[0], *judge(busy)[0]]
+    mute = replace(FINE, stats_error="unknown command")
+    found = [*judge(trouble, before=REDIS)[0], *judge(busy)[0], *judge(mute)[0]]
 
     assert {finding.code for finding in found} == set(RULES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api_service.api.rate_limits import wait_for
+from api_service.services.limit_storage import wait_for
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from api_service.api.rate_limits import wait_for
 def test_the_wait_is_until_the_window_has_moved_far_enough(
     before: int, current: int, elapsed: float, limit: int, cost: int, wait: float
 ) -> None:
-    assert wait_for((before, current), elapsed, limit, cost) == pytest.approx(wait)
+    assert wait_for((before, current), elapsed, limit, cost, 60) == pytest.approx(wait)
     # Then it fits
-    later = elapsed + wait_for((before, current), elapsed, limit, cost)
+    later = elapsed + wait_for((before, current), elapsed, limit, cost, 60)
     counted = before * (1 - later / 60) + current if later < 60 else current * (1 - (later - 60) / 60)
     assert counted + cost <= limit + 1e-9

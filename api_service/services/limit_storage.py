@@ -109,6 +109,16 @@ class CacheStorage(TimestampedSlidingWindow, SlidingWindowCounterSupport, Storag
         self._cache().remove(PREFIX + key)
 
 
+def wait_for(window: tuple[int, int], elapsed: float, limit: int, cost: int, length: int) -> float:
+    """Seconds until `cost` more fit. `window`: what the one before ended with, and this one of `length` has so far."""
+    before, current = window
+    if current + cost <= limit:
+        # What is left of the window before fades evenly
+        fits_at = length * (1 - (limit - current - cost) / before) if before else 0.0
+        return max(0.0, fits_at - elapsed)
+    return length - elapsed + length * max(0.0, 1 - (limit - cost) / current)
+
+
 def _bound(remembered: dict[str, int]) -> None:
     """To forget all of it costs each token one more read."""
     if len(remembered) >= _MOST_REMEMBERED:
