@@ -136,7 +136,7 @@ def _may_see(request: HttpRequest, model: type[Model]) -> bool:
 
 
 def _plural(model: type[Model]) -> str:
-    return capfirst(model._meta.verbose_name_plural)
+    return capfirst(str(model._meta.verbose_name_plural))
 
 
 def _is_index(request: HttpRequest) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import unfold
 from babel.messages.extract import extract_from_file
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
@@ -19,7 +19,7 @@ import api_service
 from api_service.admin import display
 from tests.integration.admin.conftest import Rows
 
-UNFOLD = Path(unfold.__file__).parent
+UNFOLD = Path(str(getattr(find_spec("unfold"), "origin", ""))).parent
 OURS = Path(api_service.__file__).parent / "templates"
 WORDS = re.compile(r"""\{%\s*trans(?:late)?\s+(["'])(?P<text>.+?)\1|_\((["'])(?P<argument>[^"']+)\3\)""")
 BLOCKS = re.compile(
@@ -52,7 +52,7 @@ def shown_pages(rows: Rows) -> Iterator[str]:
 def unfold_templates(rows: Rows, client: Client) -> set[Path]:
     login = Client().get("/admin/login/", headers={"accept-language": "es"})
     answers = [login, *(client.get(url, headers={"accept-language": "es"}) for url in shown_pages(rows))]
-    files = {Path(str(template.origin.name)) for answer in answers for template in answer.templates if template.origin}
+    files = {Path(str(template.origin.name)) for answer in answers for template in answer.templates}
     return {file for file in files if file.is_relative_to(UNFOLD)}
 
 
