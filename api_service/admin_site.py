@@ -40,3 +40,14 @@ class OperationsSite(Base):
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         """unfold's search of tables, which no page offers: it keeps its results in the cache that is watched here."""
         raise Http404
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """Ours as it is: unfold would copy it, and compare each link with every tab."""
+        from api_service.admin import navigation
+
+        return navigation.sidebar(request)
+
+    def get_tabs_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        from api_service.admin import navigation
+
+        return navigation.tabs(request)

@@ -38,8 +38,6 @@ def unfold_config(environment: str) -> dict[str, Any]:
         "ENVIRONMENT": [environment, environment_tone(environment)] if environment else None,
         "STYLES": [_static("api_service/admin.css")],
         "COLORS": {"primary": PRIMARY},
-        "SIDEBAR": {"navigation": "api_service.admin.navigation.sidebar"},
-        "TABS": "api_service.admin.navigation.tabs",
     }
 
 

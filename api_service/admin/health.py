@@ -109,10 +109,6 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
     run = Run(
         task="workers.tasks.monitor_cache_health",
         button=_("Check now"),
-        sent=_(
-            "The health check is in its queue: reload this list in a few seconds. "
-            "No new row after a minute means that no worker runs."
-        ),
     )
     list_display = ("taken", "status_badge", "what", "duration", "backend")
     list_filter = ("status",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,37 +79,60 @@ GROUPS: tuple[tuple[Promise, tuple[Entry, ...]], ...] = (
             Entry("vpn_key", ("ApiToken",)),
             Entry("person", ("auth.User",)),
             Entry("group", ("auth.Group",)),
+            Entry("history", ("admin.LogEntry",)),
         ),
     ),
 )
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """What unfold asks for: groups of links to what the person may see; a group of nothing is left out."""
-    overview = {"title": _("Overview"), "icon": "dashboard", "link": reverse("admin:index")}
+    """As unfold's templates want it: groups of links to what the person may see; a group of nothing is left out."""
+    overview = _entry(_("Overview"), "dashboard", reverse("admin:index"), active=_is_index(request))
     groups = [{"title": title, "items": _links(request, entries)} for title, entries in GROUPS]
-    return [{"title": None, "items": [overview]}, *(group for group in groups if group["items"])]
+    first = [overview, *_rucs(request)]
+    return [{"title": None, "items": first}, *(group for group in groups if group["items"])]
+
+
+def _rucs(request: HttpRequest) -> list[dict[str, Any]]:
+    """The pages of single RUCs, which are no table's."""
+    if not request.user.has_perm("api_service.view_storedanswer"):
+        return []
+    url = reverse("ruc:search")
+    return [_entry(_("RUCs"), "badge", url, active=request.path.startswith(url))]
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:
     """Above a list of a subject with several tables: links to the others."""
-    subjects = [_visible(request, entry) for _title, entries in GROUPS for entry in entries]
-    return [
-        {"models": [str(model._meta) for model in models], "items": [_link(model) for model in models]}
-        for models in subjects
-        if len(models) > 1
-    ]
+    models = next((_visible(request, entry) for entry in _entries() if _is_at(request, models_of(entry))), [])
+    if len(models) < 2:
+        return []
+    return [{"models": [str(model._meta) for model in models], "items": [_tab(request, model) for model in models]}]
 
 
 def models_of(entry: Entry) -> list[type[Model]]:
     return [apps.get_model(name if "." in name else f"{OURS}.{name}") for name in entry.models]
 
 
+def _entries() -> Iterator[Entry]:
+    return (entry for _title, entries in GROUPS for entry in entries)
+
+
 def _links(request: HttpRequest, entries: Iterable[Entry]) -> list[dict[str, Any]]:
     found = ((entry, _visible(request, entry)) for entry in entries)
     return [
-        {**_link(models[0]), "icon": entry.icon, "active": _is_at(request, models)} for entry, models in found if models
+        _entry(_plural(models[0]), entry.icon, _list_url(models[0]), active=_is_at(request, models))
+        for entry, models in found
+        if models
     ]
+
+
+def _entry(title: Promise | str, icon: str, link: str, *, active: bool) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": link, "active": active, "has_permission": True}
+
+
+def _tab(request: HttpRequest, model: type[Model]) -> dict[str, Any]:
+    link = _list_url(model)
+    return {"title": _plural(model), "link": link, "active": request.path == link, "has_permission": True}
 
 
 def _visible(request: HttpRequest, entry: Entry) -> list[type[Model]]:
@@ -122,8 +145,12 @@ def _may_see(request: HttpRequest, model: type[Model]) -> bool:
     return any(request.user.has_perm(f"{label}.{act}_{name}") for act in ("view", "change"))
 
 
-def _link(model: type[Model]) -> Mapping[str, Any]:
-    return {"title": capfirst(model._meta.verbose_name_plural), "link": _list_url(model)}
+def _plural(model: type[Model]) -> str:
+    return str(capfirst(model._meta.verbose_name_plural))
+
+
+def _is_index(request: HttpRequest) -> bool:
+    return request.path == reverse("admin:index")
 
 
 def _is_at(request: HttpRequest, models: Iterable[type[Model]]) -> bool:
@@ -132,4 +159,5 @@ def _is_at(request: HttpRequest, models: Iterable[type[Model]]) -> bool:
 
 
 def _list_url(model: type[Model]) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    """As the admin builds it: looking up forty names by `reverse` is a tenth of a page's time."""
+    return f"{reverse('admin:index')}{model._meta.app_label}/{model._meta.model_name}/"
