@@ -115,7 +115,8 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
     if not body:
         return NOTHING
     return format_html(
-        '<div class="cw-scroll" tabindex="0"><table class="cw-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        '<div class="cw-scroll" tabindex="0"><table class="cw-table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )
