@@ -25,7 +25,7 @@ ARGUMENTS = {
     "number": (REAL[0],),
     "form": (".csv",),
     # What is done to a RUC
-    "name": ("refresh", "forget", "mark", "unmark"),
+    "act": ("refresh", "forget", "mark", "unmark"),
 }
 KEYS = {"object_id", "id"}
 # Django's own, of which none is a page to look at

@@ -86,7 +86,7 @@ TABLES: dict[str, Table] = {
     "apitoken": Table(see=Who.ADMINISTRATOR),
     "maintenancewindow": Table(add=Who.OPERATOR, change=Who.OPERATOR, delete=Who.OPERATOR),
     # -- other apps
-    "admin.logentry": Table(see=Who.ADMINISTRATOR),
+    "admin.logentry": Table(see=Who.OPERATOR),
     "auth.user": ADMINS,
     "auth.group": ADMINS,
     "django_celery_beat.periodictask": SCHEDULE,

@@ -90,7 +90,7 @@ def run_before(number: int) -> int:
 def test_nobody_can_add_change_or_delete_a_row(model: type[Model], rows: Rows, admin_client: Client) -> None:
     row = rows[model]
     before = model._default_manager.values().get(pk=row.pk)
-    assert "addlink" not in admin_client.get(list_url(model)).text.partition("<main")[2]
+    assert "addlink" not in admin_client.get(list_url(model)).text
     add = admin_client.post(reverse(f"admin:api_service_{model._meta.model_name}_add"), {})
     change = admin_client.post(page_url(row), dict.fromkeys(before, "9"))
     delete = admin_client.post(
