@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError, FileAwareEnv
 from marshmallow import ValidationError
 
+from api_service.caches.urls import cache_config
 from api_service.services.finding_policy import parse_rules
 from api_service.services.redaction import SHORTEST_URL_PART
 from workers.schedules import TABLE as SCHEDULES
@@ -93,6 +94,17 @@ def http_url(value: str) -> None:
     parts = urlsplit(value)
     if value and not (parts.scheme in {"http", "https"} and parts.hostname):
         raise ValidationError("Must be a URL that begins with http:// or https://.")
+
+
+def copy_target(value: str) -> None:
+    """Refuse what is neither empty nor a cache of its own that others can reach. The text names no password."""
+    if value.startswith("locmem://"):
+        raise ValidationError("Must be memcached://host:port,host:port or redis://host:port/db.")
+    try:
+        if value:
+            cache_config(value, "It")
+    except ImproperlyConfigured as error:
+        raise ValidationError(str(error)) from error
 
 
 def health_rules(value: str) -> None:

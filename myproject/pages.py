@@ -51,7 +51,7 @@ def policy_of(request: HttpRequest) -> str:
     found = request.resolver_match
     if found is None:
         return CLOSED
-    if "admin" in found.app_names:
+    if found.route.startswith("admin/"):
         return ADMIN
     return REFERENCE if found.view_name == _REFERENCE_VIEW else CLOSED
 

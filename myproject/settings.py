@@ -15,6 +15,7 @@ from api_service.services.redaction import register_secrets
 from myproject import alert_env
 from myproject.env import (
     Environment,
+    copy_target,
     database_config,
     health_rules,
     http_url,
@@ -24,6 +25,7 @@ from myproject.env import (
     secret_parts,
     sentry_dsn,
 )
+from myproject.logs import logging_config
 from myproject.security import security_config
 from myproject.unfold import unfold_config
 from workers.schedules import EVERY_MINUTE, beat_schedule, task_routes
@@ -63,7 +65,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "api_service.request_ids.middleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "myproject.static_files.StaticFilesMiddleware",
     "myproject.pages.middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -114,6 +116,7 @@ FORMAT_MODULE_PATH = ["api_service.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
 WHITENOISE_USE_FINDERS = True
+STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
 
 # --- The admin -----------------------------------------------------------------------------------------
 # What this deployment is called beside the title of every page; "prod…" is shown in red, empty not at all
@@ -138,6 +141,8 @@ DATABASES = {"default": database_config(DATABASE_URL)}
 
 # --- Cache -------------------------------------------------------------------------------------------
 CACHE_URL: str = env.str("CACHE_URL", "locmem://")
+# The other cache that the admin copies to; empty is none
+COPY_CACHE_URL: str = env.str("COPY_CACHE_URL", "", validate=copy_target)
 CACHE_TIMEOUT: float = env.float("CACHE_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
 CACHE_CONNECT_TIMEOUT: float = env.float("CACHE_CONNECT_TIMEOUT", 0.5, validate=Range(min=0, min_inclusive=False))
 CACHE_RETRY_INTERVAL: float = env.float("CACHE_RETRY_INTERVAL", 5.0, validate=Range(min=0, min_inclusive=False))
@@ -334,25 +339,7 @@ TRACK_PERIOD = 60 if SCHEDULES == EVERY_MINUTE else 600
 
 # --- Logging -----------------------------------------------------------------------------------------
 LOG_LEVEL: str = (env.str("LOG_LEVEL", "INFO", validate=OneOf([*LEVELS, *map(str.lower, LEVELS)])) or "INFO").upper()
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "redacting": {
-            "()": "api_service.services.redaction.RedactingFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
-        }
-    },
-    "filters": {"request_id": {"()": "api_service.request_ids.AddRequestId"}},
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "redacting", "filters": ["request_id"]},
-    },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "django": {"handlers": [], "propagate": True},
-        "django.server": {"handlers": [], "propagate": True},
-    },
-}
+LOGGING = logging_config(LOG_LEVEL)
 
 env.check()
 if OPERATIONS_TOKEN and OPERATIONS_TOKEN == API_TOKEN:
@@ -387,7 +374,7 @@ SECRETS = [
         ALERT_WEBHOOK_SECRET,
         FLOWER_BASIC_AUTH.partition(":")[2],
     ),
-    *secret_parts(DATABASE_URL, CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
+    *secret_parts(DATABASE_URL, CACHE_URL, COPY_CACHE_URL, CELERY_BROKER_URL, CELERY_RESULT_BACKEND, EMAIL_URL),
     *alert_env.apprise_secrets(ALERT_APPRISE_URLS),
     *ping_secrets(PING_URLS.values()),
 ]

@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 _static = lazy(static, str)
 
-# Teal, in unfold's own steps. Contrast by the formula of WCAG: white on 600 5.4, 600 on the light grounds 4.9 at least, 500 on
-# the dark ones 6.1 at least; white on 500 would be 2.4
+# Teal, in unfold's own steps. Contrast by the formula of WCAG: white on 600 5.4, 600 on the light grounds 4.9 at least,
+# 500 on the dark ones 6.1 at least; white on 500 would be 2.4
 PRIMARY = {
     "50": "oklch(98.4% .014 180.7)",
     "100": "oklch(95.3% .051 180.8)",

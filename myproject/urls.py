@@ -9,6 +9,7 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     # Before the admin, which answers everything below its address
     path("admin/dashboard/", include("api_service.admin.dashboard.views")),
+    path("admin/ruc/", include("api_service.admin.ruc_urls")),
     path("admin/", admin.site.urls),
     path("", include("api_service.urls")),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 
@@ -13,13 +14,19 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.views.main import ChangeList
 from django.template.response import TemplateResponse
 from django.test import Client
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.rucs import REAL
 
 FRONT = "front page"
 # What stands for an argument of an address, beside the key of a row
-ARGUMENTS = {"app_label": "api_service", "ruc": REAL[0], "identifier": REAL[0], "form": ".csv"}
+ARGUMENTS = {
+    "app_label": ("api_service",),
+    "number": (REAL[0],),
+    "form": (".csv",),
+    # What is done to a RUC
+    "act": ("refresh", "forget", "mark", "unmark"),
+}
 KEYS = {"object_id", "id"}
 # Django's own, of which none is a page to look at
 NO_PAGES = {"logout", "jsi18n", "autocomplete", "view_on_site"}
@@ -37,10 +44,11 @@ class Page:
 def every_page(client: Client, *, choices: bool = False) -> Iterator[Page]:
     """For one who is logged in, visited once each. The first row of a list stands for all of them.
 
-    With `choices` also the last row, what each filter offers, a search and the last page.
+    With `choices` also the last row, what each filter offers, a search, the last page, and parts that a page loads.
     """
     beside = (Page("", FRONT, reverse("admin:index")), Page("", "reference of the API", reverse("api:openapi-view")))
-    yield from (page for page in (*beside, *_of_the_site()) if _is_page(client, page.url))
+    others = (*beside, *_of_the_site(), *_below_the_admin())
+    yield from (page for page in others if _is_page(client, page.url, part=choices))
     for model_admin in list(admin.site._registry.values()):
         yield from _of_table(client, model_admin, choices=choices)
 
@@ -49,7 +57,20 @@ def _of_the_site() -> Iterator[Page]:
     registered = {url.name for each in admin.site._registry.values() for url in each.get_urls()}
     for pattern in admin.site.get_urls():
         if isinstance(pattern, URLPattern) and pattern.name and pattern.name not in registered | NO_PAGES | {"index"}:
-            yield Page("", pattern.name, _address(pattern, None))
+            yield from (Page("", pattern.name, url) for url in _addresses("admin:", pattern))
+
+
+def _below_the_admin() -> Iterator[Page]:
+    """Addresses of our own that are behind the admin's door."""
+    front = reverse("admin:index")
+    for resolver in get_resolver().url_patterns:
+        if not isinstance(resolver, URLResolver) or resolver.namespace == "admin":
+            continue
+        prefix = f"{resolver.namespace}:" if resolver.namespace else ""
+        patterns = (pattern for pattern in resolver.url_patterns if isinstance(pattern, URLPattern))
+        below = (pattern for pattern in patterns if str(resolver.pattern).startswith("admin/"))
+        for url in (url for pattern in below for url in _addresses(prefix, pattern)):
+            yield Page("", url.removeprefix(front).strip("/"), url)
 
 
 def _of_table(client: Client, model_admin: ModelAdmin[Any], *, choices: bool) -> Iterator[Page]:
@@ -79,11 +100,10 @@ def _of_rows(client: Client, model_admin: ModelAdmin[Any], keys: dict[str, Any])
         if not name or name.endswith(("_changelist", "_history", "_delete")):
             continue
         what = name.removeprefix(f"{model_admin.opts.app_label}_{table}_")
-        per_row = KEYS & set(_arguments(pattern))
+        per_row = KEYS & set(pattern.pattern.regex.groupindex)
         for which, key in keys.items() if per_row else [("", None)]:
-            page = Page(table, f"{what} {which}".strip(), _address(pattern, key))
-            if _is_page(client, page.url):
-                yield page
+            pages = (Page(table, f"{what} {which}".strip(), url) for url in _addresses("admin:", pattern, key))
+            yield from (page for page in pages if _is_page(client, page.url))
 
 
 def _choices(rows: ChangeList) -> Iterator[tuple[str, str]]:
@@ -106,19 +126,17 @@ def _searched(rows: ChangeList) -> Any:
     return value
 
 
-def _address(pattern: URLPattern, key: object) -> str:
-    arguments = {name: key if name in KEYS else ARGUMENTS.get(name) for name in _arguments(pattern)}
-    unknown = [name for name, value in arguments.items() if value is None]
+def _addresses(prefix: str, pattern: URLPattern, key: object = None) -> Iterator[str]:
+    """One for each value that stands for an argument."""
+    names = list(pattern.pattern.regex.groupindex)
+    unknown = [name for name in names if name not in ARGUMENTS and name not in KEYS]
     assert not unknown, f"{pattern.name}: say in {__name__} what stands for {unknown}"
-    return reverse(f"admin:{pattern.name}", kwargs=arguments)
+    for values in product(*((key,) if name in KEYS else ARGUMENTS[name] for name in names)):
+        yield reverse(f"{prefix}{pattern.name}", kwargs=dict(zip(names, values, strict=True)))
 
 
-def _arguments(pattern: URLPattern) -> list[str]:
-    return list(pattern.pattern.regex.groupindex)
-
-
-def _is_page(client: Client, url: str) -> bool:
-    """Not what only takes a form, leads elsewhere, or gives a file."""
+def _is_page(client: Client, url: str, *, part: bool = False) -> bool:
+    """Not what only takes a form, leads elsewhere, or gives a file; a part of a page where these are asked for."""
     refusals = logging.getLogger("django.request")
     # Each would be told with its stack
     refusals.addFilter(_is_error)
@@ -128,7 +146,8 @@ def _is_page(client: Client, url: str) -> bool:
         refusals.removeFilter(_is_error)
     assert answer.status_code < 500, (url, answer.status_code)
     is_file = "Content-Disposition" in answer.headers or answer.streaming
-    return answer.status_code == 200 and answer["Content-Type"].startswith("text/html") and not is_file
+    is_html = answer.status_code == 200 and answer["Content-Type"].startswith("text/html") and not is_file
+    return is_html and (part or b"<html" in answer.content)
 
 
 def _is_error(record: logging.LogRecord) -> bool:

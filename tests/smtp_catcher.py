@@ -3,6 +3,7 @@
 import socketserver
 import threading
 from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -34,6 +35,8 @@ class SmtpCatcher:
 
     def __init__(self) -> None:
         self.mails: list[ReceivedMail] = []
+        self.held: dict[str, bool] = {}
+        self.released = threading.Event()
         self._refusals: defaultdict[str, deque[str]] = defaultdict(deque)
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -45,6 +48,7 @@ class SmtpCatcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=10)
@@ -56,6 +60,10 @@ class SmtpCatcher:
     def refuse(self, command: str, reply: str, times: int = 1) -> None:
         """The next commands of that kind (`MAIL`, `RCPT`, `DATA`, `AUTH`, and `.`, the end of the data)."""
         self._refusals[command].extend([reply] * times)
+
+    def hold(self, command: str, *, dripping: bool = False) -> None:
+        """That command, or `220`, the greeting, gets no answer until the end of the catcher, or a byte every 0.05 s."""
+        self.held[command] = dripping
 
     def reply(self, command: str, usual: str) -> str:
         queue = self._refusals[command]
@@ -76,11 +84,18 @@ class _Conversation(socketserver.StreamRequestHandler):
     timeout = 10
 
     def handle(self) -> None:
+        # Who gave up waiting has gone
+        with suppress(OSError):
+            self._converse()
+
+    def _converse(self) -> None:
         self._sender, self._recipients = "", list[str]()
+        self._hold("220")
         self._say("220 catcher")
         while line := self.rfile.readline():
             text = line.decode().rstrip("\r\n")
             command = text[:4].upper()
+            self._hold(command)
             if command == "QUIT":
                 return self._say("221 bye")
             self._answer(command, text)
@@ -105,10 +120,18 @@ class _Conversation(socketserver.StreamRequestHandler):
             return
         lines = list(iter(self.rfile.readline, b".\r\n"))
         content = b"".join(line.removeprefix(b".") if line.startswith(b"..") else line for line in lines)
+        self._hold(".")
         reply = self.server.catcher.reply(".", "250 kept")
         if reply.startswith("250"):
             self.server.catcher.mails.append(ReceivedMail(self._sender, tuple(self._recipients), content))
         self._say(reply)
+
+    def _hold(self, command: str) -> None:
+        catcher = self.server.catcher
+        if (dripping := catcher.held.get(command)) is None:
+            return
+        while not catcher.released.wait(0.05 if dripping else None):
+            self.wfile.write(b"2")
 
     def _say(self, text: str) -> None:
         self.wfile.write(f"{text}\r\n".encode())

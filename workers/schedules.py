@@ -58,6 +58,7 @@ UNSCHEDULED: dict[str, str] = {
     "workers.tasks.track_node": "tracking",
     "workers.tasks.clear_service_cache": "tracking",
     "workers.tasks.refill_node": "warming",
+    "workers.tasks.copy_cache": "tracking",
     # In turns of a minute: neither an inventory nor the renewal of an old answer waits for a whole list
     "workers.tasks.check_billing": "tracking",
     # Somebody was just shown an old answer: this waits behind no warm-up

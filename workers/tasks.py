@@ -20,6 +20,7 @@ from api_service.services import (
     answers,
     billing_runs,
     clearing,
+    copy_target,
     database_watch,
     finding_states,
     group_commit,
@@ -34,8 +35,11 @@ from api_service.services import (
     warming,
 )
 from api_service.services.cache_service import APICacheService
-from api_service.services.leases import LeaseLost
+from api_service.services.copy_checks import CannotCopy
+from api_service.services.copying import CopyUnderWay
+from api_service.services.leases import LeaseLost, renewed_lock
 from api_service.services.locks import run_lock
+from api_service.services.redaction import redact
 from workers.alerts import channel_states, dispatch, telling, trial
 from workers.alerts.channels import configured
 from workers.arguments import checked
@@ -46,6 +50,8 @@ Summary: TypeAlias = dict[str, Any]
 
 # In a row: a node that answers every other time must not keep a worker busy
 CONFIRMATIONS = 3
+# Seconds that a monitor which was killed keeps the next one away: less than HEALTH_CONFIRM_SECONDS by default
+MONITOR_LEASE = 15
 ALREADY_RUNNING: Summary = {"state": "already_running", "next_step": "another run holds the lock: look at its result"}
 
 
@@ -70,7 +76,8 @@ def monitor_cache_health(confirming: int = 0) -> Summary:
         }
 
     database_watch.must_answer(settings.HEALTH_AROUND_SECONDS)
-    summary = _exclusively("monitor_cache_health", 60, run)
+    with renewed_lock("monitor_cache_health", MONITOR_LEASE) as held:
+        summary = run() if held else ALREADY_RUNNING
     taken = _send_soon()
     if taken and summary["state"] == "done" and finding_states.is_anything_doubtful():
         _confirm_soon(confirming + 1)
@@ -99,17 +106,21 @@ def send_test_alert(channels: list[str] | None = None) -> Summary:
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)
 @checked
 def warm_frequent_rucs(
-    limit: int | None = None, budget: int | None = None, rucs: list[str] | None = None, dry_run: bool = False
+    limit: int | None = None,
+    budget: int | None = None,
+    rucs: list[str] | None = None,
+    dry_run: bool = False,
+    requested_by: str = "",
 ) -> Summary:
     """Load frequent RUCs again before they expire.
 
     `limit`: RUCs at most; `budget`: paid queries at most; `rucs`: these instead of the most frequent ones;
-    `dry_run`: only say what would be done.
+    `dry_run`: only say what would be done; `requested_by`: a person's name.
     """
-    by_hand = (limit, budget, rucs, dry_run) != (None, None, None, False)
+    by_hand = (limit, budget, rucs, dry_run, requested_by) != (None, None, None, False, "")
     # Nobody waits for the run of the schedule
     spread = 0.0 if by_hand else min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
-    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread)
+    asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread, requested_by=requested_by)
     try:
         return dict(warming.run(asked) or ALREADY_RUNNING)
     except LeaseLost as error:
@@ -173,6 +184,21 @@ def refill_node(node: str, run: int | None = None, requested_by: str = "") -> Su
     try:
         return dict(refill.refill(node, run, requested_by, patience=refill.PATIENCE))
     except LeaseLost as error:
+        return {**ALREADY_RUNNING, "error": str(error)}
+
+
+@shared_task(typing=False, soft_time_limit=280, time_limit=300)
+@checked
+def copy_cache(replace: bool = False, requested_by: str = "") -> Summary:
+    """Copy every live key to the cache of COPY_CACHE_URL and prove it; an interrupted copy goes on.
+
+    `replace`: overwrite what is there, also newer answers.
+    """
+    try:
+        return dict(copy_target.copy(copy_target.job(replace=replace, requested_by=requested_by)))
+    except CannotCopy as error:
+        return {"state": "refused", "error": redact(str(error))}
+    except (CopyUnderWay, LeaseLost) as error:
         return {**ALREADY_RUNNING, "error": str(error)}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -22,7 +24,9 @@ from api_service.admin.display import Tone
 from api_service.admin.filters import ByEnd, chosen
 from api_service.admin.health import measured
 from api_service.admin.incident_acts import IncidentActs
-from api_service.models import Delivery, FindingState, Incident, Notice, Transition
+from api_service.models import Delivery, FindingState, HealthSample, Incident, Notice, Transition
+from api_service.services import advice
+from api_service.services.advice import Advice
 from api_service.services.incident_steps import is_muted
 
 # Of one that has come and gone for weeks
@@ -35,7 +39,8 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
     ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
     fields = (
-        *("what", "node_text", "severity_badge", "state_badge", "value_text", "limit_text", "since_text", "opened"),
+        *("what", "meaning", "cause", "next_step", "node_text", "severity_badge", "state_badge", "value_text"),
+        *("limit_text", "since_text", "opened"),
         *("resolved", "lasted", "in_hands_of", "muted_text", "escalated_text", "timeline", "messages_table"),
     )
 
@@ -52,11 +57,35 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("incident"))
     def what_and_where(self, row: Incident) -> str:
-        return f"{self.what(row)} {row.node}".strip()
+        return f"{self.what(row)} {words.place(row.code, row.node)}".strip()
+
+    @admin.display(description=_("what users notice"))
+    def meaning(self, row: Incident) -> str:
+        known = advice_on(row)
+        return (known and known.meaning) or display.NOTHING
+
+    @admin.display(description=_("likely cause"))
+    def cause(self, row: Incident) -> str:
+        known = advice_on(row)
+        return (known and known.cause) or display.NOTHING
+
+    @admin.display(description=_("what to do"))
+    def next_step(self, row: Incident) -> SafeString | str:
+        """With the runbook's entry, where its address is known."""
+        known = advice_on(row)
+        if known is None:
+            return display.NOTHING
+        if not known.runbook:
+            return known.next_step
+        return format_html('{} <a href="{}">{}</a>', known.next_step, known.runbook, gettext("Runbook"))
 
     @admin.display(description=_("node"))
-    def node_text(self, row: Incident) -> str:
-        return row.node or display.NOTHING
+    def node_text(self, row: Incident) -> SafeString | str:
+        """A cache node leads to how it was, run by run."""
+        if not row.code.startswith("node_"):
+            return words.place(row.code, row.node) or display.NOTHING
+        url = reverse("admin:api_service_nodesample_changelist")
+        return format_html('<a href="{}?{}">{}</a>', url, urlencode({"node": row.node}), row.node)
 
     @admin.display(description=_("severity"))
     def severity_badge(self, row: Incident) -> SafeString:
@@ -116,9 +145,10 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("course"))
     def timeline(self, row: Incident) -> SafeString | str:
-        """The newest steps, oldest first."""
+        """The newest steps, oldest first; each leads to the health run that it was seen in, while that is kept."""
         steps = list(row.transitions.order_by("-pk")[:STEPS_SHOWN])
-        rows = [(exact(step.at), *step_cells(step)) for step in reversed(steps)]
+        kept = set(HealthSample.objects.filter(pk__in=[seen_in(step) for step in steps]).values_list("pk", flat=True))
+        rows = [(when(step, kept), *step_cells(step)) for step in reversed(steps)]
         heads = (_("time"), _("event"), _("severity"), _("value"), _("by"), _("note"), _("messages"))
         return display.table(heads, rows)
 
@@ -136,11 +166,29 @@ def exact(moment: Any) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', moment.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}")
 
 
+def seen_in(step: Transition) -> int:
+    """The key of the newest health run at that time; 0 where none is known."""
+    return int(step.facts.get("sample") or 0)
+
+
+def when(step: Transition, kept: Container[int]) -> SafeString:
+    moment = exact(step.at)
+    if seen_in(step) not in kept:
+        return moment
+    url = reverse("admin:api_service_healthsample_change", args=[seen_in(step)])
+    return format_html('<a href="{}">{}</a>', url, moment)
+
+
+def advice_on(row: Incident) -> Advice | None:
+    return advice.of(row.code, row.node, row.value, row.limit)
+
+
 def step_cells(step: Transition) -> tuple[object, ...]:
     facts = step.facts
+    unjudged = facts.get("unjudged", False)
     return (
-        display.badge(step.event, event_text(step)),
-        words.word(words.SEVERITIES, facts.get("severity", "")),
+        event_badge(step),
+        display.NOTHING if unjudged else words.word(words.SEVERITIES, facts.get("severity", "")),
         measured(facts.get("value", "")),
         step.by or display.NOTHING,
         step.note or display.NOTHING,
@@ -148,9 +196,11 @@ def step_cells(step: Transition) -> tuple[object, ...]:
     )
 
 
-def event_text(step: Transition) -> str:
+def event_badge(step: Transition) -> SafeString:
     """What is over as nobody could judge it is not what is well."""
-    return gettext("no longer judged") if step.facts.get("unjudged") else step.get_event_display()
+    if step.facts.get("unjudged"):
+        return display.toned(Tone.QUIET, gettext("no longer judged"))
+    return display.badge(step.event, step.get_event_display())
 
 
 def told_text(step: Transition) -> str:
@@ -183,11 +233,12 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
-        return display.badge(row.event, event_text(row))
+        return event_badge(row)
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:
-        return f"{words.word(words.INCIDENTS, row.incident.code)} {row.incident.node}".strip()
+        code, node = row.incident.code, row.incident.node
+        return f"{words.word(words.INCIDENTS, code)} {words.place(code, node)}".strip()
 
     @admin.display(description=_("time"))
     def at_text(self, row: Transition) -> str:
@@ -237,7 +288,7 @@ class NoticeAdmin(TableAdmin[Notice]):
             (
                 display.badge(step.event, step.get_event_display()),
                 words.word(words.INCIDENTS, step.incident.code),
-                step.incident.node or display.NOTHING,
+                words.place(step.incident.code, step.incident.node) or display.NOTHING,
                 exact(step.at),
             )
             for step in steps

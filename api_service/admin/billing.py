@@ -23,6 +23,7 @@ from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
+from api_service.admin.ruc_links import linked
 from api_service.admin.run_by_hand import Run
 from api_service.models import BillingRow, BillingRun
 from api_service.services import billing_export, billing_rows, billing_runs, billing_upload
@@ -76,7 +77,6 @@ class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
     run = Run(
         task=billing_runs.TASK,
         button=_("Check a list"),
-        sent=_("It is in its queue: a worker begins it in a moment."),
         form=UploadForm,
     )
     change_form_template = "api_service/admin/billing_run.html"
@@ -213,7 +213,7 @@ class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
         first = BillingRow.objects.filter(run=row).order_by("line")[:ROWS_SHOWN]
         url = f"{reverse(f'{self.admin_site.name}:api_service_billingrow_changelist')}?run__id__exact={row.pk}"
         cells = [
-            (line.line, line.ruc or line.given, fit_badge(line), _sentences(line), line.name or display.NOTHING)
+            (line.line, linked(line.ruc or line.given), fit_badge(line), _sentences(line), line.name or display.NOTHING)
             for line in first
         ]
         table = display.table((_("line"), "RUC", _("fit"), _("reasons and warnings"), _("name")), cells)
@@ -228,7 +228,7 @@ class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
 class BillingRowAdmin(TableAdmin[BillingRow]):
     list_display = ("line", "ruc_text", "fit_text", "reasons_text", "warnings_text", "name", "source_text", "checked")
     list_filter = ("fit", "state")
-    list_display_links = ("line", "ruc_text")
+    list_display_links = ("line",)
     ordering = ("-pk",)
     ordering_of_filter = (("run__id__exact", ("line",)),)
     fields = (
@@ -237,8 +237,8 @@ class BillingRowAdmin(TableAdmin[BillingRow]):
     )
 
     @admin.display(description="RUC")
-    def ruc_text(self, row: BillingRow) -> str:
-        return row.ruc or row.given or display.NOTHING
+    def ruc_text(self, row: BillingRow) -> SafeString | str:
+        return linked(row.ruc or row.given)
 
     @admin.display(description=_("fit for invoicing"))
     def fit_text(self, row: BillingRow) -> SafeString:

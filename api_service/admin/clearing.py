@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import display
+from api_service.admin import audit, display
 from api_service.admin.base import TableAdmin
 from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
@@ -75,7 +75,6 @@ class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
     run = Run(
         task=clearing.TASK,
         button=_("Clear a service"),
-        sent=_("It is in its queue: a worker begins it in a moment."),
         form=ClearForm,
     )
     change_form_template = "api_service/admin/clear_run.html"
@@ -123,16 +122,19 @@ class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
     # -- what is started
 
     def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
-        return self._submitted(request, lambda: clearing.submit(self._request(request, kwargs, dry_run=True)), None)
+        counted = self._request(request, kwargs, dry_run=True)
+        return self._submitted(request, "count", lambda: clearing.submit(counted), None)
 
     def _clear(self, request: HttpRequest, row: ClearRun) -> HttpResponse:
         """What was counted is cleared: the same selection, listed anew."""
-        return self._submitted(request, lambda: clearing.submit(self._again(request, row)), row)
+        return self._submitted(request, "clear", lambda: clearing.submit(self._again(request, row)), row)
 
     def _resume(self, request: HttpRequest, row: ClearRun) -> HttpResponse:
-        return self._submitted(request, lambda: _resumed(row), row)
+        return self._submitted(request, "resume", lambda: _resumed(row), row)
 
-    def _submitted(self, request: HttpRequest, submit: Callable[[], ClearRun], before: ClearRun | None) -> HttpResponse:
+    def _submitted(
+        self, request: HttpRequest, act: str, submit: Callable[[], ClearRun], before: ClearRun | None
+    ) -> HttpResponse:
         """To the page of the run; without a broker back to where the person came from."""
         try:
             row = submit()
@@ -141,6 +143,8 @@ class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
             self.message_user(request, gettext("Nothing was started: the task broker does not answer."), messages.ERROR)
             name = f"{self.admin_site.name}:{self._list_url_name()}"
             return HttpResponseRedirect(self.url_of("change", before) if before else reverse(name))
+        said = {name: getattr(row, name) for name in ("service", "kind", "pattern", "with_answers")}
+        audit.note(request, f"clearing {row.pk}", f"{act} {audit.in_words(said)}", ClearRun, row.pk)
         self.message_user(request, str(self.run.sent), messages.SUCCESS)
         return HttpResponseRedirect(self.url_of("change", row))
 

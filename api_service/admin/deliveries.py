@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import display, words
+from api_service.admin import audit, display, words
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
+from api_service.admin.run_by_hand import Run, RunByHand, Wait
 from api_service.models import ChannelState, Delivery, Transition
-from api_service.services.task_sending import BrokerDown, send
 
 SEND_TEST = "workers.tasks.send_test_alert"
+# What a worker's clock may be behind the web's
+OTHER_CLOCK: Final = timedelta(seconds=2)
 
 
 class DeliveryColumns:
@@ -57,7 +62,7 @@ def _about(facts: dict[str, Any]) -> str:
     steps = facts.get("steps", [])
     if not steps:
         return display.NOTHING
-    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {steps[0]['node']}".strip()
+    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {words.place(steps[0]['code'], steps[0]['node'])}".strip()
     left = len(steps) - 1
     return gettext("%(first)s and %(left)d more") % {"first": first, "left": left} if left else first
 
@@ -80,7 +85,8 @@ class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
     def retry(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """What has been sent stays sent; one that a sender holds right now keeps its lease."""
         states = [Delivery.State.PENDING, Delivery.State.FAILED]
-        waiting = Delivery.objects.filter(pk__in=queryset.values_list("pk", flat=True), state__in=states)
+        chosen = list(queryset.values_list("pk", flat=True))
+        waiting = Delivery.objects.filter(pk__in=chosen, state__in=states)
         number = waiting.update(state=Delivery.State.PENDING, due_at=timezone.now())
         text = ngettext(
             "%(count)s message is tried again within a minute.",
@@ -89,6 +95,8 @@ class DeliveryAdmin(DeliveryColumns, TableAdmin[Delivery]):
         )
         if number == 0:
             text = gettext("Nothing to try again: these messages have been sent.")
+        else:
+            audit.note(request, "deliveries", {"retry": ",".join(map(str, chosen))}, Delivery)
         self.message_user(request, text % {"count": number}, messages.SUCCESS if number else messages.WARNING)
 
     @admin.display(description=_("what it says"))
@@ -103,7 +111,7 @@ def _table(steps: Iterable[dict[str, Any]]) -> SafeString | str:
             Transition.Event(step["event"]).label,
             display.badge(step["severity"], words.word(words.SEVERITIES, step["severity"])),
             words.word(words.FINDINGS, step["code"]),
-            step["node"] or display.NOTHING,
+            words.place(step["code"], step["node"]) or display.NOTHING,
             f"#{step['incident']}",
         )
         for step in steps
@@ -111,10 +119,48 @@ def _table(steps: Iterable[dict[str, Any]]) -> SafeString | str:
     return display.table((_("event"), _("severity"), _("what"), _("node"), _("incident")), rows)
 
 
+def configured_channels() -> list[tuple[str, str]]:
+    """Those that the workers have an address of, as choices."""
+    names = ChannelState.objects.filter(configured=True).order_by("name").values_list("name", flat=True)
+    return [(name, name) for name in names]
+
+
+class TrialForm(forms.Form):
+    """To which channels; none is every one."""
+
+    channels = forms.MultipleChoiceField(
+        label=_("Channels"),
+        choices=configured_channels,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_(
+            "Real people get it; it says that it is a test. None chosen: all of them. "
+            "What arrives turns a channel on that was off."
+        ),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not configured_channels():
+            del self.fields["channels"]
+
+    def clean(self) -> dict[str, Any]:
+        if "channels" not in self.fields:
+            raise forms.ValidationError(
+                gettext("No channel has an address: no alert reaches anybody. See the settings.")
+            )
+        return self.cleaned_data
+
+
+def trial_arguments(data: dict[str, Any]) -> dict[str, Any]:
+    return {"channels": data["channels"] or [name for name, _name in configured_channels()]}
+
+
 @admin.register(ChannelState)
-class ChannelStateAdmin(TableAdmin[ChannelState]):
+class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
     """Rows are kept by the workers; where messages go is a setting, and shown nowhere."""
 
+    run = Run(task=SEND_TEST, button=_("Send a test alert"), form=TrialForm, kwargs=trial_arguments)
     list_display = ("name", "state_badge", "why", "succeeded", "failed", "last_error")
     ordering = ("-configured", "name")
     actions = ("send_test", "turn_on")
@@ -154,6 +200,25 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
     def last_error(self, row: ChannelState) -> str:
         return row.error or display.NOTHING
 
+    # -- a test
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """No row is added: who may try channels may do so."""
+        return self.has_test_permission(request)
+
+    def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"channel": kwargs["channels"]}
+
+    def begun(self, request: HttpRequest, after: int) -> None:
+        """No row will be added; what became of the test is told on the page that waits."""
+
+    def _wait_context(self, request: HttpRequest, wait: Wait) -> dict[str, Any]:
+        context = super()._wait_context(request, wait)
+        tried = self.get_queryset(request).filter(name__in=request.GET.getlist("channel"))
+        outcomes = [(row, outcome_since(row, wait.at)) for row in tried]
+        is_open = context["is_open"] and Tried.NOT_YET in {outcome for _row, outcome in outcomes}
+        return {**context, "is_open": is_open, "is_late": context["is_late"] and is_open, "result": _tried(outcomes)}
+
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("api_service.test_channelstate")
 
@@ -161,20 +226,14 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
         return request.user.has_perm("api_service.change_channelstate")
 
     @admin.action(description=_("Send a test message"), permissions=["test"])
-    def send_test(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
-        """By a worker, which has the addresses; how it ended is in the row a moment later."""
-        names = list(queryset.values_list("name", flat=True))
-        try:
-            send(SEND_TEST, {"channels": names})
-        except BrokerDown:
-            self.message_user(request, gettext("Nothing was started: the task broker does not answer."), messages.ERROR)
-            return
-        text = gettext("A test message is on its way to: %(names)s. See below in a moment whether it arrived.")
-        self.message_user(request, text % {"names": ", ".join(names)}, messages.SUCCESS)
+    def send_test(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> HttpResponse:
+        """By a worker, which has the addresses; the page that follows says how it ended."""
+        return self._start(request, {"channels": list(queryset.values_list("name", flat=True))})
 
     @admin.action(description=_("Turn on again"), permissions=["switch"])
     def turn_on(self, request: HttpRequest, queryset: QuerySet[ChannelState]) -> None:
         silent = Q(disabled_at__isnull=False) | Q(resting_until__gt=timezone.now())
+        names = list(queryset.filter(silent).values_list("name", flat=True))
         number = queryset.filter(silent).update(disabled_at=None, reason="", resting_until=None)
         text = ngettext(
             "%(count)s channel is on again. What failed meanwhile is sent when you try it again under «deliveries».",
@@ -183,4 +242,34 @@ class ChannelStateAdmin(TableAdmin[ChannelState]):
         )
         if number == 0:
             text = gettext("Nothing to turn on: none of these is off.")
+        else:
+            audit.note(request, "alert channels", {"turn_on": ",".join(names)}, ChannelState)
         self.message_user(request, text % {"count": number}, messages.SUCCESS if number else messages.WARNING)
+
+
+class Tried(StrEnum):
+    ARRIVED = "arrived"
+    FAILED = "failed"
+    NOT_YET = "not_yet"
+
+
+def outcome_since(row: ChannelState, at: float) -> Tried:
+    """What became of a message that was asked for then (Unix seconds, on another clock than the worker's)."""
+    since = datetime.fromtimestamp(at, UTC) - OTHER_CLOCK
+    arrived, failed = ((moment if moment and moment >= since else None) for moment in (row.succeeded_at, row.failed_at))
+    if arrived and (failed is None or arrived >= failed):
+        return Tried.ARRIVED
+    return Tried.FAILED if failed else Tried.NOT_YET
+
+
+def _tried(outcomes: Iterable[tuple[ChannelState, Tried]]) -> SafeString | str:
+    shown = {
+        Tried.ARRIVED: display.toned(Tone.GOOD, gettext("arrived")),
+        Tried.FAILED: display.toned(Tone.BAD, gettext("did not arrive")),
+        Tried.NOT_YET: display.toned(Tone.BUSY, gettext("not yet")),
+    }
+    rows = [
+        (row.name, shown[outcome], row.error if outcome is Tried.FAILED else display.NOTHING)
+        for row, outcome in outcomes
+    ]
+    return display.table((_("channel"), _("test message"), _("error")), rows)

@@ -116,8 +116,8 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
         return NOTHING
     return format_html(
         # What scrolls on a phone has to be reached by a key
-        '<div class="cw-scroll" tabindex="0"><table class="cw-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
-        "</div>",
+        '<div class="cw-scroll" tabindex="0"><table class="cw-table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )

@@ -18,22 +18,28 @@ from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.filters import of_identifier
+from api_service.admin.ruc_links import linked_identifier
 from api_service.models import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.services.warm_policy import SLOT, SLOTS_A_DAY
 
 
 @admin.register(ReadHabit)
 class ReadHabitAdmin(TableAdmin[ReadHabit]):
-    list_display = ("identifier", "visited", "service", "kind")
+    list_display = ("identifier_link", "visited", "service", "kind")
+    list_display_links = ("visited",)
     ordering = ("-id",)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
-    fields = ("service", "kind", "identifier", "visited")
+    fields = ("service", "kind", "identifier_link", "visited")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ReadHabit], search_term: str
     ) -> tuple[QuerySet[ReadHabit], bool]:
         return of_identifier(queryset, search_term), False
+
+    @admin.display(description=_("identifier"))
+    def identifier_link(self, row: ReadHabit) -> SafeString | str:
+        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("last visit"))
     def visited(self, row: ReadHabit) -> str:
@@ -49,31 +55,31 @@ class ReadHabitBinAdmin(TableAdmin[ReadHabitBin]):
 
     @admin.display(description=_("half hour"))
     def half_hour(self, row: ReadHabitBin) -> str:
-        kind, slot = divmod(row.bin, SLOTS_A_DAY)
-        hour, minutes = divmod(slot * SLOT // 60, 60)
-        return f"{gettext('weekend') if kind else gettext('weekday')} {hour:02}:{minutes:02}"
+        return half_hour_text(row.bin)
 
 
 @admin.register(WarmedAnswer)
 class WarmedAnswerAdmin(TableAdmin[WarmedAnswer]):
-    list_display = ("identifier", "verdict", "chance_text", "warmed", "ends", "run")
+    list_display = ("identifier_link", "verdict", "chance_text", "warmed", "ends", "run")
+    list_display_links = ("verdict",)
     list_select_related = ("run",)
     ordering = ("-id",)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
-    fields = ("run", "service", "kind", "identifier", "verdict", "chance_text", "warmed", "ends")
+    fields = ("run", "service", "kind", "identifier_link", "verdict", "chance_text", "warmed", "ends")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WarmedAnswer], search_term: str
     ) -> tuple[QuerySet[WarmedAnswer], bool]:
         return (queryset.filter(identifier=term) if (term := search_term.strip()) else queryset), False
 
+    @admin.display(description=_("identifier"))
+    def identifier_link(self, row: WarmedAnswer) -> SafeString | str:
+        return linked_identifier(row.service, row.kind, row.identifier)
+
     @admin.display(description=_("read in time"))
     def verdict(self, row: WarmedAnswer) -> SafeString:
-        if row.read_at is not None:
-            return display.toned(Tone.GOOD, gettext("yes"))
-        ended = row.ends_at <= timezone.now()
-        return display.toned(Tone.QUIET, gettext("no") if ended else gettext("not yet"))
+        return verdict(row, timezone.now())
 
     @admin.display(description=_("chance of a read"))
     def chance_text(self, row: WarmedAnswer) -> str:
@@ -86,3 +92,17 @@ class WarmedAnswerAdmin(TableAdmin[WarmedAnswer]):
     @admin.display(description=_("ends"))
     def ends(self, row: WarmedAnswer) -> str:
         return display.age(row.ends_at, timezone.now())
+
+
+def half_hour_text(bin_: int) -> str:
+    """`weekday 09:30`."""
+    kind, slot = divmod(bin_, SLOTS_A_DAY)
+    hour, minutes = divmod(slot * SLOT // 60, 60)
+    return f"{gettext('weekend') if kind else gettext('weekday')} {hour:02}:{minutes:02}"
+
+
+def verdict(row: WarmedAnswer, now: datetime) -> SafeString:
+    """Whether somebody read what was loaded."""
+    if row.read_at is not None:
+        return display.toned(Tone.GOOD, gettext("yes"))
+    return display.toned(Tone.QUIET, gettext("no") if row.ends_at <= now else gettext("not yet"))

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from api_service.admin import audit
 from api_service.models import Incident, Transition
 from api_service.services import incident_acts, incident_mutes
 from api_service.services.incident_acts import NOTE_LENGTH
@@ -81,7 +82,7 @@ def _action(name: str, act: Act) -> Action:
     def action(self: IncidentActs, request: HttpRequest, queryset: QuerySet[Incident]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
             return self.question(request, name, queryset)
-        self.carry_out(request, act, list(queryset.values_list("pk", flat=True)))
+        self.carry_out(request, name, list(queryset.values_list("pk", flat=True)))
         return None
 
     action.__name__ = name
@@ -107,10 +108,10 @@ class IncidentActs(Base):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        row, act = self.get_object(request, unquote(object_id)), ACTS.get(request.POST.get("act", ""))
-        if row is None or act is None:
+        row, name = self.get_object(request, unquote(object_id)), request.POST.get("act", "")
+        if row is None or name not in ACTS:
             raise Http404
-        self.carry_out(request, act, [row.pk])
+        self.carry_out(request, name, [row.pk])
         return HttpResponseRedirect(reverse("admin:api_service_incident_change", args=[row.pk]))
 
     def acts_context(self, request: HttpRequest, row: Incident) -> dict[str, Any]:
@@ -137,9 +138,13 @@ class IncidentActs(Base):
         }
         return TemplateResponse(request, "api_service/admin/incident_acts.html", context)
 
-    def carry_out(self, request: HttpRequest, act: Act, incidents: list[int]) -> None:
-        by, note, now = request.user.get_username(), request.POST.get("note", "").strip(), timezone.now()
-        done = sum(act.carry_out(pk, by, note, now) is not None for pk in incidents)
+    def carry_out(self, request: HttpRequest, name: str, incidents: list[int]) -> None:
+        act, by, now = ACTS[name], request.user.get_username(), timezone.now()
+        note = request.POST.get("note", "").strip()
+        changed = [pk for pk in incidents if act.carry_out(pk, by, note, now) is not None]
+        for pk in changed:
+            audit.note(request, f"incident {pk}", {"act": name, "note": note}, Incident, pk)
+        done = len(changed)
         text = ngettext("%(act)s: %(count)s incident.", "%(act)s: %(count)s incidents.", done)
         if done == 0:
             text = gettext("%(act)s: nothing to do, it is over or was done before.")

@@ -18,6 +18,7 @@ from api_service.admin.base import RowsInline, TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.filters import ByInventoryNode, ByService
 from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_page import RunPage
 from api_service.admin.runs import RunColumns
 from api_service.models import NodeListing, ServiceSnapshot, TrackRun
 
@@ -136,14 +137,10 @@ def foreign_counts(foreign: dict[str, int]) -> SafeString | str:
 
 
 @admin.register(TrackRun)
-class TrackRunAdmin(RunColumns, RunByHand, TableAdmin[TrackRun]):
+class TrackRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[TrackRun]):
     run = Run(
         task="workers.tasks.track_keys",
         button=_("Track now"),
-        sent=_(
-            "The inventory is in its queue: its row appears in this list when a worker begins it. "
-            "No new row after a minute means that no worker runs, or that another inventory is under way."
-        ),
     )
     list_display = ("started", "state_badge", "keys_text", "nodes_text", "took", "error_text")
     list_filter = ("state",)

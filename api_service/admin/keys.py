@@ -33,6 +33,7 @@ from api_service.admin.filters import (
     of_identifier,
     starting_with,
 )
+from api_service.admin.ruc_links import linked_identifier
 from api_service.models import DailyReads, LookupHour, NodeListing, Run, SpendHour, StoredAnswer, TrackedKey
 from api_service.services import ruc
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY
@@ -69,7 +70,7 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
     search_fields = ("key__startswith",)
     search_help_text = _("A RUC or its beginning, or the beginning of a key: migo:invalid_20")
     fields = (
-        *("key", "service", "kind", "identifier", "node", "state_badge", "size_text"),
+        *("key", "service", "kind", "identifier_link", "node", "state_badge", "size_text"),
         *("expires", "first_seen", "seen", "read", "reads_text", "fetched_text"),
     )
 
@@ -92,6 +93,10 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
         if not narrow.startswith(wide):
             return queryset.none(), False
         return (queryset.filter(starting_with("key", narrow)) if narrow else queryset), False
+
+    @admin.display(description=_("identifier"))
+    def identifier_link(self, row: TrackedKey) -> SafeString | str:
+        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("state"))
     def state_badge(self, row: TrackedKey) -> SafeString:
@@ -131,18 +136,23 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
 
 @admin.register(DailyReads)
 class DailyReadsAdmin(TableAdmin[DailyReads]):
-    list_display = ("identifier", "day", "reads_text", "read", "service", "kind")
+    list_display = ("identifier_link", "day", "reads_text", "read", "service", "kind")
+    list_display_links = ("day",)
     list_filter = (ByService,)
     ordering = ("-day", "-reads", "-id")
     ordering_of_filter = (("service", ("service", "kind", "identifier", "day")),)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
-    fields = ("service", "kind", "identifier", "day", "reads_text", "read")
+    fields = ("service", "kind", "identifier_link", "day", "reads_text", "read")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DailyReads], search_term: str
     ) -> tuple[QuerySet[DailyReads], bool]:
         return of_identifier(queryset, search_term), False
+
+    @admin.display(description=_("identifier"))
+    def identifier_link(self, row: DailyReads) -> SafeString | str:
+        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("reads"))
     def reads_text(self, row: DailyReads) -> str:
@@ -175,13 +185,14 @@ class LookupHourAdmin(TableAdmin[LookupHour]):
 
 @admin.register(StoredAnswer)
 class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
-    list_display = ("identifier", "service", "kind", "answered", "size_text")
+    list_display = ("identifier_link", "answered", "size_text", "service", "kind")
+    list_display_links = ("answered",)
     list_filter = (ByService,)
     ordering = ("-born_at", "-id")
     ordering_of_filter = (("service", ("service", "kind", "identifier")),)
     search_fields = ("identifier",)
     search_help_text = _("The whole RUC or other identifier")
-    fields = ("service", "kind", "identifier", "answered", "answer")
+    fields = ("service", "kind", "identifier_link", "answered", "answer")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredAnswer]:
         """The list needs the size of an answer, not the answer."""
@@ -191,6 +202,10 @@ class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
         self, request: HttpRequest, queryset: QuerySet[StoredAnswer], search_term: str
     ) -> tuple[QuerySet[StoredAnswer], bool]:
         return of_identifier(queryset, search_term), False
+
+    @admin.display(description=_("identifier"))
+    def identifier_link(self, row: StoredAnswer) -> SafeString | str:
+        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("answered"))
     def answered(self, row: StoredAnswer) -> str:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
 
-from api_service.admin import display, schedules, styling
+from api_service.admin import audit, display, schedules, styling
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.task_sending import BrokerDown, send
 
@@ -100,6 +100,7 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
             for row in queryset:
                 send(row.task, json.loads(row.kwargs), args=json.loads(row.args), queue=row.queue)
                 logger.info("%s started by hand by %s", row.name, request.user.get_username())
+                audit.note(request, row.task, f"{row.args} {row.kwargs}", PeriodicTask, row.pk)
         except BrokerDown as error:
             logger.warning("tasks started by hand: the broker did not take them: %s", error)
             self.message_user(request, gettext("The task broker does not answer: try again."), messages.ERROR)

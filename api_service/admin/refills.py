@@ -1,23 +1,21 @@
-"""What was written into the cache from elsewhere: nodes filled again, and keys copied to another cache."""
+"""Nodes that are filled again from the answer store."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import display, words
+from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_page import RunPage
 from api_service.admin.runs import RunColumns
-from api_service.models import CopyRun, RefillRun
+from api_service.models import RefillRun
 from api_service.services import refill
 from api_service.services.backends import adapter_for
 
@@ -54,15 +52,12 @@ class RefillForm(forms.Form):
 
 
 @admin.register(RefillRun)
-class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
+class RefillRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
     run = Run(
         task="workers.tasks.refill_node",
         button=_("Refill a node"),
-        sent=_(
-            "The refill is in its queue: its row appears in this list when a worker begins it. "
-            "No new row after a minute means that no worker runs, or that this node is being refilled already."
-        ),
         form=RefillForm,
+        by_whom=True,
     )
     list_display = (*("started", "node", "written_text", "hits_text", "state_badge", "reason_text", "refused_text"),)
     list_filter = ("state", "reason")
@@ -71,9 +66,6 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
         *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
-
-    def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
-        return super()._start(request, {**kwargs, "requested_by": request.user.get_username()})
 
     @admin.display(description=_("reason"))
     def reason_text(self, row: RefillRun) -> str:
@@ -113,69 +105,6 @@ class RefillRunAdmin(RunColumns, RunByHand, TableAdmin[RefillRun]):
             (_("after"), display.share(row.hit_ratio_after, 1)),
         ]
         return display.table((_("when"), _("hit ratio")), rows)
-
-
-@admin.register(CopyRun)
-class CopyRunAdmin(RunColumns, TableAdmin[CopyRun]):
-    """Copies are begun and gone on with by the command, which has the target's URL and keeps it to itself."""
-
-    list_display = (
-        *("started", "target", "state_badge", "copied_text", "missing_text", "differing_text", "skipped_total"),
-        *("there_text", "purpose", "took"),
-    )
-    list_filter = ("state",)
-    ordering = ("-started_at",)
-    fields = (
-        *("started", "purpose", "requested_by", "source", "target", "state_badge", "took", "found_text"),
-        *("copied_text", "there_text", "skipped_text", "missing_text", "checked_text", "differing_text"),
-        *("nodes_table", "error_text"),
-    )
-
-    @admin.display(description=_("found"))
-    def found_text(self, row: CopyRun) -> str:
-        return display.number(row.found)
-
-    @admin.display(description=_("copied"))
-    def copied_text(self, row: CopyRun) -> str:
-        return f"{display.number(row.copied)} / {display.number(row.found)}"
-
-    @admin.display(description=_("already there"))
-    def there_text(self, row: CopyRun) -> str:
-        return display.number(row.already_there)
-
-    @admin.display(description=_("not copied"))
-    def skipped_total(self, row: CopyRun) -> str:
-        return display.number(sum(row.skipped.values()))
-
-    @admin.display(description=_("not copied"))
-    def skipped_text(self, row: CopyRun) -> SafeString | str:
-        return display.counts((words.word(words.NOT_COPIED, reason), number) for reason, number in row.skipped.items())
-
-    @admin.display(description=_("not there afterwards"))
-    def missing_text(self, row: CopyRun) -> SafeString | str:
-        return alarming(row.missing)
-
-    @admin.display(description=_("values compared"))
-    def checked_text(self, row: CopyRun) -> str:
-        return display.number(row.checked)
-
-    @admin.display(description=_("values that differ"))
-    def differing_text(self, row: CopyRun) -> SafeString | str:
-        return alarming(row.differing)
-
-    @admin.display(description=_("nodes"))
-    def nodes_table(self, row: CopyRun) -> SafeString | str:
-        rows = [
-            (
-                name,
-                display.badge(facts.get("state", ""), words.word(words.STATES, facts.get("state", ""))),
-                display.number(facts.get("found")),
-                display.number(facts.get("copied")),
-                facts.get("error") or display.NOTHING,
-            )
-            for name, facts in sorted(row.nodes.items())
-        ]
-        return display.table((_("node"), _("state"), _("found"), _("copied"), _("error")), rows)
 
 
 def alarming(number: int) -> SafeString | str:

@@ -1,24 +1,29 @@
-"""A button on a change list that starts the task whose runs the table holds."""
+"""A button on a change list that starts the task whose runs the table holds, and a page that waits for the new row."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from api_service.admin import styling
-from api_service.services.task_sending import BrokerDown, send
+from api_service.admin import audit, styling
+from api_service.models import Run as AnyRun
+from api_service.services.task_sending import EXPIRES_SECONDS, BrokerDown, send
 
 if TYPE_CHECKING:
     Base = ModelAdmin[Any]
@@ -27,19 +32,41 @@ else:
 
 logger = logging.getLogger(__name__)
 
+IN_QUEUE = gettext_lazy("It is in its queue: a worker begins it in a moment.")
+# A worker that is there takes a task within a second or two
+LATE_SECONDS = 30
+
 
 @dataclass(frozen=True)
 class Run:
     """`task` is sent to its queue; `sent` tells the operator what happens next.
 
-    With a `form` the button leads to it, and `kwargs` makes the task's arguments of what it says.
+    With a `form` the button leads to it, and `kwargs` makes the task's arguments of what it says. `by_whom`: the task
+    is told who asks, and the row that it writes has it as `requested_by`.
     """
 
     task: str
     button: Promise
-    sent: Promise
+    sent: Promise = IN_QUEUE
     form: type[Form] | None = None
     kwargs: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    by_whom: bool = False
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Until a row beyond `after` (a primary key: no two clocks are compared) appears; since `at`, Unix seconds."""
+
+    after: int
+    at: int
+
+    @classmethod
+    def of(cls, said: Mapping[str, str]) -> Wait:
+        """Http404 for an address that no button leads to."""
+        try:
+            return cls(int(said["after"]), int(said["at"]))
+        except (KeyError, ValueError) as error:
+            raise Http404 from error
 
 
 class RunByHand(Base):
@@ -51,8 +78,9 @@ class RunByHand(Base):
         return request.user.has_perm(f"{self.opts.app_label}.add_{self.opts.model_name}")
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.run_view)
-        return [path("run/", view, name=self._run_url_name()), *super().get_urls()]
+        run, wait = self.admin_site.admin_view(self.run_view), self.admin_site.admin_view(self.wait_view)
+        own = [path("run/", run, name=self._run_url_name()), path("run/wait/", wait, name=self._wait_url_name())]
+        return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {**(extra_context or {})}
@@ -73,16 +101,76 @@ class RunByHand(Base):
         return self._form_page(request, form)
 
     def _start(self, request: HttpRequest, kwargs: dict[str, Any]) -> HttpResponse:
-        """Back to the list, with a word on what happens now."""
+        """To where the row will appear; without a broker back to the list."""
+        by = {"requested_by": request.user.get_username()} if self.run.by_whom else {}
+        newest = self._newest(request)
         try:
-            task_id = send(self.run.task, kwargs)
+            task_id = send(self.run.task, {**kwargs, **by})
         except BrokerDown as error:
             logger.warning("%s started by hand: the broker did not take it: %s", self.run.task, error)
             self.message_user(request, _("Nothing was started: the task broker does not answer."), messages.ERROR)
-        else:
-            logger.info("%s started by hand by %s: task %s", self.run.task, request.user.get_username(), task_id)
-            self.message_user(request, str(self.run.sent), messages.SUCCESS)
-        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{self._list_url_name()}"))
+            return HttpResponseRedirect(self._admin_url(self._list_url_name()))
+        logger.info("%s started by hand by %s: task %s", self.run.task, request.user.get_username(), task_id)
+        audit.note(request, self.run.task, kwargs, self.model)
+        said = urlencode({"after": newest, "at": int(time()), **self.awaited(kwargs)}, doseq=True)
+        return HttpResponseRedirect(f"{self._admin_url(self._wait_url_name())}?{said}")
+
+    # -- until its row is there
+
+    def wait_view(self, request: HttpRequest) -> HttpResponse:
+        """Leads on to the row as soon as a worker has written it."""
+        if not (self.has_view_permission(request) or self.has_run_permission(request)):
+            raise PermissionDenied
+        wait = Wait.of(request.GET)
+        if row := self.begun(request, wait.after):
+            return HttpResponseRedirect(self._page_of(row))
+        return TemplateResponse(request, "api_service/admin/run_wait.html", self._wait_context(request, wait))
+
+    def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for those who wait for something else
+        """What the address of the page that waits says beyond `Wait`."""
+        return {}
+
+    def begun(self, request: HttpRequest, after: int) -> Model | None:
+        """The row of the run that was asked for: the first one since then, of this person where rows tell."""
+        rows = self.get_queryset(request).filter(pk__gt=after).order_by("pk")
+        if self.run.by_whom:
+            rows = rows.filter(requested_by=request.user.get_username())
+        first: Model | None = rows.first()
+        return first
+
+    def under_way(self, request: HttpRequest) -> Model | None:
+        """Another run that is not over: where only one may be at it, what was asked for does nothing meanwhile."""
+        if not issubclass(self.model, AnyRun):
+            return None
+        row: Model | None = self.get_queryset(request).filter(state=AnyRun.State.RUNNING).order_by("-pk").first()
+        return row
+
+    def _wait_context(self, request: HttpRequest, wait: Wait) -> dict[str, Any]:
+        waited, other = time() - wait.at, self.under_way(request)
+        is_dropped = waited > EXPIRES_SECONDS
+        return {
+            **self.admin_site.each_context(request),
+            "title": self.run.button,
+            "opts": self.opts,
+            "media": self.media,
+            "sent": self.run.sent,
+            "is_open": not is_dropped,
+            "is_dropped": is_dropped,
+            "is_late": not is_dropped and waited > LATE_SECONDS and other is None,
+            "other": other,
+            "other_url": self._page_of(other) if other else "",
+            "list_url": self._admin_url(self._list_url_name()),
+        }
+
+    def _newest(self, request: HttpRequest) -> int:
+        pk = self.get_queryset(request).order_by("-pk").values_list("pk", flat=True).first()
+        return int(pk or 0)
+
+    def _page_of(self, row: Model) -> str:
+        return self._admin_url(f"{self.opts.app_label}_{self.opts.model_name}_change", row.pk)
+
+    def _admin_url(self, name: str, *args: Any) -> str:
+        return reverse(f"{self.admin_site.name}:{name}", args=args)
 
     def _form_page(self, request: HttpRequest, form: Form) -> HttpResponse:
         styling.dress(form)
@@ -101,3 +189,6 @@ class RunByHand(Base):
 
     def _list_url_name(self) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_changelist"
+
+    def _wait_url_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_wait"

@@ -19,6 +19,7 @@ from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.forms import WarmForm, arguments
 from api_service.admin.run_by_hand import Run, RunByHand
+from api_service.admin.run_page import RunPage
 from api_service.models import Run as AnyRun
 from api_service.models import RunLock, WarmRun
 
@@ -44,22 +45,19 @@ class RunColumns:
 
 
 @admin.register(WarmRun)
-class WarmRunAdmin(RunColumns, RunByHand, TableAdmin[WarmRun]):
+class WarmRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
     run = Run(
         task="workers.tasks.warm_frequent_rucs",
         button=_("Warm now"),
-        sent=_(
-            "The warm run is in its queue: its row appears in this list when a worker begins it. "
-            "No new row after a minute means that no worker runs, or that another warm run is under way."
-        ),
         form=WarmForm,
         kwargs=arguments,
+        by_whom=True,
     )
     list_display = ("started", "state_badge", "done", "paid_text", "read_text", "failed_text", "skipped_total", "took")
     list_filter = ("state", "dry_run")
     ordering = ("-started_at",)
     fields = (
-        *("started", "state_badge", "dry_run", "took", "limit", "budget", "candidates", "from_store"),
+        *("started", "requested_by", "state_badge", "dry_run", "took", "limit", "budget", "candidates", "from_store"),
         *("paid_text", "refreshed", "read_text", "break_even", "failed_text", "skipped_text", "error_text"),
     )
 

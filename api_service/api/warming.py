@@ -13,7 +13,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from api_service.api import replays
-from api_service.api.access import Token
+from api_service.api.access import Token, grant_of
 from api_service.api.operation_schemas import Replay, TaskAccepted, WarmRequest, WarmRunPage
 from api_service.api.operation_schemas import WarmRun as WarmRunSchema
 from api_service.api.paging import Paging, Rows, newest_first
@@ -45,9 +45,9 @@ class ReplayOptions(Schema):
 
 
 @router.post("/warming/runs", response={202: TaskAccepted}, auth=RUNNING, summary="Warm now")
-def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:  # noqa: ARG001 - ninja passes it
+def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:
     """A worker loads RUCs before they are asked for: from the store for free, else paid for within `budget`."""
-    said = asked.dict(exclude_none=True)
+    said = {**asked.dict(exclude_none=True), "requested_by": grant_of(request).name}
     try:
         warming.request(**said)
     except ValueError as error:

@@ -77,6 +77,8 @@ class WarmedAnswer(models.Model):
                 condition=models.Q(read_at__isnull=True),
             ),
             models.Index(fields=["ends_at"]),
+            # "When was this one last loaded, and was it read?"
+            models.Index(fields=["identifier", "warmed_at"], name="warms_of_identifier"),
         ]
 
     def __str__(self) -> str:

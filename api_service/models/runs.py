@@ -31,6 +31,8 @@ class Run(models.Model):
 class WarmRun(Run):
     """One run of `warm_frequent_rucs`: what it looked at, what it refreshed, what it paid."""
 
+    # Empty for the schedule's
+    requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
     dry_run = models.BooleanField(_("dry run"), default=False)
     limit = models.PositiveIntegerField(_("limit"))
     budget = models.PositiveIntegerField(_("budget"))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from time import sleep
 
+from django.db import Error as DatabaseTrouble
+from django.db import connections
 from django.utils import timezone
 
 from api_service.models import RunLock
 from api_service.services.backends import Deadline
 from api_service.services.locks import run_lock
 
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.5
+# What the last renewal may still need: whoever waits for it longer waits for a database that hangs
+RENEWAL_SECONDS = 1.0
 
 
 class LeaseLost(Exception):
@@ -43,3 +51,41 @@ def lease(name: str, seconds: float, patience: float) -> Iterator[Lease | None]:
             break
         sleep(POLL_SECONDS)
     yield None
+
+
+@contextmanager
+def renewed_lock(name: str, seconds: float) -> Iterator[bool]:
+    """True for the one holder, for whom a thread renews the lease: one that was killed blocks the others for `seconds`,
+    however long his work may last. One that hung for longer is not stopped: for work that two may do at once, at worst.
+    """
+    with lease(name, seconds, 0.0) as held:
+        if held is None:
+            yield False
+            return
+        with _renewing(held, seconds / 3):
+            yield True
+
+
+@contextmanager
+def _renewing(held: Lease, every: float) -> Iterator[None]:
+    ended = Event()
+    thread = Thread(target=_renew, args=(held, every, ended), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(RENEWAL_SECONDS)
+
+
+def _renew(held: Lease, every: float, ended: Event) -> None:
+    try:
+        while not ended.wait(every):
+            try:
+                held.renew()
+            except DatabaseTrouble as error:
+                logger.warning("a lease was not renewed, it is tried again: %s", error)
+    except LeaseLost as error:
+        logger.warning("a lease was lost: %s", error)
+    finally:
+        connections.close_all()

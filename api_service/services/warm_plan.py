@@ -104,11 +104,20 @@ def _look_at(candidate: Candidate, cached: Cached, moment: Moment, rules: Rules)
         return "fresh" if negative is None else "known_invalid"
     if candidate.rates is None:
         return Due(candidate.ruc, inf, None, recheck=negative is not None)
-    found = _weights(_grained(max(moment.now, ends), moment.now), moment)
+    found = _weights_of(ends, moment)
     expected = found.expected(candidate.rates)
     if expected < rules.break_even:
         return "below_break_even"
     return Due(candidate.ruc, found.worth(candidate.rates), 1 - exp(-expected), recheck=negative is not None)
+
+
+def reads_expected(rates: Sequence[float], ends: float, moment: Moment) -> float:
+    """Visits that a refresh at that moment of what ends then would cover."""
+    return _weights_of(ends, moment).expected(rates)
+
+
+def _weights_of(ends: float, moment: Moment) -> Weights:
+    return _weights(_grained(max(moment.now, ends), moment.now), moment)
 
 
 def _grained(start: float, now: float) -> float:

@@ -56,6 +56,7 @@ class Request:
     dry_run: bool = False
     seconds: float = SECONDS
     spread: float = 0.0
+    requested_by: str = ""
 
 
 def lead() -> float:

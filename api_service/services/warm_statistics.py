@@ -28,6 +28,7 @@ from api_service.services.warm_policy import (
     SLOW_HALF_LIFE,
     WEEK,
     Season,
+    SlotWeights,
     bin_of,
     halved,
     level,
@@ -167,32 +168,64 @@ _MEMORY = "SET LOCAL work_mem = '128MB'"
 
 def shortlist(service: str, kind: str, now: float, period: float, life: float, size: int) -> Shortlist:
     """The `size` identifiers that a refresh now could be worth most for; `now` in Unix seconds."""
-    on_the_wall = wall(now)
-    first, today = slot_of(on_the_wall) - 1, slot_of(on_the_wall) // SLOTS_A_DAY
-    slots = slot_of(on_the_wall + SLOT + life) + 2 - first
-    known = season_of(service, kind, on_the_wall)
-    weights = [known.weights(slot, today) for slot in range(first, first + slots)]
-    urgency = urgency_at_most(first, slots, period, life)
-    prior = sum(most * weight.prior for weight, most in zip(weights, urgency, strict=True))
+    on_the_wall, began = wall(now), _began(service, kind)
+    ahead = _ahead(service, kind, on_the_wall, began, life)
+    urgency = urgency_at_most(ahead.first, len(ahead.weights), period, life)
+    prior = sum(most * weight.prior for weight, most in zip(ahead.weights, urgency, strict=True))
     own: dict[int, float] = {}
-    for weight, most in zip(weights, urgency, strict=True):
+    for weight, most in zip(ahead.weights, urgency, strict=True):
         own[weight.bin] = own.get(weight.bin, 0.0) + most * weight.own
-    rows = _most_expected(service, kind, _level(on_the_wall, _watched(service, kind, now)), prior, own, size)
-    visits = _visits([row for row, _identifier, _level in rows], {weight.bin for weight in weights})
-    return Shortlist(
-        first,
-        [
-            Known(name, [w.own * visits.get((row, w.bin), 0.0) + w.prior * rate for w in weights])
-            for row, name, rate in rows
-        ],
-    )
+    rate = _rate(on_the_wall, _watched(began, now))
+    rows = _most_expected(service, kind, rate.sql, prior, own, size)
+    visits = _visits([row for row, _identifier, _level in rows], ahead.bins)
+    return Shortlist(ahead.first, [Known(name, ahead.rates(row, level, visits)) for row, name, level in rows])
 
 
-def season_of(service: str, kind: str, on_the_wall: float) -> Season:
+def of_one(service: str, kind: str, identifier: str, now: float, life: float) -> Shortlist:
+    """The same of one identifier, without a look at any other; no keys where nobody has asked for it yet."""
+    on_the_wall, began = wall(now), _began(service, kind)
+    ahead = _ahead(service, kind, on_the_wall, began, life)
+    habit = ReadHabit.objects.filter(service=service, kind=kind, identifier=identifier).first()
+    if habit is None:
+        return Shortlist(ahead.first, [])
+    rate = _rate(on_the_wall, _watched(began, now))
+    rates = ahead.rates(habit.pk, rate.of(habit), _visits([habit.pk], ahead.bins))
+    return Shortlist(ahead.first, [Known(identifier, rates)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """The slots that a refresh would cover, from `first` on, each with what makes its expectation."""
+
+    first: int
+    weights: Sequence[SlotWeights]
+
+    @property
+    def bins(self) -> set[int]:
+        return {weight.bin for weight in self.weights}
+
+    def rates(self, habit: int, level: float, visits: Mapping[tuple[int, int], float]) -> list[float]:
+        """In reads a slot; `level` is the habit's rate over all of them."""
+        return [w.own * visits.get((habit, w.bin), 0.0) + w.prior * level for w in self.weights]
+
+
+def _ahead(service: str, kind: str, on_the_wall: float, began: datetime | None, life: float) -> _Ahead:
+    first, today = slot_of(on_the_wall) - 1, slot_of(on_the_wall) // SLOTS_A_DAY
+    known = season_of(service, kind, on_the_wall, began)
+    slots = range(first, slot_of(on_the_wall + SLOT + life) + 2)
+    return _Ahead(first, [known.weights(slot, today) for slot in slots])
+
+
+def _began(service: str, kind: str) -> datetime | None:
+    """When look-ups were first counted."""
+    first: datetime | None = LookupHour.objects.filter(service=service, kind=kind).aggregate(first=Min("hour"))["first"]
+    return first
+
+
+def season_of(service: str, kind: str, on_the_wall: float, began: datetime | None) -> Season:
     """How often each half hour was watched, and the week's traffic."""
     current = slot_of(on_the_wall)
     hours = LookupHour.objects.filter(service=service, kind=kind)
-    began = hours.aggregate(first=Min("hour"))["first"]
     if began is None:
         return Season(times_seen(current, current), profile([0.0] * WEEK, current, current))
     recent = timezone.now() - timedelta(days=TRAFFIC_DAYS)
@@ -206,9 +239,8 @@ def season_of(service: str, kind: str, on_the_wall: float) -> Season:
     return Season(times_seen(_first_slot(began), current), profile(traffic, since, max(since, current)))
 
 
-def _watched(service: str, kind: str, now: float) -> float:
+def _watched(began: datetime | None, now: float) -> float:
     """Seconds that look-ups have been counted for."""
-    began = LookupHour.objects.filter(service=service, kind=kind).aggregate(first=Min("hour"))["first"]
     return 0.0 if began is None else max(0.0, now - began.timestamp())
 
 
@@ -216,15 +248,31 @@ def _first_slot(began: datetime) -> int:
     return slot_of(wall(max(began, timezone.now() - timedelta(days=LONGEST_MEMORY)).timestamp()))
 
 
-def _level(on_the_wall: float, watched: float) -> str:
-    """SQL of an identifier's rate, in reads a slot."""
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """What makes a habit's two sums its rate, in reads a slot: weights of this era's, of the last one's, of weeks."""
+
+    era: int
+    this_era: float
+    last_era: float
+    slow: float
+
+    @property
+    def sql(self) -> str:
+        return (
+            f"habit.fast * CASE habit.fast_era WHEN {self.era} THEN {self.this_era!r} "
+            f"WHEN {self.era - 1} THEN {self.last_era!r} ELSE 0 END + habit.slow * {self.slow!r}"
+        )
+
+    def of(self, habit: ReadHabit) -> float:
+        fast = {self.era: self.this_era, self.era - 1: self.last_era}.get(habit.fast_era, 0.0)
+        return float(habit.fast * fast + habit.slow * self.slow)
+
+
+def _rate(on_the_wall: float, watched: float) -> _Rate:
     weights, (era, fast) = level(watched), fast_unit(on_the_wall)
-    this_era, last_era = weights.fast / fast, weights.fast / fast * halved(ERA, FAST_HALF_LIFE)
-    slow = weights.slow / slow_unit(on_the_wall)
-    return (
-        f"habit.fast * CASE habit.fast_era WHEN {era} THEN {this_era!r} WHEN {era - 1} THEN {last_era!r} ELSE 0 END "
-        f"+ habit.slow * {slow!r}"
-    )
+    this_era = weights.fast / fast
+    return _Rate(era, this_era, this_era * halved(ERA, FAST_HALF_LIFE), weights.slow / slow_unit(on_the_wall))
 
 
 def _most_expected(

@@ -59,8 +59,12 @@ def request(
     *,
     dry_run: bool = False,
     spread: float = 0.0,
+    requested_by: str = "",
 ) -> Request:
-    """A checked request with the settings' defaults. ValueError names the argument that cannot be."""
+    """A checked request with the settings' defaults; `requested_by` is "" for the schedule's.
+
+    ValueError names the argument that cannot be.
+    """
     if rucs is not None and not rucs:
         raise ValueError("rucs: an empty list; leave it out to let the statistics choose")
     rucs = rucs or ()
@@ -79,6 +83,7 @@ def request(
         tuple(dict.fromkeys(rucs)),
         dry_run,
         spread=spread,
+        requested_by=requested_by[:150],
     )
 
 
@@ -94,7 +99,11 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
     tracking.flush_now()
     warm_results.settle(timezone.now())
     row = WarmRun.objects.create(
-        started_at=timezone.now(), dry_run=asked.dry_run, limit=asked.limit, budget=asked.budget
+        started_at=timezone.now(),
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
+        limit=asked.limit,
+        budget=asked.budget,
     )
     try:
         cache, planned_at = APICacheService(), time()
@@ -121,7 +130,7 @@ def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
         Cached(_ends(reads, RUC_KEY, names), _ends(reads, INVALID_KEY, names)),
-        _moment(now, first),
+        moment(now, first),
         Rules(asked.limit, row.break_even or 0.0, recheck_share=1.0 if asked.rucs else settings.WARM_RECHECK_SHARE),
     )
     row.candidates = len(candidates)
@@ -140,7 +149,7 @@ def _candidates(asked: Request, now: float) -> tuple[list[Candidate], int]:
     return [Candidate(one.identifier, one.rates) for one in found.keys if is_valid(one.identifier)], found.first
 
 
-def _moment(now: float, first: int) -> Moment:
+def moment(now: float, first: int) -> Moment:
     return Moment(
         now=now,
         wall=warm_statistics.wall(now) - now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
 from django_celery_beat.models import ClockedSchedule, IntervalSchedule, SolarSchedule
 from django_celery_beat.schedulers import ModelEntry
@@ -12,12 +13,14 @@ from api_service.models import ApiToken, BillingRow, BillingRun
 from myproject.celery import app
 from tests.history import Size
 from tests.history.series import insert, moment, scattered
+from tests.rucs import REAL
 
 LINES = 1000
 
 
 def fill(size: Size, now: datetime, _nodes: tuple[str, ...]) -> None:
     _people(now)
+    _log(size)
     _tokens(now)
     _billing(size, now)
     _periodic_tasks(now)
@@ -27,6 +30,17 @@ def _people(now: datetime) -> None:
     Group.objects.get_or_create(name="Soporte")
     for number in range(3):
         User.objects.get_or_create(username=f"persona{number}", defaults={"is_staff": True, "last_login": now})
+
+
+def _log(size: Size) -> None:
+    """What those people did: to one RUC, and tasks that they started."""
+    done = ((f"RUC {REAL[0]}", "refresh: found"), ("workers.tasks.warm_frequent_rucs", "limit=50 dry_run=False"))
+    who = User.objects.get(username="persona0")
+    LogEntry.objects.bulk_create(
+        LogEntry(user=who, object_repr=what, action_flag=CHANGE, change_message=said)
+        for _again in range(size.incidents)
+        for what, said in done
+    )
 
 
 def _tokens(now: datetime) -> None:

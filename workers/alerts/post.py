@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 from api_service.services.errors import UpstreamError
 from api_service.services.upstream import Patience, Request, Response, door, error_for
-from workers.alerts.channels import ChannelError
+from workers.alerts.channels import SEND_SECONDS, ChannelError
 
-# Shorter than the lease of a delivery by far: whoever takes over finds nobody still sending
-PATIENCE = Patience(connect=3.05, read=8.0, deadline=12.0, attempts=1)
+PATIENCE = Patience(connect=3.05, read=8.0, deadline=SEND_SECONDS, attempts=1)
 
 
 def post(url: str, *, headers: Mapping[str, str], json: object = None, data: bytes | None = None) -> None:

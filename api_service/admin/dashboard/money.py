@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -112,10 +113,10 @@ def _part(name: str, count: int, total: int) -> Part:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Sums by purpose of the shown time, and of each capped period by its name."""
+    """Sums of the shown time by purpose; of each capped period by its name, then by service and purpose."""
 
     shown: Mapping[str, int]
-    capped: Mapping[str, Mapping[str, int]]
+    capped: Mapping[str, Mapping[tuple[str, str], int]]
 
     @property
     def paid(self) -> int:
@@ -126,16 +127,22 @@ def ledger(of: Buckets, capped: Sequence[Period]) -> Ledger:
     """One query for the time shown and all periods."""
     since = min([of.start, *(period.since for period in capped)])
     sums = {f"of_{period.name}": Sum("queries", filter=Q(hour__gte=period.since)) for period in capped}
-    rows = SpendHour.objects.filter(hour__gte=since).values("purpose")
+    rows = SpendHour.objects.filter(hour__gte=since).values("service", "purpose")
     summed = rows.annotate(shown=Sum("queries", filter=Q(hour__gte=of.start, hour__lt=of.end)), **sums)
     found = cast("list[dict[str, Any]]", list(summed))
-    return Ledger(
-        shown={row["purpose"]: row["shown"] or 0 for row in found},
-        capped={period.name: {row["purpose"]: row[f"of_{period.name}"] or 0 for row in found} for period in capped},
-    )
+    shown: Counter[str] = Counter()
+    for row in found:
+        shown[row["purpose"]] += row["shown"] or 0
+    return Ledger(shown, {period.name: _of_period(found, f"of_{period.name}") for period in capped})
 
 
-def spend(of: Ledger, caps: Caps, local_now: datetime, price: Decimal, account: Sequence[str]) -> Spend:
+def _of_period(rows: Sequence[Mapping[str, Any]], column: str) -> dict[tuple[str, str], int]:
+    return {(row["service"], row["purpose"]): row[column] or 0 for row in rows}
+
+
+def spend(
+    of: Ledger, services: Collection[str], caps: Caps, local_now: datetime, price: Decimal, account: Sequence[str]
+) -> Spend:
     """`price` of a query in soles, 0 where nobody said. `local_now` is in the time in which days begin."""
     return Spend(
         url=links.list_of(SpendHour),
@@ -146,18 +153,28 @@ def spend(of: Ledger, caps: Caps, local_now: datetime, price: Decimal, account: 
             for one in Purpose
             if of.shown.get(one)
         ),
-        caps=tuple(_cap(period, of.capped[period.name], caps) for period in periods(caps, local_now)),
+        caps=tuple(_caps(of, services, caps, local_now)),
         account=tuple(account),
     )
 
 
-def _cap(period: Period, spent: Mapping[str, int], caps: Caps) -> Cap:
+def _caps(of: Ledger, services: Collection[str], caps: Caps, local_now: datetime) -> Iterator[Cap]:
+    """Each service has the caps for itself; its name is said where there are several."""
+    for service in services:
+        for period in periods(caps, local_now):
+            name = str(OF_PERIODS[period.name])
+            sums = of.capped[period.name].items()
+            spent = {purpose: number for (of_service, purpose), number in sums if of_service == service}
+            yield _cap(f"{name}, {service}" if len(services) > 1 else name, period, spent, caps)
+
+
+def _cap(name: str, period: Period, spent: Mapping[str, int], caps: Caps) -> Cap:
     total, warm = sum(spent.values()), spent.get(Purpose.WARM, 0)
     text = _("%(spent)s of %(most)s") % {"spent": display.number(total), "most": display.number(period.cap)}
     share = caps.for_purpose(period.cap, Purpose.WARM)
     facts = {"spent": display.number(warm), "most": display.number(share)}
     warming = _("warming: %(spent)s of %(most)s") % facts
-    return Cap(str(OF_PERIODS[period.name]), total, period.cap, text, warming, total >= period.cap)
+    return Cap(name, total, period.cap, text, warming, total >= period.cap)
 
 
 def account_words(around: Mapping[str, Any]) -> list[str]:

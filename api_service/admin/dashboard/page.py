@@ -32,6 +32,7 @@ from api_service.models import (
 from api_service.services import beat_watch
 from api_service.services.budget import caps_in_force
 from api_service.services.budget_rules import periods
+from api_service.services.providers import TABLE as PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
         undelivered=trouble.undelivered(now) if may_see(user, Delivery) else "",
         schedules=trouble.schedules_of(beat_watch.look(now), now) if may_see(user, ScheduleRun) else None,
         lookups=money.lookups(counts) if counts is not None else None,
-        spend=money.spend(ledger, caps, local, price, account) if ledger else None,
+        spend=money.spend(ledger, PROVIDERS, caps, local, price, account) if ledger else None,
         saved=money.saved(sum(counts.values()), ledger.paid, price) if ledger and counts is not None else None,
         latency=money.latency(of) if may_see(user, HealthSample) else None,
     )

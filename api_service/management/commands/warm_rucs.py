@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.core.management.base import CommandParser
 
-from api_service.management.base import ServiceCommand, not_done, partly, read_lines
+from api_service.management.base import ServiceCommand, not_done, partly, read_lines, user_name
 from api_service.models import WarmRun
 from api_service.services import warming
 from api_service.services.ruc import normalise
@@ -47,7 +47,11 @@ def _request(options: Mapping[str, Any]) -> Request:
         raise not_done(f"{options['file']} names no RUC")
     try:
         return warming.request(
-            options["limit"], options["budget"], [normalise(ruc) for ruc in rucs] or None, dry_run=options["dry_run"]
+            options["limit"],
+            options["budget"],
+            [normalise(ruc) for ruc in rucs] or None,
+            dry_run=options["dry_run"],
+            requested_by=user_name(),
         )
     except ValueError as error:
         raise not_done(str(error)) from error

@@ -63,6 +63,8 @@ class Table:
 ROW = "<path:object_id>"
 STARTED_BY_A_BUTTON = Page(None, Who.OPERATOR)
 FORM = Page(Who.OPERATOR, Who.OPERATOR)
+# A script asks for it: no login inside a tile
+PART = Page(Who.STAFF, None, Door.FORBIDDEN)
 BY_TOKEN = Page(Who.NOBODY, Who.NOBODY, Door.TOKEN)
 # 503 is an answer of theirs
 TO_LOOK_AT = Page(Who.ANYBODY, None, Door.SESSION, ENDS | {503})
@@ -84,6 +86,7 @@ TABLES: dict[str, Table] = {
     "apitoken": Table(see=Who.ADMINISTRATOR),
     "maintenancewindow": Table(add=Who.OPERATOR, change=Who.OPERATOR, delete=Who.OPERATOR),
     # -- other apps
+    "admin.logentry": Table(see=Who.OPERATOR),
     "auth.user": ADMINS,
     "auth.group": ADMINS,
     "django_celery_beat.periodictask": SCHEDULE,
@@ -94,12 +97,16 @@ TABLES: dict[str, Table] = {
 }
 
 OURS = "admin/api_service/"
+# Tables with a button
+STARTED = (*("healthsample", "trackrun", "warmrun", "refillrun", "copyrun", "channelstate", "clearrun", "billingrun"),)
 PAGES: dict[str, Page] = {
     # -- what operators start and do
     f"{OURS}healthsample/run/": STARTED_BY_A_BUTTON,
     f"{OURS}trackrun/run/": STARTED_BY_A_BUTTON,
     f"{OURS}warmrun/run/": FORM,
     f"{OURS}refillrun/run/": FORM,
+    f"{OURS}copyrun/run/": FORM,
+    f"{OURS}channelstate/run/": FORM,
     f"{OURS}clearrun/run/": FORM,
     f"{OURS}clearrun/{ROW}/clear/": STARTED_BY_A_BUTTON,
     f"{OURS}clearrun/{ROW}/resume/": STARTED_BY_A_BUTTON,
@@ -108,13 +115,24 @@ PAGES: dict[str, Page] = {
     f"{OURS}billingrun/{ROW}/cancel/": STARTED_BY_A_BUTTON,
     f"{OURS}billingrun/{ROW}/result<str:form>": Page(Who.VIEWER, Who.VIEWER),
     f"{OURS}incident/{ROW}/act/": STARTED_BY_A_BUTTON,
+    # Until what was started is there
+    **{f"{OURS}{table}/run/wait/": Page(Who.VIEWER, Who.VIEWER) for table in STARTED},
+    # -- one RUC
+    "admin/ruc/": Page(Who.VIEWER, Who.VIEWER),
+    "admin/ruc/<str:number>/": Page(Who.VIEWER, Who.VIEWER),
+    "admin/ruc/<str:number>/<slug:act>/": FORM,
     # -- what only administrators do
+    f"{OURS}apitoken/run/wait/": Page(Who.ADMINISTRATOR, Who.ADMINISTRATOR),
     f"{OURS}apitoken/run/": Page(Who.ADMINISTRATOR, Who.ADMINISTRATOR),
     f"{OURS}apitoken/{ROW}/revoke/": Page(None, Who.ADMINISTRATOR),
     "admin/auth/user/<id>/password/": Page(Who.ADMINISTRATOR, Who.ADMINISTRATOR),
     # -- the admin itself
     "admin/": Page(Who.STAFF, Who.STAFF),
     "admin/<app_label>/": Page(Who.STAFF, Who.STAFF),
+    # Parts of the front page, which loads itself again when they are forbidden; each shows what its reader may see
+    "admin/dashboard/now/": Page(Who.STAFF, None, Door.FORBIDDEN),
+    "admin/dashboard/runs/": Page(Who.STAFF, None, Door.FORBIDDEN),
+    "admin/dashboard/charts/": Page(Who.STAFF, None, Door.FORBIDDEN),
     "admin/login/": Page(Who.ANYBODY, Who.ANYBODY),
     "admin/logout/": Page(None, Who.STAFF),
     "admin/password_change/": Page(Who.STAFF, Who.STAFF),

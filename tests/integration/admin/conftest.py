@@ -13,6 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from api_service import models
+from tests.migo_fixtures import migo, sandbox, sandbox_server
+
+__all__ = ["migo", "sandbox", "sandbox_server"]
 
 QUEUES = ("health", "tracking", "warming", "default")
 NODE = "10.0.4.11:11211"

@@ -236,3 +236,20 @@ def analyze() -> None:
     """What autovacuum, or `PRAGMA optimize`, tells the planner of tables that size."""
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+def instructions(sql: str) -> int:
+    """Of SQLite's virtual machine, to the nearest thousand: the plan does not tell how far a search walks."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1000
+
+    database = connection.connection
+    database.set_progress_handler(count, 1000)
+    try:
+        database.execute(sql).fetchall()
+    finally:
+        database.set_progress_handler(None, 0)
+    return done

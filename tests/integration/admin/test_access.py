@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.contenttypes.models import ContentType
+from django.template.response import SimpleTemplateResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
@@ -64,14 +66,15 @@ def test_every_table_of_the_admin_has_a_line() -> None:
 @pytest.fixture
 def all_rows(rows: Rows) -> dict[str, Any]:
     """A row of each table by its label."""
-    crontab = CrontabSchedule.objects.create()
+    crontab, somebody = CrontabSchedule.objects.create(), User.objects.create_user("somebody")
     others = [
         crontab,
         IntervalSchedule.objects.create(every=1, period="hours"),
         ClockedSchedule.objects.create(clocked_time=timezone.now()),
         SolarSchedule.objects.create(event="sunrise", latitude=-12, longitude=-77),
         PeriodicTask.objects.create(name="check", task="workers.tasks.monitor_cache_health", crontab=crontab),
-        User.objects.create_user("somebody"),
+        somebody,
+        LogEntry.objects.create(user=somebody, object_repr="RUC 20100038146", action_flag=CHANGE),
         Group.objects.create(name="accounting"),
     ]
     return {row._meta.label_lower: row for row in [*rows.values(), *others]}
@@ -83,6 +86,7 @@ def address(route: str, all_rows: dict[str, Any]) -> str:
     row = all_rows.get(".".join(table.groups())) if table else None
     values = {"app_label": "api_service", "form": ".csv", "ruc": "20100038146", "dni": "12345678", "day": "2026-01-28"}
     values |= {"id": str(row.pk) if row else "1", "number": str(all_rows["api_service.clearrun"].pk), "url": "nothing"}
+    values |= {"act": "refresh"}
     values |= {"object_id": values["id"], "content_type_id": str(ContentType.objects.get_for_model(User).pk)}
     filled = re.sub(r"\(\?P<(\w+)>(?:[^()]|\[[^]]*\])*\)", lambda found: values[found[1]], route)
     filled = re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], filled)
@@ -142,7 +146,12 @@ def _settings(settings: Settings, sent: Sent) -> None:
 @pytest.mark.usefixtures("_settings")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("who", PEOPLE, ids=lambda who: who.name.lower())
-def test_each_is_let_in_where_the_table_says_and_nowhere_else(who: Who, method: str, all_rows: dict[str, Any]) -> None:
+def test_each_is_let_in_where_the_table_says_and_nowhere_else(
+    who: Who, method: str, all_rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (who, method) != (Who.VIEWER, "GET"):
+        # Who is let in is settled before a page is drawn, which is most of its time: once is enough
+        monkeypatch.setattr(SimpleTemplateResponse, "rendered_content", "")
     client, wrong = client_of(who), []
     for route, page in sorted(all_pages().items(), key=lambda item: item[0] == LAST):
         response = client.generic(method, address(route, all_rows), content_type="application/x-www-form-urlencoded")

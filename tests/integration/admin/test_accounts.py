@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.core.cache import caches
 from django.test import Client
+from limits.strategies import SlidingWindowCounterRateLimiter
 from pytest_django import Settings
 
 from api_service.services import login_limits, role_groups
+from api_service.services.limit_storage import CacheStorage, Counting
 from api_service.services.roles import Role
 from tests.conftest import UseCacheUrl
 
@@ -120,13 +124,14 @@ def test_a_superuser_makes_another(admin_client: Client) -> None:
 
 
 @pytest.fixture
-def ana(settings: Settings, use_cache_url: UseCacheUrl) -> User:
-    use_cache_url("locmem://login-of-the-tests")
+def ana(settings: Settings, use_cache_url: UseCacheUrl, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Nobody has tried to log in yet: all tests come from one address."""
+    use_cache_url(f"locmem://logins-{uuid4().hex}")
+    storage = CacheStorage(lambda: cast(Counting, caches["default"]))
+    monkeypatch.setattr(login_limits, "_shared", SlidingWindowCounterRateLimiter(storage))
     settings.LOGIN_FAILURES, settings.LOGIN_MINUTES = 3, 15
     user = User.objects.create_user("ana", password=PASSWORD)
     role_groups.give(user, Role.VIEWER)
-    # Of another test, at the same address
-    login_limits.succeeded("ana", "127.0.0.1")
     return user
 
 

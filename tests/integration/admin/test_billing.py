@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LIST = "/admin/api_service/billingrun/"
 ROWS = "/admin/api_service/billingrow/"
 EN = {"accept-language": "en"}
-RELOADS = '<meta http-equiv="refresh"'
+RELOADS = 'data-live="3"'
 HOSTILE = "=cmd|' /C calc'!A0"
 
 

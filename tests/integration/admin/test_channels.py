@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone, translation
 
+from api_service.admin.deliveries import Tried, outcome_since
 from api_service.models import ChannelState
+from tests.http_catcher import HttpCatcher
 from tests.integration.admin.conftest import Sent, Staff
+from workers import tasks
+from workers.alerts import channel_states
 
 pytestmark = pytest.mark.django_db
 
@@ -54,14 +60,79 @@ def test_turning_on_ends_a_rest(admin_client: Client) -> None:
     assert row.resting_until is None
 
 
-def test_a_test_message_is_sent_by_a_worker(admin_client: Client, slack: ChannelState, sent: Sent) -> None:
-    assert "on its way to: slack" in act(admin_client, "send_test", slack)
+def waiting(client: Client, answer: Any) -> str:
+    return client.get(answer.headers["location"], headers={"accept-language": "en"}).content.decode()
+
+
+def test_a_test_alert_is_sent_by_a_worker_and_one_sees_it_arrive(
+    admin_client: Client, http_catcher: HttpCatcher, settings: Any, sent: Sent
+) -> None:
+    settings.SLACK_WEBHOOK_URL = http_catcher.slack_webhook_url
+    settings.ALERT_WEBHOOK_URL = f"{http_catcher.url}/refuses"
+    settings.ALERT_WEBHOOK_SECRET = "a secret of the tests, long enough"
+    channel_states.note_configured()
+    http_catcher.answer(status=400, path="/refuses")
+    assert f'href="{PAGE}run/"' in admin_client.get(PAGE).text
+    answer = admin_client.post(f"{PAGE}run/", {"channels": ["slack", "webhook"]})
+    assert 'data-live="2"' in waiting(admin_client, answer)
+    name, kwargs = sent("health") or ("", {})
+    assert (name, kwargs) == ("workers.tasks.send_test_alert", {"channels": ["slack", "webhook"]})
+    send_test_alert: Any = tasks.send_test_alert
+    send_test_alert(**kwargs)
+    page = waiting(admin_client, answer)
+    assert re.search(r"<td>slack</td><td><span [^>]+>arrived</span>", page)
+    assert re.search(r"<td>webhook</td><td><span [^>]+>did not arrive</span></td><td>[^<]*400", page)
+    assert 'data-live="2"' not in page
+    assert LogEntry.objects.get().change_message == "channels=['slack', 'webhook']"
+
+
+def test_none_chosen_is_every_channel_that_has_an_address(
+    admin_client: Client, slack: ChannelState, sent: Sent
+) -> None:
+    ChannelState.objects.create(name="email", configured=True)
+    ChannelState.objects.create(name="webhook")
+    admin_client.post(f"{PAGE}run/", {})
+    assert sent("health") == ("workers.tasks.send_test_alert", {"channels": ["email", "slack"]})
+
+
+def test_where_no_channel_has_an_address_there_is_nothing_to_try(admin_client: Client, sent: Sent) -> None:
+    page = admin_client.post(f"{PAGE}run/", {}, headers={"accept-language": "en"}).text
+    assert "no alert reaches anybody" in page
+    assert sent("health") is None
+
+
+def test_chosen_in_the_list_they_are_tried_without_a_form(
+    admin_client: Client, slack: ChannelState, sent: Sent
+) -> None:
+    assert "not yet" in act(admin_client, "send_test", slack)
     assert sent("health") == ("workers.tasks.send_test_alert", {"channels": ["slack"]})
+
+
+def test_a_broker_that_is_down_is_an_error_message(
+    admin_client: Client, slack: ChannelState, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{free_port}/0")
+    assert "Nothing was started" in act(admin_client, "send_test", slack)
+    assert LogEntry.objects.count() == 0
+
+
+def test_what_arrived_before_or_failed_later_is_told_apart(slack: ChannelState) -> None:
+    now = timezone.now()
+    at = now.timestamp() - 60
+    slack.succeeded_at = now - timedelta(hours=1)
+    assert outcome_since(slack, at) is Tried.NOT_YET
+    slack.succeeded_at = now - timedelta(seconds=30)
+    assert outcome_since(slack, at) is Tried.ARRIVED
+    slack.failed_at = now
+    assert outcome_since(slack, at) is Tried.FAILED
 
 
 @pytest.mark.parametrize("action", ["turn_on", "send_test"])
 def test_who_may_only_look_does_neither(staff: Staff, slack: ChannelState, sent: Sent, action: str) -> None:
-    act(staff("view_channelstate"), action, slack)
+    client = staff("view_channelstate")
+    act(client, action, slack)
+    assert f"{PAGE}run/" not in client.get(PAGE).text
+    assert client.post(f"{PAGE}run/", {}).status_code == 403
     slack.refresh_from_db()
     assert slack.disabled_at is not None
     assert sent("health") is None

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -17,7 +18,7 @@ from workers import tasks
 pytestmark = pytest.mark.django_db
 LIST = "/admin/api_service/clearrun/"
 EN = {"accept-language": "en"}
-RELOADS = '<meta http-equiv="refresh"'
+RELOADS = 'data-live="2"'
 
 
 @pytest.fixture
@@ -75,6 +76,9 @@ def test_from_the_button_to_the_result(admin_client: Client, sent: Sent, cache: 
     done.refresh_from_db()
     assert (done.state, done.removed, done.requested_by) == ("done", 13, "admin")
     assert "Clear now" not in read(admin_client, done)
+    log = list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message"))
+    said = "service=migo kind= pattern= with_answers=False"
+    assert log == [(str(run.pk), f"count {said}"), (str(done.pk), f"clear {said}")]
     assert (cache.get("migo:ruc_1"), cache.get("nubefact:doc_1")) == (None, 1)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
@@ -87,6 +88,14 @@ def test_from_its_page_one_is_acknowledged_and_muted_with_a_note(incident: Incid
     assert 'value="acknowledge"' not in after
     assert 'value="unmute"' in after
     assert "open, muted" in after
+
+
+def test_who_did_it_is_in_the_log_with_the_note(incident: Incident, admin_client: Client) -> None:
+    for _twice in range(2):
+        admin_client.post(f"{LIST}{incident.pk}/act/", {"act": "acknowledge", "note": "on it"})
+    done = LogEntry.objects.select_related("user").get()
+    assert (done.user.get_username(), done.object_id) == ("admin", str(incident.pk))
+    assert done.change_message == "act=acknowledge note=on it"
 
 
 def test_what_was_done_before_is_said_so(incident: Incident, admin_client: Client) -> None:

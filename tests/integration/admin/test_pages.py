@@ -143,6 +143,16 @@ def test_a_finding_says_since_when_or_that_it_does_not_count_yet(rows: Rows, adm
     assert f"node is slow {NODE}, node is slow {DOWN} (does not count yet)" in listed
 
 
+def test_a_reading_that_nobody_sees_is_called_by_its_word(rows: Rows, admin_client: Client) -> None:
+    blind = {"code": "reading_blind", "severity": "warning", "node": "tracking", "value": "no answer", "limit": ""}
+    models.HealthSample.objects.update(findings=[blind])
+    models.Incident.objects.update(code="reading_blind", node="tracking")
+    assert "<td>inventarios de claves</td>" in admin_client.get(page_url(rows[models.HealthSample])).text
+    for address in ("healthsample", "incident"):
+        listed = admin_client.get(f"/admin/api_service/{address}/").text
+        assert "el monitor no ve nada ahí inventarios de claves" in listed
+
+
 def test_a_health_run_shows_what_it_could_not_judge(rows: Rows, admin_client: Client) -> None:
     def page() -> str:
         return admin_client.get(page_url(rows[models.HealthSample]), headers={"accept-language": "en"}).text

@@ -75,29 +75,12 @@ def _too_much(step: Mapping[str, Any]) -> Iterator[str]:
 def _sqlite(sql: str) -> list[str]:
     with connection.cursor() as cursor:
         steps = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()]
-        work = _instructions(sql)
+        work = many.instructions(sql)
     filtered = " WHERE " in sql
     # Those of one identifier may be sorted: they are few
     few = any(" (key=?" in step or "identifier=?)" in step for step in steps)
     found = [step for step in steps if (SORT in step and not few) or _is_scan(step, filtered=filtered)]
     return found + ([f"{work} instructions: {steps}"] if work > MOST_INSTRUCTIONS else [])
-
-
-def _instructions(sql: str) -> int:
-    """Of SQLite's virtual machine, to the nearest thousand: the plan does not tell how far a search walks."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1000
-
-    database = connection.connection
-    database.set_progress_handler(count, 1000)
-    try:
-        database.execute(sql).fetchall()
-    finally:
-        database.set_progress_handler(None, 0)
-    return done
 
 
 def _is_scan(step: str, *, filtered: bool) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
@@ -22,10 +24,17 @@ TRACK = "/admin/api_service/trackrun/"
 WARM = "/admin/api_service/warmrun/"
 REFILL = "/admin/api_service/refillrun/"
 EN = {"accept-language": "en"}
+WAIT = '<div class="cw-next" data-live="2">'
 BUTTONS = [
     (HEALTH, "health", "workers.tasks.monitor_cache_health"),
     (TRACK, "tracking", "workers.tasks.track_keys"),
 ]
+
+
+def logged() -> tuple[str, str, str] | None:
+    """Who did what with which arguments, last."""
+    row = LogEntry.objects.select_related("user").order_by("-pk").first()
+    return (row.user.get_username(), row.object_repr, row.get_change_message()) if row else None
 
 
 @pytest.mark.parametrize(("url", "queue", "task"), BUTTONS)
@@ -34,10 +43,11 @@ def test_the_button_puts_the_task_into_its_own_queue(
 ) -> None:
     assert f'action="{url}run/"' in admin_client.get(url).text
     page = admin_client.post(f"{url}run/", follow=True, headers=EN)
-    assert page.redirect_chain == [(url, 302)]
+    assert page.redirect_chain[0][0].startswith(f"{url}run/wait/?after=0&at=")
     assert "is in its queue" in page.text
     assert sent(queue) == (task, {})
     assert sent(queue) is None
+    assert logged() == ("admin", task, "")
 
 
 def test_every_task_that_a_button_sends_exists() -> None:
@@ -99,8 +109,10 @@ def test_the_warm_form_sends_what_was_said_and_nothing_else(
 ) -> None:
     assert "Warm now" in admin_client.get(f"{WARM}run/", headers=EN).text
     answer = admin_client.post(f"{WARM}run/", said)
-    assert answer.headers["location"] == WARM
-    assert sent("warming") == ("workers.tasks.warm_frequent_rucs", kwargs)
+    assert answer.headers["location"].startswith(f"{WARM}run/wait/?after=0&at=")
+    wanted = {**kwargs, "requested_by": "admin"}
+    assert sent("warming") == ("workers.tasks.warm_frequent_rucs", wanted)
+    assert logged() == ("admin", "workers.tasks.warm_frequent_rucs", " ".join(f"{n}={v}" for n, v in kwargs.items()))
 
 
 @pytest.mark.parametrize(
@@ -131,8 +143,9 @@ def test_a_broker_that_is_down_is_an_error_message(
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{free_port}/0")
     page = admin_client.post(f"{HEALTH}run/", follow=True, headers=EN)
-    assert page.status_code == 200
+    assert page.redirect_chain == [(HEALTH, 302)]
     assert "Nothing was started: the task broker does not answer." in page.text
+    assert logged() is None
 
 
 def test_a_frozen_broker_costs_a_few_seconds_at_most(
@@ -165,13 +178,14 @@ def test_a_node_of_the_cache_is_chosen_and_refilled(
     assert f'<option value="{own_memcached.address}">' in form
     assert f'<option value="{other}">' in form
     page = admin_client.post(f"{REFILL}run/", {"node": own_memcached.address}, follow=True, headers=EN)
-    assert page.redirect_chain == [(REFILL, 302)]
     assert "is in its queue" in page.text
     wanted = {"node": own_memcached.address, "requested_by": "admin"}
     assert sent("warming") == ("workers.tasks.refill_node", wanted)
     refill_node: Any = tasks.refill_node
     refill_node(**wanted)
     assert models.RefillRun.objects.get().requested_by == "admin"
+    landed = admin_client.get(page.redirect_chain[0][0])
+    assert landed.headers["location"] == f"{REFILL}{models.RefillRun.objects.get().pk}/change/"
 
 
 def test_a_node_of_another_cache_is_refused(admin_client: Client, sent: Sent) -> None:
@@ -187,6 +201,91 @@ def test_memory_of_a_process_is_not_sent_to_be_refilled(
     page = admin_client.post(f"{REFILL}run/", {"node": "locmem"}, headers=EN)
     assert "local memory has no node to refill" in page.text
     assert sent("warming") is None
+
+
+# -- until the row is there
+
+
+def wait_of(url: str, after: int = 0, waited: int = 1) -> str:
+    return f"{url}run/wait/?after={after}&at={int(time()) - waited}"
+
+
+def test_who_starts_a_check_is_led_on_to_its_sample(
+    admin_client: Client, sent: Sent, use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url("locmem://")
+    before = models.HealthSample.objects.create(
+        taken_at=timezone.now(), status="healthy", backend="memcached", duration_ms=1.0
+    )
+    page = admin_client.post(f"{HEALTH}run/", follow=True, headers=EN)
+    url = page.redirect_chain[0][0]
+    assert f"after={before.pk}&" in url
+    assert WAIT in page.text
+    check: Any = tasks.monitor_cache_health
+    check()
+    sample = models.HealthSample.objects.exclude(pk=before.pk).get()
+    assert admin_client.get(url).headers["location"] == f"{HEALTH}{sample.pk}/change/"
+
+
+def test_a_run_of_the_schedule_or_of_somebody_else_is_not_taken_for_ones_own(admin_client: Client) -> None:
+    warm: dict[str, Any] = {"started_at": timezone.now(), "state": "done", "limit": 1, "budget": 1}
+    for who in ("", "mirona"):
+        models.WarmRun.objects.create(requested_by=who, **warm)
+    assert admin_client.get(wait_of(WARM), headers=EN).status_code == 200
+    own = models.WarmRun.objects.create(requested_by="admin", **warm)
+    assert admin_client.get(wait_of(WARM)).headers["location"] == f"{WARM}{own.pk}/change/"
+
+
+def test_who_waits_is_told_of_another_run_that_is_under_way(admin_client: Client) -> None:
+    other = models.TrackRun.objects.create(started_at=timezone.now(), state="running")
+    page = admin_client.get(wait_of(TRACK, after=other.pk), headers=EN).text
+    assert "Another one is under way" in page
+    assert f'href="{TRACK}{other.pk}/change/"' in page
+
+
+def test_who_waits_for_long_is_told_to_look_for_the_workers_and_at_last_that_it_was_dropped(
+    admin_client: Client,
+) -> None:
+    assert "Do the workers run?" not in admin_client.get(wait_of(WARM), headers=EN).text
+    late = admin_client.get(wait_of(WARM, waited=40), headers=EN).text
+    assert "No worker has taken it yet." in late
+    assert WAIT in late
+    dropped = admin_client.get(wait_of(WARM, waited=EXPIRES_SECONDS + 60), headers=EN).text
+    assert "it was dropped" in dropped
+    assert WAIT not in dropped
+
+
+@pytest.mark.parametrize("query", ["", "?after=1", "?after=x&at=1", "?after=1&at="])
+def test_an_address_that_no_button_leads_to_is_not_found(admin_client: Client, query: str) -> None:
+    assert admin_client.get(f"{WARM}run/wait/{query}").status_code == 404
+
+
+def test_who_may_neither_look_nor_start_waits_for_nothing(staff: Staff) -> None:
+    assert staff("view_trackrun").get(wait_of(WARM)).status_code == 403
+
+
+def test_a_run_keeps_itself_up_to_date_while_it_is_under_way_and_says_what_came_of_it(admin_client: Client) -> None:
+    warm = models.WarmRun.objects.create(
+        started_at=timezone.now(),
+        limit=5,
+        budget=5,
+        candidates=9,
+        from_store=2,
+        refreshed=3,
+        paid=3,
+        skipped={"fresh": 4},
+    )
+    url = f"{WARM}{warm.pk}/change/"
+    page = admin_client.get(url, headers=EN).text
+    assert WAIT in page
+    assert "api_service/live.js" in page
+    warm.state = "done"
+    warm.save()
+    page = admin_client.get(url, headers=EN).text
+    assert WAIT not in page
+    assert "Of 9 RUCs looked at 2 were loaded again for free, 3 by APIMIGO with 3 paid queries" in page
+    models.WarmRun.objects.update(dry_run=True)
+    assert "Dry run: of 9 RUCs looked at 5 would be refreshed." in admin_client.get(url, headers=EN).text
 
 
 BEAT = "/admin/django_celery_beat/periodictask/"
@@ -215,6 +314,7 @@ def test_the_table_of_periodic_tasks_starts_them_too(
 ) -> None:
     assert "1 task is in its queue." in run_from_beat(admin_client, periodic_task)
     assert sent("warming") == ("workers.tasks.warm_frequent_rucs", {"limit": 7})
+    assert logged() == ("admin", "workers.tasks.warm_frequent_rucs", '[] {"limit": 7}')
     assert models.WarmRun.objects.count() == 0
 
 

@@ -6,16 +6,20 @@ import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import jsonschema
 import pytest
 from pytest_django import Settings
 
 from api_service.models import ChannelState, Delivery
+from tests.black_holes import BlackHole
 from tests.http_catcher import HttpCatcher
 from tests.integration.alerts.conftest import MAIL_PASSWORD, NODES, NOW, WEBHOOK_SECRET, down, judge
 from tests.smtp_catcher import SmtpCatcher
-from workers.alerts import dispatch
+from workers import tasks
+from workers.alerts import dispatch, outbox
+from workers.alerts.channels import SEND_SECONDS, email
 from workers.alerts.telling import tell
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +119,64 @@ def test_a_mail_server_that_is_gone_is_tried_again(mail: SmtpCatcher, settings: 
     open_incident()
     assert deliver()["retried"] == 2
     assert ends()["email"][1].startswith("no connection to the mail server")
+
+
+@pytest.mark.parametrize("dripping", [False, True], ids=["silent", "dripping"])
+@pytest.mark.parametrize("command", ["220", "EHLO", "AUTH", "RCPT", "."])
+def test_a_mail_server_that_is_slow_at_any_point_ends_in_time_and_is_tried_again(
+    mail: SmtpCatcher, monkeypatch: pytest.MonkeyPatch, command: str, dripping: bool
+) -> None:
+    monkeypatch.setattr(email, "SEND_SECONDS", 0.6)
+    mail.hold(command, dripping=dripping)
+    open_incident()
+    started = monotonic()
+    assert deliver()["retried"] == 2
+    assert monotonic() - started < 5
+    assert ends()["email"][0] == "pending"
+    assert mail.mails == []
+
+
+def test_a_mail_that_was_accepted_has_arrived_however_slow_the_farewell_is(
+    mail: SmtpCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(email, "SEND_SECONDS", 0.6)
+    mail.hold("QUIT")
+    open_incident()
+    assert deliver()["sent"] == 2
+    assert len(mail.mails) == 2
+
+
+def test_a_tls_handshake_that_nobody_answers_ends_in_time(
+    mail: SmtpCatcher, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(email, "SEND_SECONDS", 0.6)
+    settings.EMAIL_USE_SSL = True
+    mail.hold("220")
+    open_incident()
+    started = monotonic()
+    assert deliver()["retried"] == 2
+    assert monotonic() - started < 5
+    assert ends()["email"][1].startswith("no connection to the mail server")
+
+
+def test_a_mail_server_behind_a_black_hole_ends_in_time(
+    mail: SmtpCatcher, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(email, "SEND_SECONDS", 0.6)
+    hole = BlackHole()
+    settings.EMAIL_PORT = int(hole.address.rpartition(":")[2])
+    open_incident()
+    started = monotonic()
+    assert deliver()["retried"] == 2
+    assert monotonic() - started < 5
+    hole.close()
+
+
+def test_what_is_begun_at_the_last_moment_is_marked_before_its_task_is_ended() -> None:
+    """Whatever the time limit cuts off is sent again, and the monitor may have checked for 8 s before it delivers."""
+    for task in (tasks.deliver_alerts, tasks.monitor_cache_health):
+        assert 8 + dispatch.BEGUN_WITHIN + SEND_SECONDS <= (task.soft_time_limit or 0) < (task.time_limit or 0)
+    assert outbox.LEASE.total_seconds() > SEND_SECONDS
 
 
 # -- Webhook ---------------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def test_a_warm_run_is_sent_as_it_was_asked_for(api: ApiClient, sent: Sent) -> N
     said = {"rucs": [RUC], "budget": 5, "dry_run": True}
     answer = api(Scope.WARMING_RUN).post("/api/v1/warming/runs", said, content_type="application/json")
     assert answer.status_code == 202
-    assert sent("warming") == ("workers.tasks.warm_frequent_rucs", said)
+    assert sent("warming") == ("workers.tasks.warm_frequent_rucs", {**said, "requested_by": "tests"})
 
 
 @pytest.mark.parametrize("said", [{"rucs": [IMPOSSIBLE]}, {"rucs": []}, {"budget": -1}, {"limits": 5}, {"limit": "5"}])

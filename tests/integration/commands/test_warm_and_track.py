@@ -34,6 +34,16 @@ def test_named_rucs_are_loaded_once_and_left_alone_while_fresh(run: Run, sandbox
     assert sandbox.billed == 2
 
 
+def test_a_run_by_hand_has_the_name_of_who_started_it_and_that_of_the_schedule_none(run: Run) -> None:
+    run("warm_rucs", RUC, "--budget", "0")
+    warm: Any = tasks.warm_frequent_rucs
+    warm(rucs=[RUC], budget=0, requested_by="mirona")
+    warm()
+    by_hand, from_admin, scheduled = WarmRun.objects.order_by("pk").values_list("requested_by", flat=True)
+    assert by_hand
+    assert (from_admin, scheduled) == ("mirona", "")
+
+
 def test_a_dry_run_pays_and_loads_nothing(run: Run, sandbox: RunningSandbox) -> None:
     ended = run("warm_rucs", RUC, "--dry-run", "--json")
     assert (ended.code, ended.json["due"], ended.json["refreshed"]) == (0, 1, 0)

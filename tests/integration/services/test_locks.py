@@ -1,12 +1,14 @@
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
+from threading import enumerate as threads
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
 from api_service.models import RunLock
+from api_service.services.leases import renewed_lock
 from api_service.services.locks import claim_for, run_lock
 from tests.integration.services.conftest import RunPython, output_of
 from tests.waiting import wait_until
@@ -104,3 +106,53 @@ def test_of_four_processes_one_holds_the_lock_and_its_kill_keeps_it_taken(run_py
     assert holder.communicate()[0] == "held\n"
     with run_lock("warm", 60) as held:
         assert not held
+
+
+HOLD_AND_WORK = """
+import time
+from api_service.services.leases import renewed_lock
+with renewed_lock("monitor", 1.5) as held:
+    print("held" if held else "refused", flush=True)
+    time.sleep(60 if held else 0)
+"""
+
+
+def end_of_lease() -> datetime | None:
+    return RunLock.objects.values_list("expires_at", flat=True).get(name="monitor")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lock_that_is_renewed_stays_with_who_works_and_is_free_soon_after_his_kill(run_python: RunPython) -> None:
+    worker = run_python(HOLD_AND_WORK)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "held\n"
+    first = end_of_lease()
+    # Past the end of the lease as it was taken
+    wait_until(lambda: first is not None and timezone.now() > first, timeout=30)
+    assert output_of(run_python(HOLD_AND_WORK)) == "refused\n"
+    worker.kill()
+    worker.wait(30)
+    last = end_of_lease()
+    assert last is not None
+    assert last - timezone.now() <= timedelta(seconds=1.5)
+    wait_until(lambda: timezone.now() > last, timeout=30)
+    with renewed_lock("monitor", 60) as held:
+        assert held
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lock_that_was_renewed_is_given_back_and_its_thread_ends() -> None:
+    with renewed_lock("monitor", 0.15) as held, renewed_lock("monitor", 60) as other:
+        assert (held, other) == (True, False)
+        first = end_of_lease()
+        wait_until(lambda: end_of_lease() != first, timeout=30)
+    assert RunLock.objects.get().token == ""
+    assert [thread.name for thread in threads() if thread.name == "lease"] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whose_lease_was_taken_over_takes_nothing_back(caplog: pytest.LogCaptureFixture) -> None:
+    with renewed_lock("monitor", 0.3):
+        RunLock.objects.update(token="of another")
+        wait_until(lambda: "a lease was lost" in caplog.text, timeout=30)
+    assert RunLock.objects.get().token == "of another"

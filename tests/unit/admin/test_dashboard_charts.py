@@ -12,7 +12,7 @@ from django.utils.translation import override
 from api_service.admin.dashboard import charts, money, timeline
 from api_service.admin.dashboard.charts import Chart, Colour, Shape, series
 from api_service.admin.dashboard.timeline import WIDTH, Bar, Trouble
-from api_service.services.budget_rules import Caps, periods
+from api_service.services.budget_rules import Caps
 
 NOW = datetime(2026, 1, 28, 19, 47, tzinfo=UTC)
 
@@ -68,11 +68,16 @@ def test_what_is_saved_is_what_was_asked_less_what_was_paid() -> None:
 def test_a_cap_says_what_all_and_what_warming_used() -> None:
     caps = Caps(hour=100, day=0, warm_share=0.5)
     local = NOW.astimezone()
-    ledger = money.Ledger(shown={"user": 70, "warm": 30}, capped={"hour": {"user": 70, "warm": 30}})
+    spent = {("migo", "user"): 70, ("migo", "warm"): 30, ("sunat", "user"): 5}
+    ledger = money.Ledger(shown={"user": 75, "warm": 30}, capped={"hour": spent})
     with override("en"):
-        found = money.spend(ledger, caps, local, Decimal(0), [])
-    assert [period.name for period in periods(caps, local)] == ["hour"]
-    assert found.caps == (money.Cap("this hour", 100, 100, "100 of 100", "warming: 30 of 50", is_reached=True),)
+        of_one = money.spend(ledger, ["migo"], caps, local, Decimal(0), []).caps
+        of_two = money.spend(ledger, ["migo", "sunat"], caps, local, Decimal(0), []).caps
+    assert of_one == (money.Cap("this hour", 100, 100, "100 of 100", "warming: 30 of 50", is_reached=True),)
+    assert [(cap.name, cap.text) for cap in of_two] == [
+        ("this hour, migo", "100 of 100"),
+        ("this hour, sunat", "5 of 100"),
+    ]
 
 
 # -- the time line of incidents

@@ -23,6 +23,11 @@ TABLE = {
 }
 
 
+# Of one send, whatever the other side does. `deliver_due` begins none after BEGUN_WITHIN, and its task must have marked
+# what was sent before its time limit ends it: what is not marked is sent again
+SEND_SECONDS = 12.0
+
+
 class ChannelError(Exception):
     """The message did not arrive. `permanent`: sending it again cannot help; `retry_after`: seconds asked for."""
 

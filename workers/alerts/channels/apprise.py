@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
-from workers.alerts.channels import ChannelError
+from workers.alerts.channels import SEND_SECONDS, ChannelError
 from workers.alerts.messages import Message
 from workers.alerts.plain import plain
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 TYPES: Final = {"healthy": "success", "warning": "warning", "unhealthy": "failure"}
-# For one message; far within the lease of a delivery
-TIMEOUT: Final = 20.0
 # Some services read these as mentions of everybody, escaped or not, and Apprise helps them
 _HARMLESS: Final = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 
@@ -57,7 +55,7 @@ def _notifier(url: str) -> Apprise:
         secure_logging=True,
         storage_mode=PersistentStoreMode.MEMORY,
         http_redirects=False,
-        service_timeout=TIMEOUT,
+        service_timeout=SEND_SECONDS,
     )
     notifier = Apprise(asset=asset)
     if not notifier.add(url):

@@ -9,18 +9,16 @@ from typing import Final
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.core.mail.backends.smtp import EmailBackend
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from workers.alerts.channels import ChannelError
+from workers.alerts.channels import SEND_SECONDS, ChannelError
 from workers.alerts.messages import Message
 from workers.alerts.plain import plain
 from workers.alerts.problems import Problem
+from workers.alerts.timed_smtp import TimedEmailBackend
 
 MAX_SUBJECT: Final = 150
-# For each answer of the server; a conversation has about eight, which together stay within the lease of a delivery
-TIMEOUT: Final = 8.0
 PERMANENT: Final = range(500, 600)
 
 
@@ -35,7 +33,8 @@ class EmailChannel:
         return list(settings.ALERT_EMAIL_TO) if settings.EMAIL_HOST else []
 
     def send(self, message: Message) -> None:
-        backend = _backend()
+        # Named, not Django's default: whatever else the project mails with, an alert leaves by SMTP or fails
+        backend = TimedEmailBackend(SEND_SECONDS)
         try:
             backend.send_messages([mail_of(message, self._to)])
         except smtplib.SMTPException as error:
@@ -46,11 +45,6 @@ class EmailChannel:
             # Open still when something was refused; how that failed is known already
             with suppress(OSError):
                 backend.close()
-
-
-def _backend() -> EmailBackend:
-    """Named, not Django's default: whatever else the project mails with, an alert leaves by SMTP or fails."""
-    return EmailBackend(fail_silently=False, timeout=TIMEOUT)
 
 
 def mail_of(message: Message, to: str) -> EmailMultiAlternatives:

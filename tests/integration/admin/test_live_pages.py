@@ -1,0 +1,117 @@
+"""What is under way keeps its page up to date, in a real browser: without a reload, not while unseen, until it is over.
+
+The page's clock is played, so that two seconds take none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import time
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from api_service.models import WarmRun
+from tests.browser import chromium, context
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WARM = "/admin/api_service/warmrun/"
+TURN_MS = 2_000
+# Of real time, on a machine that is busy with other tests
+PATIENCE_MS = 20_000
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+# A reload would lose it
+MARK = "window.markOfThisTest = true"
+IS_SAME = "() => window.markOfThisTest === true"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_folder() -> None:
+    """Before the server of the session, which warns where `collectstatic` has not made it."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def run(db: None) -> WarmRun:
+    return WarmRun.objects.create(
+        started_at=timezone.now(), limit=9, budget=9, candidates=9, refreshed=1, requested_by="admin"
+    )
+
+
+@pytest.fixture
+def page(
+    live_server: LiveServer, run: WarmRun, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Page]:
+    """A tab of somebody who is logged in, with a clock that is played; the test fails when a page has an error."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    errors: list[str] = []
+    session = admin_client.cookies["sessionid"].value
+    with chromium() as browser, context(browser, live_server.url) as person:
+        person.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        person.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        opened = person.new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.clock.install()
+        yield opened
+    assert errors == []
+
+
+def open_run(page: Page, run: WarmRun) -> None:
+    page.goto(f"{WARM}{run.pk}/change/")
+    page.evaluate(MARK)
+
+
+def test_figures_follow_without_a_reload_until_it_is_over(page: Page, run: WarmRun) -> None:
+    open_run(page, run)
+    expect(page.locator(".cw-next")).to_contain_text("1 by APIMIGO")
+    WarmRun.objects.update(refreshed=5)
+    page.clock.run_for(TURN_MS)
+    expect(page.locator(".cw-next")).to_contain_text("5 by APIMIGO")
+    expect(page.locator("[role=status].cw-spoken")).to_contain_text("5 by APIMIGO")
+    assert page.evaluate(IS_SAME)
+    WarmRun.objects.update(state="done", finished_at=timezone.now())
+    page.clock.run_for(TURN_MS)
+    expect(page.locator("[data-live]")).to_have_count(0)
+    expect(page.locator("#content-main")).to_contain_text("done")
+    assert not page.evaluate(IS_SAME)
+
+
+def test_nothing_is_asked_for_while_nobody_sees_it(page: Page, run: WarmRun) -> None:
+    open_run(page, run)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(HIDDEN, True)  # noqa: FBT003 - playwright's signature
+    page.clock.run_for(20 * TURN_MS)
+    assert asked == []
+    WarmRun.objects.update(refreshed=7)
+    page.evaluate(HIDDEN, False)  # noqa: FBT003 - playwright's signature
+    page.clock.run_for(TURN_MS)
+    expect(page.locator(".cw-next")).to_contain_text("7 by APIMIGO")
+
+
+def test_a_server_that_fails_for_a_moment_is_asked_again(page: Page, run: WarmRun) -> None:
+    open_run(page, run)
+    page.route("**/change/", lambda route: route.abort())
+    with page.expect_console_message(lambda message: "not loaded again" in message.text):
+        page.clock.run_for(TURN_MS)
+    page.unroute("**/change/")
+    WarmRun.objects.update(refreshed=8)
+    page.clock.run_for(TURN_MS)
+    expect(page.locator(".cw-next")).to_contain_text("8 by APIMIGO")
+
+
+def test_who_waits_is_taken_to_the_run_when_it_begins(page: Page, run: WarmRun) -> None:
+    page.goto(f"{WARM}run/wait/?after={run.pk}&at={int(time())}")
+    expect(page.locator(".cw-next")).to_contain_text("Another one is under way")
+    begun = WarmRun.objects.create(started_at=timezone.now(), limit=1, budget=1, requested_by="admin")
+    page.clock.run_for(TURN_MS)
+    page.wait_for_url(f"**{WARM}{begun.pk}/change/")
