@@ -89,7 +89,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """As unfold's templates want it: groups of links to what the person may see; a group of nothing is left out."""
     overview = _entry(_("Overview"), "dashboard", reverse("admin:index"), active=_is_index(request))
     groups = [{"title": title, "items": _links(request, entries)} for title, entries in GROUPS]
-    return [{"title": None, "items": [overview, *_rucs(request)]}, *(group for group in groups if group["items"])]
+    first = [overview, *_rucs(request)]
+    return [{"title": None, "items": first}, *(group for group in groups if group["items"])]
 
 
 def _rucs(request: HttpRequest) -> list[dict[str, Any]]:
