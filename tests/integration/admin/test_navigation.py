@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.test import Client
+from django.urls import reverse
 
 from api_service import models
 from api_service.admin.base import BoundedPaginator
@@ -52,6 +53,13 @@ def test_an_entry_leads_to_the_first_of_its_tables_that_one_may_see(rows: Rows, 
 def test_who_may_change_a_table_finds_it(rows: Rows, staff: Staff) -> None:
     page = staff("change_incident").get("/admin/").text
     assert "/admin/api_service/incident/" in links(sidebar(page))
+
+
+def test_single_rucs_are_found_in_the_sidebar_by_who_may_see_answers(rows: Rows, staff: Staff) -> None:
+    search = reverse("ruc:search")
+    page = staff("view_storedanswer").get(search).text
+    assert links(sidebar(page))[:2] == ["/admin/", search]
+    assert re.findall(r'<a href="([^"]+)"[^>]* aria-current="page"', sidebar(page)) == [search]
 
 
 @pytest.mark.parametrize("url", [KEYS, SNAPSHOTS, "{row}"])
