@@ -13,6 +13,9 @@ from tests import history
 from tests.history import Size
 from tests.pages import FRONT, every_page
 
+# Two hundred pages
+pytestmark = pytest.mark.timeout(400)
+
 MOST_QUERIES = 15
 FEW = Size(keys=6, days=1, incidents=6)
 MANY = Size(keys=150, days=2, incidents=60)
