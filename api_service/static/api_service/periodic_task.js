@@ -8,6 +8,8 @@
   said.setAttribute("role", "status");
   const say = () => { said.textContent = texts[choice.value] ?? ""; };
   choice.addEventListener("change", say);
+  const saved = document.querySelector(".field-crontab_translation");
+  if (saved) saved.style.display = "none";
   (choice.closest(".related-widget-wrapper") ?? choice).after(said);
   say();
 })();
