@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 _static = lazy(static, str)
 
-# Teal, in unfold's own steps; white on 600 and 600 on white are readable (5.5 : 1), and so is 400 on the dark ground
+# Teal, in unfold's own steps. Contrast by the formula of WCAG: white on 600 5.4, 600 on the light grounds 4.9 at least,
+# 500 on the dark ones 6.1 at least; white on 500 would be 2.4
 PRIMARY = {
     "50": "oklch(98.4% .014 180.7)",
     "100": "oklch(95.3% .051 180.8)",
@@ -37,6 +38,8 @@ def unfold_config(environment: str) -> dict[str, Any]:
         "SHOW_VIEW_ON_SITE": False,
         "ENVIRONMENT": [environment, environment_tone(environment)] if environment else None,
         "STYLES": [_static("api_service/admin.css")],
+        # Without one each browser asks for /favicon.ico, which is not there
+        "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("api_service/favicon.svg")}],
         "COLORS": {"primary": PRIMARY},
     }
 

@@ -116,7 +116,7 @@ class RoleAdmin(_GroupAdmin):
         """Of a role in words: its permissions by their names fill a page."""
         return ("group_name", "may_table") if _is_role(obj) else super().get_fields(request, obj)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:  # noqa: ARG002 - Django's
         return ("group_name", "may_table") if _is_role(obj) else ()
 
     @admin.display(description=_("group"), ordering="name")
@@ -125,12 +125,16 @@ class RoleAdmin(_GroupAdmin):
 
     @admin.display(description=_("may"))
     def may_table(self, row: Group) -> SafeString | str:
-        tables: dict[str, list[str]] = {}
-        for permission in row.permissions.select_related("content_type").order_by("content_type", "pk"):
-            action = permission.codename.partition("_")[0]
-            tables.setdefault(_table_name(permission), []).append(words.word(words.ALLOWED, action))
-        rows = [(name, ", ".join(may)) for name, may in sorted(tables.items())]
+        tables: dict[str, set[str]] = {}
+        for permission in row.permissions.select_related("content_type"):
+            tables.setdefault(_table_name(permission), set()).add(permission.codename.partition("_")[0])
+        rows = [(name, _in_words(actions)) for name, actions in sorted(tables.items())]
         return display.table((_("table"), _("may")), rows)
+
+
+def _in_words(actions: set[str]) -> str:
+    """To see comes first."""
+    return ", ".join(str(text) for action, text in words.ALLOWED.items() if action in actions)
 
 
 def _table_name(permission: Permission) -> str:

@@ -57,7 +57,7 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
 
     @admin.display(description=_("incident"))
     def what_and_where(self, row: Incident) -> str:
-        return f"{self.what(row)} {row.node}".strip()
+        return f"{self.what(row)} {words.place(row.code, row.node)}".strip()
 
     @admin.display(description=_("what users notice"))
     def meaning(self, row: Incident) -> str:
@@ -83,7 +83,7 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     def node_text(self, row: Incident) -> SafeString | str:
         """A cache node leads to how it was, run by run."""
         if not row.code.startswith("node_"):
-            return row.node or display.NOTHING
+            return words.place(row.code, row.node) or display.NOTHING
         url = reverse("admin:api_service_nodesample_changelist")
         return format_html('<a href="{}?{}">{}</a>', url, urlencode({"node": row.node}), row.node)
 
@@ -185,9 +185,10 @@ def advice_on(row: Incident) -> Advice | None:
 
 def step_cells(step: Transition) -> tuple[object, ...]:
     facts = step.facts
+    unjudged = facts.get("unjudged", False)
     return (
-        display.badge(step.event, event_text(step)),
-        words.word(words.SEVERITIES, facts.get("severity", "")),
+        event_badge(step),
+        display.NOTHING if unjudged else words.word(words.SEVERITIES, facts.get("severity", "")),
         measured(facts.get("value", "")),
         step.by or display.NOTHING,
         step.note or display.NOTHING,
@@ -195,9 +196,11 @@ def step_cells(step: Transition) -> tuple[object, ...]:
     )
 
 
-def event_text(step: Transition) -> str:
+def event_badge(step: Transition) -> SafeString:
     """What is over as nobody could judge it is not what is well."""
-    return gettext("no longer judged") if step.facts.get("unjudged") else step.get_event_display()
+    if step.facts.get("unjudged"):
+        return display.toned(Tone.QUIET, gettext("no longer judged"))
+    return display.badge(step.event, step.get_event_display())
 
 
 def told_text(step: Transition) -> str:
@@ -230,11 +233,12 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
-        return display.badge(row.event, event_text(row))
+        return event_badge(row)
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:
-        return f"{words.word(words.INCIDENTS, row.incident.code)} {row.incident.node}".strip()
+        code, node = row.incident.code, row.incident.node
+        return f"{words.word(words.INCIDENTS, code)} {words.place(code, node)}".strip()
 
     @admin.display(description=_("time"))
     def at_text(self, row: Transition) -> str:
@@ -284,7 +288,7 @@ class NoticeAdmin(TableAdmin[Notice]):
             (
                 display.badge(step.event, step.get_event_display()),
                 words.word(words.INCIDENTS, step.incident.code),
-                step.incident.node or display.NOTHING,
+                words.place(step.incident.code, step.incident.node) or display.NOTHING,
                 exact(step.at),
             )
             for step in steps

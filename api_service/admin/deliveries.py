@@ -62,7 +62,7 @@ def _about(facts: dict[str, Any]) -> str:
     steps = facts.get("steps", [])
     if not steps:
         return display.NOTHING
-    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {steps[0]['node']}".strip()
+    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {words.place(steps[0]['code'], steps[0]['node'])}".strip()
     left = len(steps) - 1
     return gettext("%(first)s and %(left)d more") % {"first": first, "left": left} if left else first
 
@@ -111,7 +111,7 @@ def _table(steps: Iterable[dict[str, Any]]) -> SafeString | str:
             Transition.Event(step["event"]).label,
             display.badge(step["severity"], words.word(words.SEVERITIES, step["severity"])),
             words.word(words.FINDINGS, step["code"]),
-            step["node"] or display.NOTHING,
+            words.place(step["code"], step["node"]) or display.NOTHING,
             f"#{step['incident']}",
         )
         for step in steps

@@ -115,7 +115,9 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
     if not body:
         return NOTHING
     return format_html(
-        '<div class="cw-scroll"><table class="cw-table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>',
+        # What scrolls on a phone has to be reached by a key
+        '<div class="cw-scroll" tabindex="0"><table class="cw-table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )

@@ -27,7 +27,7 @@ def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
         (
             display.badge(one["severity"], words.word(words.SEVERITIES, one["severity"])),
             words.word(words.FINDINGS, one["code"]),
-            one.get("node") or display.NOTHING,
+            words.place(one["code"], one.get("node", "")) or display.NOTHING,
             measured(one.get("value", "")),
             measured(one.get("limit", "")),
             _since(one),
@@ -60,7 +60,8 @@ def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
 
 def _in_words(finding: Mapping[str, Any]) -> str:
     """Beside a status that it has no part in, a finding has to say so."""
-    text = f"{words.word(words.FINDINGS, finding['code'])} {finding.get('node', '')}".strip()
+    where = words.place(finding["code"], finding.get("node", ""))
+    text = f"{words.word(words.FINDINGS, finding['code'])} {where}".strip()
     return text if finding.get("counts", True) else f"{text} ({gettext('does not count yet')})"
 
 

@@ -16,9 +16,10 @@ else:
     # unfold has no types
     from unfold.widgets import CHECKBOX_CLASSES, FILE_CLASSES, INPUT_CLASSES, SELECT_CLASSES, TEXTAREA_CLASSES
 
-# The first one that the widget is counts; unfold's own templates draw the arrow of a select and the list of boxes
+# The first one that the widget is counts; the templates draw the arrow of a select, and a list of boxes whose classes
+# are not those of the box
 _LOOKS: tuple[tuple[type[forms.Widget], list[str], str | None], ...] = (
-    (forms.CheckboxSelectMultiple, CHECKBOX_CLASSES, None),
+    (forms.CheckboxSelectMultiple, CHECKBOX_CLASSES, "unfold/widgets/radio.html"),
     (forms.CheckboxInput, CHECKBOX_CLASSES, None),
     (forms.FileInput, FILE_CLASSES, None),
     (forms.Select, SELECT_CLASSES, "unfold/widgets/select.html"),

@@ -173,3 +173,8 @@ LIVES: Mapping[str, Promise] = {
 
 def word(words: Mapping[str, Promise], code: str) -> str:
     return str(words.get(code, code))
+
+
+def place(code: str, node: str) -> str:
+    """Where a finding is: a node by its address, a reading around the cache by its word."""
+    return word(READINGS, node) if code == "reading_blind" else node
