@@ -1,4 +1,4 @@
-// What the chosen crontab means, in words below it. Without this file the field of the saved one says it.
+// What the chosen crontab means, in words below it.
 (() => {
   const choice = document.getElementById("id_crontab");
   const texts = JSON.parse(document.getElementById("readable-crontabs").textContent);
@@ -8,8 +8,6 @@
   said.setAttribute("role", "status");
   const say = () => { said.textContent = texts[choice.value] ?? ""; };
   choice.addEventListener("change", say);
-  const saved = document.querySelector(".field-crontab_translation");
-  if (saved) saved.style.display = "none";
   (choice.closest(".related-widget-wrapper") ?? choice).after(said);
   say();
 })();
