@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from api_service.admin import display, spending
 from api_service.services import ruc as rules
 from api_service.services import warming
 
@@ -69,6 +70,16 @@ class WarmForm(forms.Form):
             except ValueError as error:
                 self.add_error(None, str(error))
         return data
+
+
+def explained() -> list[str]:
+    """What it costs, before it is started."""
+    return [
+        _("It pays for as many queries as the budget says at most; what the answer store has is loaded for free."),
+        _("Warming may use %(share)s of each limit. A dry run says first how many RUCs it would be.")
+        % {"share": display.share(settings.WARM_SHARE, 1)},
+        *spending.lines(),
+    ]
 
 
 def _wrong(rucs: list[str]) -> str:

@@ -79,6 +79,7 @@ GROUPS: tuple[tuple[Promise, tuple[Entry, ...]], ...] = (
             Entry("vpn_key", ("ApiToken",)),
             Entry("person", ("auth.User",)),
             Entry("group", ("auth.Group",)),
+            Entry("history", ("admin.LogEntry",)),
         ),
     ),
 )
@@ -88,7 +89,16 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """As unfold's templates want it: groups of links to what the person may see; a group of nothing is left out."""
     overview = _entry(_("Overview"), "dashboard", reverse("admin:index"), active=_is_index(request))
     groups = [{"title": title, "items": _links(request, entries)} for title, entries in GROUPS]
-    return [{"title": None, "items": [overview]}, *(group for group in groups if group["items"])]
+    first = [overview, *_rucs(request)]
+    return [{"title": None, "items": first}, *(group for group in groups if group["items"])]
+
+
+def _rucs(request: HttpRequest) -> list[dict[str, Any]]:
+    """The pages of single RUCs, which are no table's."""
+    if not request.user.has_perm("api_service.view_storedanswer"):
+        return []
+    url = reverse("ruc:search")
+    return [_entry(_("RUCs"), "badge", url, active=request.path.startswith(url))]
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:

@@ -20,10 +20,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from api_service.admin import audit, display, ruc_words, styling
+from api_service.admin import audit, spending, styling
 from api_service.admin.ruc_links import ruc_url
-from api_service.services import budget, budget_rules, ruc, ruc_acts
-from api_service.services.cache_service import MIGO
+from api_service.services import ruc, ruc_acts
 from api_service.services.outcomes import Outcome
 from api_service.services.ruc_acts import Removed
 from api_service.services.ruc_rules import RucFacts
@@ -145,22 +144,7 @@ def _refresh_explained() -> list[str]:
         _("It asks APIMIGO for a new answer: one paid query, and one more for each retry after a failure."),
         _("Nothing is asked where a limit of paid queries is reached."),
         _("A mark as invalid ends when APIMIGO has a record."),
-        *_spent(),
-    ]
-
-
-def _spent() -> list[str]:
-    """What is paid of each limit that is set. One query."""
-    periods = budget_rules.periods(budget.caps_in_force(), timezone.localtime(timezone.now()))
-    paid = budget.spent_in(MIGO, periods)
-    return [
-        _("Paid %(period)s: %(paid)s of %(cap)s.")
-        % {
-            "period": ruc_words.PERIODS[one.name],
-            "paid": display.number(paid[one.name]),
-            "cap": display.number(one.cap),
-        }
-        for one in periods
+        *spending.lines(),
     ]
 
 

@@ -38,4 +38,3 @@ FORECASTS: Mapping[str, Promise] = {
     "fresh": _("no: still fresh"),
     "known_invalid": _("no: known not to exist"),
 }
-PERIODS: Mapping[str, Promise] = {"hour": _("this hour"), "day": _("today"), "month": _("this month")}

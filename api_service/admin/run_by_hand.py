@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Run:
     """`task` is sent to its queue; `sent` tells the operator what happens next.
 
     With a `form` the button leads to it, and `kwargs` makes the task's arguments of what it says. `by_whom`: the task
-    is told who asks, and the row that it writes has it as `requested_by`.
+    is told who asks, and the row that it writes has it as `requested_by`. `explain` says above the form what it costs.
     """
 
     task: str
@@ -51,6 +51,7 @@ class Run:
     form: type[Form] | None = None
     kwargs: Callable[[dict[str, Any]], dict[str, Any]] = dict
     by_whom: bool = False
+    explain: Callable[[], Sequence[str]] = tuple
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class RunByHand(Base):
             **self.admin_site.each_context(request),
             "title": self.run.button,
             "opts": self.opts,
+            "explained": self.run.explain(),
             "form": form,
             "media": self.media + form.media,
             "list_url": reverse(f"{self.admin_site.name}:{self._list_url_name()}"),

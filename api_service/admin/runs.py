@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from api_service.admin import display, words
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
-from api_service.admin.forms import WarmForm, arguments
+from api_service.admin.forms import WarmForm, arguments, explained
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.admin.run_page import RunPage
 from api_service.models import Run as AnyRun
@@ -52,6 +52,7 @@ class WarmRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
         form=WarmForm,
         kwargs=arguments,
         by_whom=True,
+        explain=explained,
     )
     list_display = ("started", "state_badge", "done", "paid_text", "read_text", "failed_text", "skipped_total", "took")
     list_filter = ("state", "dry_run")

@@ -102,6 +102,17 @@ def test_an_incident_is_acknowledged_with_a_note_and_muted(alert: str, person: P
 # -- work
 
 
+def test_a_warm_up_of_three_rucs_is_started_and_seen_to_end_without_a_reload(person: Page) -> None:
+    rucs = valid_rucs(3, start=61_000_000)
+    go(person, "warmrun")
+    press(person, "Warm now")
+    person.get_by_label("RUCs:", exact=True).fill("\n".join(rucs))
+    person.get_by_label("Budget").fill("5")
+    person.locator("main, #content").get_by_role("button", name="Warm now").first.click()
+    person.wait_for_url(re.compile(r"/warmrun/(run/wait|\d+/change)/"))
+    expect(content(person)).to_contain_text("3 by APIMIGO with 3 paid queries", timeout=SOON)
+
+
 def test_a_service_is_counted_first_and_cleared_when_that_is_confirmed(person: Page, shown: Site) -> None:
     for ruc in REAL[:3]:
         assert shown.process.look_up(ruc).status_code == 200

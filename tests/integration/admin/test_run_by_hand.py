@@ -115,6 +115,16 @@ def test_the_warm_form_sends_what_was_said_and_nothing_else(
     assert logged() == ("admin", "workers.tasks.warm_frequent_rucs", " ".join(f"{n}={v}" for n, v in kwargs.items()))
 
 
+def test_the_warm_form_says_what_it_may_cost_and_what_was_paid(admin_client: Client, settings: Any) -> None:
+    settings.MIGO_MAX_PER_DAY, settings.WARM_SHARE = 1000, 0.5
+    hour = timezone.localtime(timezone.now()).replace(minute=0, second=0, microsecond=0)
+    models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41)
+    form = admin_client.get(f"{WARM}run/", headers=EN).text
+    assert "It pays for as many queries as the budget says at most" in form
+    assert "Warming may use 50.0 % of each limit." in form
+    assert "Paid today: 41 of 1,000." in form
+
+
 @pytest.mark.parametrize(
     ("said", "field", "error"),
     [
