@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
@@ -110,9 +112,34 @@ class RoleAdmin(_GroupAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not _is_role(obj)
 
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        """Of a role in words: its permissions by their names fill a page."""
+        return ("group_name", "may_table") if _is_role(obj) else super().get_fields(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:  # noqa: ARG002 - Django's
+        return ("group_name", "may_table") if _is_role(obj) else ()
+
     @admin.display(description=_("group"), ordering="name")
     def group_name(self, row: Group) -> str:
         return group_text(row)
+
+    @admin.display(description=_("may"))
+    def may_table(self, row: Group) -> SafeString | str:
+        tables: dict[str, set[str]] = {}
+        for permission in row.permissions.select_related("content_type"):
+            tables.setdefault(_table_name(permission), set()).add(permission.codename.partition("_")[0])
+        rows = [(name, _in_words(actions)) for name, actions in sorted(tables.items())]
+        return display.table((_("table"), _("may")), rows)
+
+
+def _in_words(actions: set[str]) -> str:
+    """To see comes first."""
+    return ", ".join(str(text) for action, text in words.ALLOWED.items() if action in actions)
+
+
+def _table_name(permission: Permission) -> str:
+    model = permission.content_type.model_class()
+    return capfirst(str(model._meta.verbose_name_plural)) if model else permission.content_type.model
 
 
 def group_text(group: Group) -> str:

@@ -47,6 +47,15 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
     list_fullwidth = True
     list_display = ("name", "enabled", "state", "sent", "succeeded", "took", "when")
 
+    def get_fieldsets(self, request: HttpRequest, obj: PeriodicTask | None = None) -> Any:
+        """Without the saved crontab in words, where the page's script says it of the chosen one."""
+        hidden = {"crontab_translation"} if self.has_change_permission(request, obj) else set()
+        fieldsets = super().get_fieldsets(request, obj)
+        return [
+            (name, {**said, "fields": [each for each in said["fields"] if each not in hidden]})
+            for name, said in fieldsets
+        ]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))
 

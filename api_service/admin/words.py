@@ -17,6 +17,15 @@ ROLES: Mapping[str, Promise] = {
     Role.ADMINISTRATOR: _("Administrator"),
 }
 
+# What a permission allows, by how its name begins
+ALLOWED: Mapping[str, Promise] = {
+    "view": _("see"),
+    "add": _("add, or start its runs"),
+    "change": _("change, or act upon its rows"),
+    "delete": _("delete"),
+    "test": _("test"),
+}
+
 FINDINGS: Mapping[str, Promise] = {
     "node_down": _("node does not answer"),
     "node_restarted": _("node was restarted"),

@@ -1,4 +1,4 @@
-// What the chosen crontab means, in words below it. Without this file the field of the saved one says it.
+// What the chosen crontab means, in words below it.
 (() => {
   const choice = document.getElementById("id_crontab");
   const texts = JSON.parse(document.getElementById("readable-crontabs").textContent);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 from uuid import uuid4
 
@@ -61,6 +62,16 @@ def test_roles_have_names_in_both_languages(administrator: Client, language: str
         assert name in administrator.get(GROUPS, headers=headers).text
         assert name in administrator.get(f"{USERS}{ana.pk}/change/", headers=headers).text
     assert names[1] in administrator.get(USERS, headers=headers).text
+
+
+@pytest.mark.parametrize(("language", "words"), [("es", ("Incidentes", "ver")), ("en", ("Incidents", "see"))])
+def test_the_page_of_a_role_says_in_words_what_it_may(
+    administrator: Client, language: str, words: tuple[str, str]
+) -> None:
+    page = administrator.get(f"{GROUPS}{role('operator').pk}/change/", headers={"accept-language": language}).text
+    rows = dict(re.findall(r"<tr><td>([^<]+)</td><td>([^<]+)</td></tr>", page))
+    assert rows[words[0]].startswith(f"{words[1]}, ")
+    assert "Can view" not in page
 
 
 def test_what_the_code_keeps_is_not_changed_here(administrator: Client, admin_client: Client) -> None:

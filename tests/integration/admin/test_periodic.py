@@ -86,3 +86,12 @@ def test_what_is_switched_for_several_at_once_counts_from_then(db: None, admin_c
     assert act("disable_tasks").on_since is None
     assert act("enable_tasks").on_since is not None
     assert act("toggle_tasks").on_since is None
+
+
+def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
+    row = add("check", 1)
+    page = admin_client.get(f"{URL}{row.pk}/change/").text
+    assert row.crontab is not None
+    assert page.count(str(row.crontab.human_readable)) == 1
+    assert "api_service/periodic_task.js" in page
+    assert "<script>" not in page

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from api_service.admin import words
 from api_service.services.roles import RANKS, RIGHTS, Role, permissions_of
 
 
@@ -31,3 +32,9 @@ def test_only_administrators_see_tokens_and_accounts(role: Role) -> None:
     secret = {"api_service.view_apitoken", "auth.view_user", "auth.view_group"}
     assert permissions_of(role) & secret == set()
     assert permissions_of(Role.ADMINISTRATOR) >= secret
+
+
+def test_every_kind_of_permission_has_a_word() -> None:
+    kinds = {right.permission.partition(".")[2].partition("_")[0] for right in RIGHTS}
+    assert kinds <= set(words.ALLOWED)
+    assert set(words.ROLES) == set(Role)
