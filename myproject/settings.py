@@ -244,7 +244,7 @@ ACCOUNT_DAYS_WARNING: float = env.float("ACCOUNT_DAYS_WARNING", 3.0, validate=Ra
 # N of M runs before a finding counts, K good ones before it is over: "node_down=2/3/2, node_slow=3/5/3"
 HEALTH_RULES: str = env.str("HEALTH_RULES", "", validate=health_rules)
 # What needs traffic to be judged and has had too little for so long is over, as nobody knows any more; 0 waits for ever
-HEALTH_UNJUDGED_HOURS: float = env.float("HEALTH_UNJUDGED_HOURS", 12.0, validate=Range(min=0))
+HEALTH_UNJUDGED_HOURS: float = env.float("HEALTH_UNJUDGED_HOURS", 72.0, validate=Range(min=0))
 # A run that contradicts what counts is repeated after so many seconds; 0 waits for the schedule
 HEALTH_CONFIRM_SECONDS: int = env.int("HEALTH_CONFIRM_SECONDS", 20, validate=Range(0, 120))
 # What a health run waits at most for all that it reads around the nodes; 0 reads in the run's own thread, however long

@@ -18,6 +18,11 @@ UseCacheUrl = Callable[[str], ExitStack]
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_serialized_rollback"}
 # These start processes of their own, each with the database it chooses.
 DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
+# Every page of the admin, for roles, languages, keys and browsers: the same on each database, and minutes long
+ONCE_IS_ENOUGH = {
+    *("test_access.py", "test_navigation.py", "test_texts_of_unfold.py", "test_query_counts.py"),
+    *("test_live_pages.py", "test_dashboard_refresh.py"),
+}
 
 
 # -- the session ------------------------------------------------------------------------------------------------------
@@ -26,7 +31,8 @@ DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
-        if _uses_the_database(item) and not DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts):
+        elsewhere = DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts) or item.path.name in ONCE_IS_ENOUGH
+        if _uses_the_database(item) and not elsewhere:
             item.add_marker("db")
     yield
     for item in items:

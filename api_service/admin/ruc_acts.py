@@ -24,7 +24,7 @@ from api_service.admin import audit, spending, styling
 from api_service.admin.ruc_links import ruc_url
 from api_service.services import ruc, ruc_acts
 from api_service.services.outcomes import Outcome
-from api_service.services.ruc_acts import Removed
+from api_service.services.ruc_acts import Marked, Removed
 from api_service.services.ruc_rules import RucFacts
 
 logger = logging.getLogger(__name__)
@@ -192,9 +192,16 @@ def _mark_explained() -> list[str]:
 
 def _mark(number: str, said: dict[str, Any]) -> Said:
     reason, hours = said["reason"], said["hours"]
-    if not ruc_acts.mark(number, reason, hours):
+    marked = ruc_acts.mark(number, reason, hours)
+    if marked is Marked.NO:
         text = _("Its node of the cache does not take the mark: nothing was changed. Try again when it answers.")
         return Said(text, f"mark: failed, reason={reason} hours={hours}", messages.ERROR)
+    if marked is Marked.BESIDE_AN_ANSWER:
+        text = _(
+            "It is listed as invalid, but the node of its answer does not reply: once it does, look-ups find that"
+            " answer again until it ends. Forget it then."
+        )
+        return Said(text, f"mark: {marked.value}, reason={reason} hours={hours}", messages.WARNING)
     return Said(_("It is listed as invalid."), f"mark: reason={reason} hours={hours}")
 
 

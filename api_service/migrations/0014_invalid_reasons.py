@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="trackrun",
             name="invalid_reasons",
-            field=models.JSONField(default=dict, verbose_name="invalid RUCs by reason"),
+            field=models.JSONField(db_default={}, default=dict, verbose_name="invalid RUCs by reason"),
         ),
     ]

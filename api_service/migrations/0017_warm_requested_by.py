@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="warmrun",
             name="requested_by",
-            field=models.CharField(blank=True, max_length=150, verbose_name="requested by"),
+            field=models.CharField(blank=True, db_default="", max_length=150, verbose_name="requested by"),
         ),
         migrations.AddIndex(
             model_name="warmedanswer",

@@ -21,7 +21,8 @@ class TrackRun(Run):
     lookups = models.JSONField(_("look-ups counted"), default=dict)
     # {"complete": true, "reasons": {"NO_EXISTE_SUNAT": 12, …}}: why RUCs are listed as invalid. Empty where the run
     # did not come so far
-    invalid_reasons = models.JSONField(_("invalid RUCs by reason"), default=dict)
+    # The default of the database is for the workers of the release before, while they still run
+    invalid_reasons = models.JSONField(_("invalid RUCs by reason"), default=dict, db_default={})
 
     class Meta(Run.Meta):
         abstract = False

@@ -32,7 +32,8 @@ class WarmRun(Run):
     """One run of `warm_frequent_rucs`: what it looked at, what it refreshed, what it paid."""
 
     # Empty for the schedule's
-    requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
+    # The default of the database is for the workers of the release before, while they still run
+    requested_by = models.CharField(_("requested by"), max_length=150, blank=True, db_default="")
     dry_run = models.BooleanField(_("dry run"), default=False)
     limit = models.PositiveIntegerField(_("limit"))
     budget = models.PositiveIntegerField(_("budget"))

@@ -80,7 +80,12 @@ def _network_text(address: str) -> str:
     except ValueError:
         # A socket in the file system has none
         return address
-    return str(ip_network(f"{parsed}/{_IPV6_CUSTOMER}", strict=False)) if isinstance(parsed, IPv6Address) else address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    # As a socket of both kinds shows an IPv4 address: all of them are in one network of IPv6
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network(f"{parsed}/{_IPV6_CUSTOMER}", strict=False))
 
 
 def _hashed(text: str) -> str:

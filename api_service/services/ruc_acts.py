@@ -19,6 +19,12 @@ class Removed(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+class Marked(StrEnum):
+    YES = "yes"
+    NO = "no"
+    BESIDE_AN_ANSWER = "beside_an_answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     cached: Removed
@@ -37,9 +43,12 @@ def forget(ruc: str, now: float) -> Forgotten:
     return Forgotten(_remove(RUC_KEY + ruc), stored)
 
 
-def mark(ruc: str, reason: str, hours: int) -> bool:
-    """List it as invalid; False while its node does not take it. The stored answer stays, unused until then."""
-    return APICacheService().add_invalid_ruc(ruc, reason, hours)
+def mark(ruc: str, reason: str, hours: int) -> Marked:
+    """List it as invalid. The stored answer stays, unused until then."""
+    if not APICacheService().add_invalid_ruc(ruc, reason, hours):
+        return Marked.NO
+    # Another node than the mark's may hold the answer, and an answer counts before a mark
+    return Marked.BESIDE_AN_ANSWER if _remove(RUC_KEY + ruc) is Removed.UNREACHABLE else Marked.YES
 
 
 def unmark(ruc: str) -> Removed:

@@ -1,4 +1,4 @@
-"""One running site and one browser for all tests of pages: they are of one group, so one process starts them once."""
+"""One running site for all tests of pages: they are of one group, so one process starts it once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory, slack: HttpCatcher) -> Itera
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """For no longer than one module: playwright's event loop is in this thread, and Django would refuse every query of
+    the tests that follow."""
     with chromium() as running:
         yield running

@@ -47,11 +47,14 @@ class Command(ServiceCommand):
         parser.add_argument("--password-file", metavar="FILE", help="the new account's password; - is stdin")
 
     def act(self, options: Mapping[str, Any]) -> None:
-        name, role = options["name"], Role(options["role"])
+        # As the login form takes it
+        name, role = User.normalize_username(options["name"]), Role(options["role"])
         if not Group.objects.filter(name=role).exists():
             raise not_done("the roles are not in the database yet: run manage.py migrate")
         user = User.objects.filter(username=name).first()
         made = user is None
+        if user:
+            _check_there(user, options["password_file"])
         with transaction.atomic():
             user = user or _new(name, options["password_file"])
             role_groups.give(user, role)
@@ -61,6 +64,17 @@ class Command(ServiceCommand):
             else f"{name} was there already and has the role {role} now"
         )
         self.show({"name": name, "role": str(role), "made": made}, as_json=options["json"], text=lambda: said)
+
+
+def _check_there(user: User, password_file: str | None) -> None:
+    """What the command would say of it would not be so."""
+    name = user.get_username()
+    if user.is_superuser:
+        raise not_done(f"{name} is a superuser, who may do everything whatever the role: take that away in the admin")
+    if not user.is_active:
+        raise not_done(f"{name} cannot log in: make the account active in the admin")
+    if password_file:
+        raise not_done(f"{name} is there already: change the password with manage.py changepassword")
 
 
 def _new(name: str, file: str | None) -> User:

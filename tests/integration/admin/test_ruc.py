@@ -17,11 +17,12 @@ from django.utils import timezone
 
 from api_service import models
 from api_service.services import answers, tracking, warm_statistics
-from api_service.services.cache_service import APICacheService
+from api_service.services.cache_service import INVALID_KEY, RUC_KEY, APICacheService
 from api_service.services.migo_service import MigoAPIService
 from tests.conftest import UseCacheUrl
 from tests.integration.admin.conftest import Rows, Staff
 from tests.migo_fixtures import IMPOSSIBLE, RUC, SUNAT, unknown_rucs
+from tests.rucs import valid_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Redis
 
@@ -430,3 +431,24 @@ def test_what_was_done_by_hand_is_a_list_of_its_own(admin_client: Client, migo: 
 def test_the_sidebar_leads_to_the_box_for_who_may_look(admin_client: Client, staff: Staff, rows: Rows) -> None:
     assert f'href="{SEARCH}"' in admin_client.get("/admin/").text
     assert f'href="{SEARCH}"' not in staff("view_trackrun").get("/admin/").text
+
+
+@pytest.mark.usefixtures("migo")
+def test_a_mark_beside_an_answer_that_cannot_be_reached_says_so(
+    admin_client: Client, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+) -> None:
+    """The answer counts before the mark: look-ups would find it again once its node replies."""
+    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
+    cache = APICacheService()
+    ruc = next(
+        ruc
+        for ruc in valid_rucs(200)
+        if cache.adapter.node_for(f"{cache.wire_prefix}{RUC_KEY}{ruc}")
+        != cache.adapter.node_for(f"{cache.wire_prefix}{INVALID_KEY}{ruc}")
+    )
+    cache.set_ruc(ruc, {"ruc": ruc})
+    home = cache.adapter.node_for(f"{cache.wire_prefix}{RUC_KEY}{ruc}")
+    next(node for node in own_cluster if node.address == home).kill()
+    said = {"reason": "NO_EXISTE_SUNAT", "hours": "1"}
+    assert "the node of its answer does not reply" in act(admin_client, "mark", said, ruc)
+    assert last_done()[2].startswith("mark: beside_an_answer")

@@ -1,6 +1,7 @@
 """manage.py user: an account with a role, the first ones of an installation."""
 
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -47,6 +48,29 @@ def test_one_that_is_there_gets_the_role_instead_of_the_one_it_had_and_keeps_the
     assert "viewer" in run("user", "mirona", "--role", "viewer").out
     assert set(user.groups.values_list("name", flat=True)) == {"viewer", "accounting"}
     assert authenticate(username="mirona", password=PASSWORD) is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "options", "said"),
+    [
+        ({"is_superuser": True}, (), "superuser"),
+        ({"is_active": False}, (), "cannot log in"),
+        ({}, ("--password-file", "/dev/null"), "changepassword"),
+    ],
+)
+def test_nothing_is_said_of_one_that_is_there_that_would_not_be_so(
+    run: Run, state: dict[str, Any], options: tuple[str, ...], said: str
+) -> None:
+    user = User.objects.create_user("mirona", password=PASSWORD)
+    User.objects.filter(pk=user.pk).update(**state)
+    ended = run("user", "mirona", "--role", "viewer", *options)
+    assert (ended.code != 0, said in ended.err) == (True, True)
+    assert not user.groups.exists()
+
+
+def test_a_name_is_kept_as_the_login_takes_it(run: Run, password_file: str) -> None:
+    run("user", "Jose\u0301", "--role", "viewer", "--password-file", password_file)
+    assert authenticate(username="Jos\u00e9", password=PASSWORD) is not None
 
 
 @pytest.mark.parametrize(

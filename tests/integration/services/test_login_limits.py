@@ -10,6 +10,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pytest_django import Settings
 
 from api_service.services import login_limits
+from api_service.services.cache_service import APICacheService
 from api_service.services.limit_storage import CacheStorage
 from api_service.services.login_limits import address_of, attempt, succeeded
 from tests.conftest import UseCacheUrl
@@ -31,6 +32,8 @@ class Clock:
 def cache(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> None:
     if request.param == "local memory":
         use_cache_url("locmem://login-limits-of-the-tests")
+        # The memory is the process's, and other tests were in it before
+        APICacheService().clear()
     else:
         server: Memcached | Redis = request.getfixturevalue({"redis": "redis_server"}.get(request.param, request.param))
         use_cache_url(server.url)
@@ -132,6 +135,13 @@ def test_names_are_one_as_accounts_are_and_addresses_as_customers_are() -> None:
     waits(5, name="ﬁona", address="2001:db8:1:2::1")
     assert attempt("FIONA", "2001:db8:1:2:ffff::9") > 0
     assert attempt("FIONA", "2001:db8:1:3::1") == 0
+
+
+@pytest.mark.usefixtures("cache")
+def test_addresses_of_ipv4_on_a_socket_of_both_kinds_are_told_apart() -> None:
+    waits(5, name="ana", address="::ffff:192.0.2.1")
+    assert attempt("ana", "192.0.2.1") > 0
+    assert attempt("ana", "::ffff:192.0.2.2") == 0
 
 
 @pytest.mark.usefixtures("cache")
