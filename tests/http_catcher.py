@@ -45,6 +45,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     hold: threading.Event | None = None
     """The answer leaves when this is set: a slow or silent server without a sleep."""
+    longest_hold: float = 60.0
+    """Seconds; then it leaves in any case."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ class HttpCatcher:
         headers: Mapping[str, str] | None = None,
         times: int | None = None,
         hold: threading.Event | None = None,
+        longest_hold: float = 60.0,
     ) -> None:
         """How `path` (or `*`, every path without an answer of its own) is answered: `times` times, or from now on."""
-        answer = Answer(status, body.encode() if isinstance(body, str) else body, headers or {}, hold)
+        answer = Answer(status, body.encode() if isinstance(body, str) else body, headers or {}, hold, longest_hold)
         with self._lock:
             if times is None:
                 self._standing[path] = answer
@@ -207,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         answer = self.server.catcher.receive(self._read())
         if answer.hold is not None:
-            answer.hold.wait(timeout=60)
+            answer.hold.wait(answer.longest_hold)
         self._reply(answer)
 
     # The names are those that http.server looks for.

@@ -36,6 +36,8 @@ class SmtpCatcher:
     def __init__(self) -> None:
         self.mails: list[ReceivedMail] = []
         self.held: dict[str, bool] = {}
+        self.delay = 0.0
+        """Seconds before each reply."""
         self.released = threading.Event()
         self._refusals: defaultdict[str, deque[str]] = defaultdict(deque)
         self._server = _Server(self)
@@ -128,6 +130,7 @@ class _Conversation(socketserver.StreamRequestHandler):
 
     def _hold(self, command: str) -> None:
         catcher = self.server.catcher
+        catcher.released.wait(catcher.delay)
         if (dripping := catcher.held.get(command)) is None:
             return
         while not catcher.released.wait(0.05 if dripping else None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from api_service.services.errors import UpstreamError
@@ -12,10 +13,18 @@ from workers.alerts.channels import SEND_SECONDS, ChannelError
 PATIENCE = Patience(connect=3.05, read=8.0, deadline=SEND_SECONDS, attempts=1)
 
 
-def post(url: str, *, headers: Mapping[str, str], json: object = None, data: bytes | None = None) -> None:
-    """Returns when the other side has accepted; otherwise a ChannelError with what it said."""
+def post(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    json: object = None,
+    data: bytes | None = None,
+    seconds: float = SEND_SECONDS,
+) -> None:
+    """Returns when the other side has accepted, within `seconds`; otherwise a ChannelError with what it said."""
+    patience = replace(PATIENCE, deadline=seconds)
     try:
-        response = door().call(Request("POST", url, headers, json, data), PATIENCE, _as_it_is)
+        response = door().call(Request("POST", url, headers, json, data), patience, _as_it_is)
     except UpstreamError as error:
         raise ChannelError(error.message, permanent=error.permanent, retry_after=error.retry_after) from error
     if (refusal := error_for(response, datetime.now(UTC))) is not None:

@@ -25,13 +25,14 @@ EXPLAINED = frozenset({Event.OPENED, Event.WORSE, Event.ESCALATED, Event.REMINDE
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`what` has a line for each fact. `meaning`, `cause` and `next_step` are empty when there is nothing to do;
-    `advice` has a labelled line for each of them that is not.
+    """`is_unjudged`: over without being well. `what` has a line for each fact. `meaning`, `cause` and `next_step` are
+    empty when there is nothing to do; `advice` has a labelled line for each of them that is not.
     """
 
     code: str
     event: str
     severity: str
+    is_unjudged: bool
     title: str
     what: tuple[str, ...]
     meaning: str
@@ -56,6 +57,7 @@ def problem_of(group: Group, at: datetime) -> Problem:
         code=group.code,
         event=group.event.value,
         severity=group.severity.value,
+        is_unjudged=group.is_unjudged,
         title=wording.title(group, words.word(words.FINDINGS, group.code)),
         what=tuple(_facts(group, explained.what, at)),
         meaning=known.meaning,

@@ -98,9 +98,13 @@ def _connect(host: str, port: int, until: Deadline) -> socket.socket:
     failure = OSError(f"{host} has no address")
     for place, address in enumerate(addresses):
         try:
-            return socket.create_connection(address, _share(until, len(addresses) - place))
+            connected = socket.create_connection(address, _share(until, len(addresses) - place))
         except OSError as error:
             failure = error
+        else:
+            # The share was for connecting. Kept for the replies, it would give up on a mail that was accepted
+            connected.settimeout(_share(until, 1))
+            return connected
     raise failure
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -144,6 +145,20 @@ def test_a_mail_that_was_accepted_has_arrived_however_slow_the_farewell_is(
     open_incident()
     assert deliver()["sent"] == 2
     assert len(mail.mails) == 2
+
+
+def test_a_slow_server_of_many_addresses_gets_each_mail_once(
+    mail: SmtpCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address has its share of the time to connect, 0.3 s here; once it has, the server has all that is left."""
+    monkeypatch.setattr(email, "SEND_SECONDS", 9.0)
+    addresses = socket.getaddrinfo("127.0.0.1", mail.port, type=socket.SOCK_STREAM) * 30
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: addresses)
+    mail.delay = 0.4
+    open_incident()
+    assert deliver()["sent"] == 2
+    deliver(1)
+    assert sorted(one.recipients for one in mail.mails) == [("ana@example.pe",), ("luis@example.pe",)]
 
 
 def test_a_tls_handshake_that_nobody_answers_ends_in_time(

@@ -16,6 +16,7 @@ from tests.http_catcher import HttpCatcher
 from tests.integration.alerts.conftest import NODES, NOW, down, judge
 from tests.waiting import wait_until
 from workers.alerts import dispatch, outbox, telling
+from workers.alerts.channels import sentry
 from workers.alerts.channels.sentry import ConfirmingTransport
 
 pytestmark = pytest.mark.django_db
@@ -331,6 +332,26 @@ def test_no_secret_reaches_logs_rows_or_the_other_channel(
     assert not SECRETS.search(slack.decode())
     assert not SECRETS.search(sentry.decode())
     assert "baggage" not in str([dict(request.headers) for request in channels.received()])
+
+
+def test_the_events_of_one_message_share_the_time_of_one_send(
+    channels: HttpCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer within the time, all of them far beyond it: the message comes again, with the ids that Sentry has."""
+    monkeypatch.setattr(sentry, "SEND_SECONDS", 1.5)
+    channels.answer(SENTRY_PATH, hold=threading.Event(), longest_hold=0.6)
+    judge(0, *({**down(), "code": f"code_{number}"} for number in range(5)))
+    telling.tell(NOW)
+    started = monotonic()
+    assert deliver() == {"sent": 1, "retried": 1, "failed": 0, "waiting": 1}
+    assert monotonic() - started < 2.9
+    assert (row("slack").state, row("sentry").state) == ("sent", "pending")
+    begun = [event["event_id"] for event in events(channels)]
+    assert 1 <= len(begun) < 5
+    channels.answer(SENTRY_PATH)
+    assert deliver(5)["sent"] == 1
+    again = [event["event_id"] for event in events(channels)[len(begun) :]]
+    assert (len(set(again)), again[: len(begun)]) == (5, begun)
 
 
 def test_the_sentry_transport_needs_a_dsn_to_know_where_to_post() -> None:

@@ -18,7 +18,11 @@ def mixed() -> Any:
     return message(step(), step(node="b:1"), over("node_slow", "c:1", value=80.5, limit=50.0), step(event="escalated"))
 
 
-@pytest.mark.parametrize("make", [message, mixed, channel_off, hostile], ids=lambda make: make.__name__)
+def unjudged() -> Any:
+    return message(over("hit_ratio_low", unjudged=True), over("hit_ratio_low", "b:1"))
+
+
+@pytest.mark.parametrize("make", [message, mixed, unjudged, channel_off, hostile], ids=lambda make: make.__name__)
 def test_the_body_is_as_the_published_schema_says(make: Any) -> None:
     body = body_of(make())
     jsonschema.validate(json.loads(json.dumps(body)), SCHEMA, jsonschema.Draft202012Validator)
@@ -38,6 +42,12 @@ def test_the_body_says_what_machines_ask_for() -> None:
     assert (problem["code"], problem["event"], problem["severity"]) == ("node_down", "opened", "unhealthy")
     assert (problem["count"], len(problem["incidents"])) == (150, 100)
     assert problem["incidents"][0]["since"] == OPENED.isoformat()
+
+
+def test_the_body_tells_what_nobody_can_judge_any_more_from_what_is_well() -> None:
+    problems = [*body_of(unjudged())["data"]["problems"], *body_of(message())["data"]["problems"]]
+    told = [(problem["event"], problem["severity"], problem["unjudged"]) for problem in problems]
+    assert told == [("resolved", "healthy", True), ("resolved", "healthy", False), ("opened", "unhealthy", False)]
 
 
 def test_the_signature_is_that_of_the_standard() -> None:

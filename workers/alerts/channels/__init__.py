@@ -23,8 +23,8 @@ TABLE = {
 }
 
 
-# Of one send, whatever the other side does. `deliver_due` begins none after BEGUN_WITHIN, and its task must have marked
-# what was sent before its time limit ends it: what is not marked is sent again
+# Of one send with all its requests, whatever the other side does. `deliver_due` begins none after BEGUN_WITHIN, and its
+# task must have marked what was sent before its time limit ends it: what is not marked is sent again
 SEND_SECONDS = 12.0
 
 

@@ -6,6 +6,7 @@ The SDK's own transport queues, and drops silently when Sentry is away; here the
 from __future__ import annotations
 
 import gzip
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from sentry_sdk.consts import VERSION
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+from api_service.services.backends import Deadline
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.redaction import scrub
-from workers.alerts.channels import ChannelError
+from workers.alerts.channels import SEND_SECONDS, ChannelError
 from workers.alerts.messages import Message, message_id
 from workers.alerts.plain import cut, plain
 from workers.alerts.post import post
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 LEVELS = {"healthy": "info", "warning": "warning", "unhealthy": "error"}
 # Of Sentry: what is longer is cut there or, as a tag, dropped
 MAX_TAG, MAX_MESSAGE = 200, 8192
-# Issues that one message may reach: each is a request, and all of them have to end within the lease of a delivery
+# Issues of their own that one message may reach, and one more for the rest: each is a request, all within one send
 MAX_EVENTS = 5
 SEVERAL = "several"
+# Of the send that the transport works for: the SDK hands it the envelope alone
+_until: ContextVar[Deadline] = ContextVar("until")
 
 
 class SentryChannel:
@@ -46,10 +50,19 @@ class SentryChannel:
 
     def send(self, message: Message) -> None:
         """Cut off between two of its events it sends all of them again: Sentry drops the ids that it has."""
-        client = _client(self._dsn, settings.SENTRY_ENVIRONMENT)
-        for event in events_of(message):
-            if client.capture_event(event) is None:
-                raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
+        token = _until.set(Deadline.after(SEND_SECONDS))
+        try:
+            _capture(_client(self._dsn, settings.SENTRY_ENVIRONMENT), events_of(message))
+        finally:
+            _until.reset(token)
+
+
+def _capture(client: Client, events: list[Event]) -> None:
+    for number, event in enumerate(events):
+        if not _until.get().left():
+            raise ChannelError(f"Sentry took {number} of {len(events)} events in time")
+        if client.capture_event(event) is None:
+            raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
 
 
 class ConfirmingTransport(Transport):
@@ -64,7 +77,8 @@ class ConfirmingTransport(Transport):
             "Content-Encoding": "gzip",
             "X-Sentry-Auth": auth.to_header(),
         }
-        post(auth.get_api_url(), headers=headers, data=gzip.compress(envelope.serialize()))
+        body = gzip.compress(envelope.serialize())
+        post(auth.get_api_url(), headers=headers, data=body, seconds=_until.get().left())
 
 
 @lru_cache(maxsize=4)

@@ -46,6 +46,7 @@ class ProblemJson(TypedDict):
     code: str
     event: str
     severity: str
+    unjudged: bool
     count: int
     title: str
     what: list[str]
@@ -137,6 +138,7 @@ def _problem(problem: Problem, room: int) -> ProblemJson:
         "code": problem.code,
         "event": problem.event,
         "severity": problem.severity,
+        "unjudged": problem.is_unjudged,
         "count": len(problem.steps),
         "title": problem.title,
         "what": list(problem.what),
