@@ -90,18 +90,21 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
 
     @admin.action(description=_("Enable selected tasks"), permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        super().enable_tasks(request, queryset)
-        _note_switches(queryset)
+        rows = _kept(queryset)
+        super().enable_tasks(request, rows)
+        _note_switches(rows)
 
     @admin.action(description=_("Disable selected tasks"), permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        super().disable_tasks(request, queryset)
-        _note_switches(queryset)
+        rows = _kept(queryset)
+        super().disable_tasks(request, rows)
+        _note_switches(rows)
 
     @admin.action(description=_("Toggle activity of selected tasks"), permissions=["change"])
     def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        super().toggle_tasks(request, queryset)
-        _note_switches(queryset)
+        rows = _kept(queryset)
+        super().toggle_tasks(request, rows)
+        _note_switches(rows)
 
     @admin.action(description=_("Run selected tasks"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -117,6 +120,12 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
         number = len(queryset)
         text = ngettext("%(count)s task is in its queue.", "%(count)s tasks are in their queues.", number)
         self.message_user(request, text % {"count": number}, messages.SUCCESS)
+
+
+def _kept(chosen: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """These rows whatever becomes of them: `chosen` is of the filtered list, which a switched row may leave."""
+    rows: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(pk__in=list(chosen.values_list("pk", flat=True)))
+    return rows
 
 
 def _note_switches(rows: QuerySet[PeriodicTask]) -> None:

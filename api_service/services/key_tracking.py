@@ -74,9 +74,9 @@ def track_keys(seconds: float = SECONDS) -> TrackSummary:
     _invite(run, nodes[1:])
     failures = _list_all(run, deadline)
     track_runs.close_if_complete(run)
-    invalid_reasons.note(run)
     if failures:
         raise failures[0]
+    invalid_reasons.note(run)
     return track_runs.summary(run)
 
 

@@ -88,6 +88,22 @@ def test_what_is_switched_for_several_at_once_counts_from_then(db: None, admin_c
     assert act("toggle_tasks").on_since is None
 
 
+def test_a_row_that_leaves_the_filtered_list_by_its_switch_counts_from_then_too(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create()
+    named = {"task": "workers.tasks.clean_up", "crontab": crontab}
+    row = PeriodicTask.objects.create(name="nightly", enabled=False, **named)
+
+    def act(name: str, listed: str) -> ScheduleRun:
+        admin_client.post(f"{URL}?enabled__exact={listed}", {"action": name, "_selected_action": [row.pk]})
+        return ScheduleRun.objects.get(name="nightly")
+
+    assert act("enable_tasks", "0").on_since is not None
+    assert act("disable_tasks", "1").on_since is None
+    assert act("toggle_tasks", "0").on_since is not None
+    row.refresh_from_db()
+    assert row.enabled is True
+
+
 def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
     row = add("check", 1)
     page = admin_client.get(f"{URL}{row.pk}/change/").text

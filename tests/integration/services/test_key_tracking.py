@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis as RedisClient
 
+from api_service.caches.serializer import JSON_FLAG
 from api_service.models import (
     CopyRun,
     DailyReads,
@@ -22,7 +23,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import invalid_reasons, retention, retired_nodes, track_runs, tracking
+from api_service.services import invalid_reasons, key_table, retention, retired_nodes, track_runs, tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
 from api_service.services.outcomes import Outcome
@@ -327,6 +328,55 @@ def test_of_very_many_invalid_rucs_only_the_first_are_read_and_that_is_said(
         cluster_cache.add_invalid_ruc(f"2099999999{number}")
     track_keys()
     assert reasons_of_last_run() == {"complete": False, "reasons": {"NO_EXISTE_SUNAT": 3}}
+
+
+def test_to_count_the_reasons_is_no_use_of_the_keys_to_their_node(cache: APICacheService, memcached: Memcached) -> None:
+    """Else none of them would ever count as ended unread, and each inventory would move them ahead of read answers."""
+    cache.add_invalid_ruc("20999999999")
+    wire_key = f"{cache.wire_prefix}migo:invalid_20999999999"
+    track_keys()
+    assert reasons_of_last_run()["reasons"] == {"NO_EXISTE_SUNAT": 1}
+    assert " fetch=no " in memcached.ask(f"me {wire_key}")
+    cache.get_invalid_ruc_info("20999999999")
+    assert " fetch=yes " in memcached.ask(f"me {wire_key}")
+
+
+def test_what_another_client_left_under_the_name_of_an_invalid_ruc_has_no_reason(
+    cache: APICacheService, memcached: Memcached
+) -> None:
+    cache.add_invalid_ruc("20999999999")
+    memcached.ask(f"set {cache.wire_prefix}migo:invalid_20999999998 0 0 1\r\nx")
+    memcached.ask(f"set {cache.wire_prefix}migo:invalid_20999999997 {JSON_FLAG} 0 1\r\n{{")
+    track_keys()
+    assert reasons_of_last_run() == {"complete": True, "reasons": {"NO_EXISTE_SUNAT": 1}}
+
+
+def test_reasons_that_are_not_read_in_time_are_not_kept_as_if_they_were_all(
+    cache: APICacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.add_invalid_ruc("20999999999")
+    monkeypatch.setattr(invalid_reasons, "READ_SECONDS", 0.0)
+    assert track_keys()["state"] == "done"
+    assert reasons_of_last_run() == {}
+    assert "took longer than allowed" in caplog.text
+
+
+def test_reasons_that_the_database_does_not_take_fail_no_inventory_and_hide_no_error_of_one(
+    cache: APICacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise DatabaseError("the database is read-only")
+
+    def stumble(*_args: object) -> None:
+        raise RuntimeError("the listing stumbled")
+
+    cache.set("migo:ruc_1", 1)
+    monkeypatch.setattr(invalid_reasons, "count", refuse)
+    assert track_keys()["state"] == "done"
+    assert "the database is read-only" in caplog.text
+    monkeypatch.setattr(key_table, "record", stumble)
+    with pytest.raises(RuntimeError, match="the listing stumbled"):
+        track_keys()
 
 
 def test_a_thousand_different_reasons_are_kept_as_the_most_frequent_and_the_rest() -> None:
