@@ -270,7 +270,8 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     """The row to work on, and whether it was begun before. Under the lock: no other row is at work."""
     source = copy_plan.label(job.source.name, job.source.nodes())
     target = copy_plan.label(job.target.name, job.target.nodes())
-    same = CopyRun.objects.filter(purpose=job.purpose, source=source, target=target)
+    # What was refused has a row without nodes: it is no copy that could be the last one
+    same = CopyRun.objects.filter(purpose=job.purpose, source=source, target=target).exclude(nodes={})
     last = same.order_by("-started_at", "-pk").first()
     run = last if last is not None and not restart and copy_plan.can_go_on(last.state, last.nodes) else None
     before = run is not None
