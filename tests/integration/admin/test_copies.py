@@ -162,6 +162,19 @@ def test_a_refused_press_does_not_cost_what_was_copied_before(
     assert (summary["run"], summary["resumed"]) == (row.pk, True)
 
 
+def test_a_worker_without_the_setting_says_so_where_one_waits(
+    admin_client: Client, caches: APICacheService, memcached: Memcached, settings: Any, sent: Sent
+) -> None:
+    wait = admin_client.post(f"{LIST}run/", {}).headers["location"]
+    settings.COPY_CACHE_URL = ""
+    assert work(sent)["state"] == "refused"
+    row = CopyRun.objects.get()
+    assert admin_client.get(wait).headers["location"] == f"{LIST}{row.pk}/change/"
+    assert (row.state, row.requested_by, row.target) == ("failed", "admin", "")
+    assert row.source == f"memcached {memcached.address}"
+    assert "COPY_CACHE_URL is not set" in admin_client.get(f"{LIST}{row.pk}/change/", headers=EN).text
+
+
 def test_a_broker_that_is_down_starts_nothing(
     admin_client: Client, caches: APICacheService, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
