@@ -195,7 +195,7 @@ def copy_cache(replace: bool = False, requested_by: str = "") -> Summary:
     `replace`: overwrite what is there, also newer answers.
     """
     try:
-        return dict(copy_target.copy(copy_target.job(replace=replace, requested_by=requested_by)))
+        return dict(copy_target.copy(replace=replace, requested_by=requested_by))
     except CannotCopy as error:
         return {"state": "refused", "error": redact(str(error))}
     except (CopyUnderWay, LeaseLost) as error:

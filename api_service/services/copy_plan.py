@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from heapq import heappush, heappushpop
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from api_service.services import keys
 from api_service.services.backends.base import Entry
@@ -47,9 +47,10 @@ FAILURES: Final = frozenset(
 
 
 class NodeJSON(TypedDict):
-    """How far one source node is. `state`: waiting, running, copied, failed."""
+    """How far one source node is. `state`: waiting, running, copied, failed. `replaced`: what was there, too."""
 
     state: str
+    replaced: NotRequired[bool]
     found: int
     copied: int
     already_there: int
@@ -60,13 +61,29 @@ class NodeJSON(TypedDict):
 WAITING, RUNNING, COPIED, FAILED = "waiting", "running", "copied", "failed"
 
 
-def new_node(state: str = WAITING) -> NodeJSON:
-    return {"state": state, "found": 0, "copied": 0, "already_there": 0, "skipped": {}, "error": ""}
+def new_node(state: str = WAITING, *, replaced: bool = False) -> NodeJSON:
+    return {
+        "state": state,
+        "replaced": replaced,
+        "found": 0,
+        "copied": 0,
+        "already_there": 0,
+        "skipped": {},
+        "error": "",
+    }
 
 
-def resumed(nodes: Sequence[str], before: Mapping[str, NodeJSON]) -> dict[str, NodeJSON]:
-    """Rows of the nodes to copy: those that were copied stay so, the others begin anew."""
-    return {node: before[node] if node in before and before[node]["state"] == COPIED else new_node() for node in nodes}
+def resumed(nodes: Sequence[str], before: Mapping[str, NodeJSON], *, replace: bool) -> dict[str, NodeJSON]:
+    """Rows of the nodes to copy: those that were copied stay so, the others begin anew.
+
+    `replace`: so do those whose copy left alone what was there.
+    """
+    rows = {node: before.get(node) or new_node() for node in nodes}
+    return {node: row if _is_done(row, replace=replace) else new_node() for node, row in rows.items()}
+
+
+def _is_done(row: NodeJSON, *, replace: bool) -> bool:
+    return row["state"] == COPIED and (row.get("replaced", False) or not replace)
 
 
 def label(kind: str, nodes: Sequence[str]) -> str:

@@ -45,24 +45,24 @@ def check_in_time(asked: Job) -> None:
         raise CannotCopy("One of the two caches does not answer in time.") from error
 
 
-def copy(asked: Job) -> CopySummary:
+def copy(*, replace: bool = False, requested_by: str = "") -> CopySummary:
     """As `copying.copy`; what is refused is on record, as whoever asked for it waits for a row."""
     try:
-        return copying.copy(asked)
+        return copying.copy(job(replace=replace, requested_by=requested_by))
     except CannotCopy as error:
-        _refused(asked, redact(str(error)))
+        _refused(requested_by, redact(str(error)))
         raise
 
 
-def _refused(asked: Job, why: str) -> None:
-    now = timezone.now()
+def _refused(requested_by: str, why: str) -> None:
+    now, source = timezone.now(), APICacheService().adapter
     CopyRun.objects.create(
         started_at=now,
         finished_at=now,
         state=CopyRun.State.FAILED,
-        purpose=asked.purpose,
-        requested_by=asked.requested_by[:150],
-        source=copy_plan.label(asked.source.name, asked.source.nodes()),
-        target=copy_plan.label(asked.target.name, asked.target.nodes()),
+        purpose=CopyRun.Purpose.COPY,
+        requested_by=requested_by[:150],
+        source=copy_plan.label(source.name, source.nodes()),
+        target=label(),
         error=why[:300],
     )

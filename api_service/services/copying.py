@@ -2,6 +2,7 @@
 
 One copy at a time (run lock). Each source node is listed and copied as a stream; a node that is done is not read
 again when an interrupted copy goes on, and one that was half done begins anew: keys that are there are left alone.
+A copy that overwrites reads those again that were copied without.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ class _Copying:
     # -- one node
 
     def _node(self, node: str) -> NodeJSON:
-        row, skipped, job = copy_plan.new_node(RUNNING), Counter[str](), self._job
+        job, skipped = self._job, Counter[str]()
+        row = copy_plan.new_node(RUNNING, replaced=job.replace)
         self._run.nodes[node] = row
         entries = (entry for entry in seen(job, node, skipped) if job.is_wanted(entry.key, node))
         try:
@@ -270,7 +272,8 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     """The row to work on, and whether it was begun before. Under the lock: no other row is at work."""
     source = copy_plan.label(job.source.name, job.source.nodes())
     target = copy_plan.label(job.target.name, job.target.nodes())
-    same = CopyRun.objects.filter(purpose=job.purpose, source=source, target=target)
+    # What was refused has a row without nodes: it is no copy that could be the last one
+    same = CopyRun.objects.filter(purpose=job.purpose, source=source, target=target).exclude(nodes={})
     last = same.order_by("-started_at", "-pk").first()
     run = last if last is not None and not restart and copy_plan.can_go_on(last.state, last.nodes) else None
     before = run is not None
@@ -278,7 +281,7 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
         run = CopyRun(purpose=job.purpose, source=source, target=target, started_at=timezone.now())
     _close_others(run)
     run.state, run.error, run.finished_at, run.requested_by = State.RUNNING, "", None, job.requested_by[:150]
-    run.nodes = copy_plan.resumed(job.source.nodes(), run.nodes)
+    run.nodes = copy_plan.resumed(job.source.nodes(), run.nodes, replace=job.replace)
     return run, before
 
 

@@ -145,6 +145,36 @@ def test_a_copy_that_was_interrupted_is_gone_on_with_and_its_row_is_where_one_is
     assert admin_client.get(wait).headers["location"] == f"{LIST}{row.pk}/change/"
 
 
+def test_a_refused_press_does_not_cost_what_was_copied_before(
+    admin_client: Client, caches: APICacheService, own_redis: Redis, settings: Any, sent: Sent
+) -> None:
+    settings.COPY_CACHE_URL = own_redis.url
+    admin_client.post(f"{LIST}run/", {})
+    work(sent)
+    row = CopyRun.objects.get()
+    CopyRun.objects.update(state="running", finished_at=None)
+    admin_client.post(f"{LIST}run/", {})
+    own_redis.kill()
+    assert work(sent)["state"] == "refused"
+    own_redis.restart()
+    admin_client.post(f"{LIST}run/", {})
+    summary = work(sent)
+    assert (summary["run"], summary["resumed"]) == (row.pk, True)
+
+
+def test_a_worker_without_the_setting_says_so_where_one_waits(
+    admin_client: Client, caches: APICacheService, memcached: Memcached, settings: Any, sent: Sent
+) -> None:
+    wait = admin_client.post(f"{LIST}run/", {}).headers["location"]
+    settings.COPY_CACHE_URL = ""
+    assert work(sent)["state"] == "refused"
+    row = CopyRun.objects.get()
+    assert admin_client.get(wait).headers["location"] == f"{LIST}{row.pk}/change/"
+    assert (row.state, row.requested_by, row.target) == ("failed", "admin", "")
+    assert row.source == f"memcached {memcached.address}"
+    assert "COPY_CACHE_URL is not set" in admin_client.get(f"{LIST}{row.pk}/change/", headers=EN).text
+
+
 def test_a_broker_that_is_down_starts_nothing(
     admin_client: Client, caches: APICacheService, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

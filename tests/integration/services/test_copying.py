@@ -413,6 +413,24 @@ def test_whatever_stops_a_copy_is_on_record_and_the_next_one_goes_on(
     assert (summary["copied"], summary["already_there"], summary["missing"]) == (200, 100, 0)
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["begun without", "begun with it"])
+def test_overwriting_does_not_trust_what_was_copied_without_it(
+    before: bool, own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis
+) -> None:
+    filled()
+    own_cluster[0].kill()
+    first = copied(own_cluster_cache, redis_server.url, replace=before)
+    own_cluster[0].restart()
+    client = RedisClient(port=redis_server.port)
+    theirs = dict.fromkeys(listed(own_cluster_cache.adapter), b"9")
+    client.mset(theirs)
+    again = copied(own_cluster_cache, redis_server.url, replace=True, sample=0)
+
+    assert (first["state"], again["state"], again["run"]) == ("failed", "done", first["run"])
+    left = sum(client.get(key) == b"9" for key in theirs)
+    assert left == (len(theirs) if before else 0)
+
+
 def test_two_copies_at_once_do_not_happen(cache: APICacheService, redis_server: Redis) -> None:
     filled(NAMES[:10])
     with lease(copying.LOCK, 30, 0), pytest.raises(CopyUnderWay):

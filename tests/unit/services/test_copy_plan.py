@@ -130,7 +130,7 @@ def test_long_lists_of_nodes_have_labels_of_their_own() -> None:
 def test_what_was_copied_stays_so_and_the_rest_begins_anew() -> None:
     half: NodeJSON = {**copy_plan.new_node(copy_plan.RUNNING), "found": 7}
     done: NodeJSON = {**copy_plan.new_node(copy_plan.COPIED), "found": 9}
-    nodes = copy_plan.resumed(["a", "b", "c"], {"a": done, "b": half, "gone": done})
+    nodes = copy_plan.resumed(["a", "b", "c"], {"a": done, "b": half, "gone": done}, replace=False)
 
     assert [(name, row["state"], row["found"]) for name, row in nodes.items()] == [
         ("a", "copied", 9),
@@ -140,3 +140,14 @@ def test_what_was_copied_stays_so_and_the_rest_begins_anew() -> None:
     assert copy_plan.can_go_on("failed", nodes)
     assert copy_plan.can_go_on("running", {"a": done})
     assert not copy_plan.can_go_on("failed", {"a": done})
+
+
+def test_what_was_copied_without_overwriting_is_not_done_for_a_copy_that_overwrites() -> None:
+    left, replaced = copy_plan.new_node(copy_plan.COPIED), copy_plan.new_node(copy_plan.COPIED, replaced=True)
+    before: dict[str, NodeJSON] = {"a": left, "b": replaced}
+
+    def states(*, replace: bool) -> list[str]:
+        return [row["state"] for row in copy_plan.resumed(["a", "b"], before, replace=replace).values()]
+
+    assert states(replace=True) == ["waiting", "copied"]
+    assert states(replace=False) == ["copied", "copied"]
