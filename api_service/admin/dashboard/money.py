@@ -179,8 +179,9 @@ def _cap(name: str, period: Period, spent: Mapping[str, int], caps: Caps) -> Cap
 
 def account_words(around: Mapping[str, Any]) -> list[str]:
     """What the last health run read of each account, a line each."""
-    known = ((service, facts.get("account")) for service, facts in sorted(around.get("providers", {}).items()))
-    return [_account(service, account) for service, account in known if account]
+    # A reading that brought nothing has its error where others have their services
+    services = ((name, facts) for name, facts in sorted(around.get("providers", {}).items()) if isinstance(facts, dict))
+    return [_account(service, account) for service, facts in services if (account := facts.get("account"))]
 
 
 def _account(service: str, account: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
+from api_service.services import around
 from tests.integration.admin.conftest import Rows, Staff
 
 EN = {"accept-language": "en"}
@@ -189,6 +190,15 @@ def test_the_account_is_what_the_last_health_run_read(rows: Rows, admin_client: 
     models.HealthSample.objects.update(around={"providers": {"migo": {"account": account}}})
     shown = card(index(admin_client), "Paid queries")
     assert "Account of migo: 12,345 queries left, for 61.7 days at this pace" in shown
+
+
+def test_a_health_run_that_read_nothing_around_the_cache_breaks_no_page(rows: Rows, admin_client: Client) -> None:
+    models.HealthSample.objects.update(
+        around={name: around.reading(name).blind(name, "hangs").facts for name in around.TABLE}
+    )
+    assert "Account of" not in card(index(admin_client), "Paid queries")
+    sample = admin_client.get(f"/admin/api_service/healthsample/{rows[models.HealthSample].pk}/change/", headers=EN)
+    assert sample.text.count("error: hangs") == len(around.TABLE)
 
 
 # -- runs
