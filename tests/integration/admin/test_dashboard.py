@@ -165,12 +165,27 @@ def test_answers_of_the_cache_count_known_absences_but_no_old_answers(rows: Rows
 def test_money_is_said_where_a_query_has_a_price(rows: Rows, settings: Any, admin_client: Client) -> None:
     page = index(admin_client)
     assert ">41</p>" in card(page, "Paid queries")
-    assert ">49</p>" in card(page, "Not spent")
+    assert ">90</p>" in card(page, "Not spent")
     assert "S/" not in page
     settings.MIGO_QUERY_PRICE = Decimal("0.10")
     page = index(admin_client)
     assert "S/ 4.10" in card(page, "Paid queries")
-    assert "S/ 4.90" in card(page, "Not spent")
+    assert "S/ 9.00" in card(page, "Not spent")
+
+
+def test_only_what_the_cache_answered_is_not_spent_less_what_warming_paid(rows: Rows, admin_client: Client) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    # With the provider down a look-up is a miss that nobody paid for, or has an old answer: nothing is saved by either
+    for outcome, count in (("negative", 10), ("stale", 20), ("miss", 60), ("outage", 20)):
+        models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome=outcome, count=count)
+    models.SpendHour.objects.create(hour=hour, service="migo", purpose="retry", queries=7)
+    warmed = models.SpendHour.objects.create(hour=hour, service="migo", purpose="warm", queries=30)
+    shown = card(index(admin_client), "Not spent")
+    assert ">70</p>" in shown
+    assert "35.0 % of the look-ups" in shown
+    warmed.queries = 500
+    warmed.save()
+    assert ">0</p>" in card(index(admin_client), "Not spent")
 
 
 def test_caps_say_how_much_is_spent_and_what_warming_may_use(rows: Rows, settings: Any, admin_client: Client) -> None:
