@@ -103,6 +103,22 @@ def test_without_javascript_pages_are_seen_and_their_language_is_chosen(browser:
         assert page.url.endswith(KEYS)
 
 
+def test_without_javascript_the_front_page_leads_to_its_parts_and_promises_nothing(
+    browser: Browser, shown: Site
+) -> None:
+    with browser.new_context(base_url=shown.web, java_script_enabled=False, locale="en-US") as plain:
+        page = plain.new_page()
+        log_in(page, USERNAME, PASSWORD, then="/admin/")
+        expect(page.get_by_text("Lima time.")).to_be_visible()
+        expect(page.get_by_text("Refreshes itself")).to_be_hidden()
+        expect(page.get_by_text("being drawn")).to_be_hidden()
+        for name, heading in (("Last runs", "Warming"), ("Charts as tables", "Paid queries")):
+            page.goto("/admin/?period=7d")
+            page.get_by_role("link", name=name).click()
+            expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+        assert page.url.endswith("?period=7d")
+
+
 def test_no_key_opens_the_search_that_would_write_into_the_cache(person: Page) -> None:
     person.goto(KEYS)
     wait_for_rest(person)

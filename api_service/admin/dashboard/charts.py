@@ -85,7 +85,7 @@ class Chart:
 
     @property
     def data(self) -> str:
-        """What `dashboard.js` draws."""
+        """What `charts.js` draws."""
         drawn = {
             "shape": self.shape.value,
             "labels": self.labels,

@@ -99,9 +99,12 @@ def lookups_between(of: Buckets) -> dict[str, int]:
 def lookups(counts: Mapping[str, int]) -> Lookups:
     total, url = sum(counts.values()), links.list_of(LookupHour)
     parts = tuple(_part(words.word(words.OUTCOMES, one), counts.get(one, 0), total) for one in Outcome)
-    answered = sum(counts.get(one, 0) for one in ANSWERED)
-    share = display.share(answered, total)
+    share = display.share(_answered(counts), total)
     return Lookups(url, display.number(total), share, parts if total else (), counts.get(Outcome.OUTAGE, 0))
+
+
+def _answered(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(one, 0) for one in ANSWERED)
 
 
 def _part(name: str, count: int, total: int) -> Part:
@@ -121,6 +124,10 @@ class Ledger:
     @property
     def paid(self) -> int:
         return sum(self.shown.values())
+
+    @property
+    def warmed(self) -> int:
+        return self.shown.get(Purpose.WARM, 0)
 
 
 def ledger(of: Buckets, capped: Sequence[Period]) -> Ledger:
@@ -179,8 +186,9 @@ def _cap(name: str, period: Period, spent: Mapping[str, int], caps: Caps) -> Cap
 
 def account_words(around: Mapping[str, Any]) -> list[str]:
     """What the last health run read of each account, a line each."""
-    known = ((service, facts.get("account")) for service, facts in sorted(around.get("providers", {}).items()))
-    return [_account(service, account) for service, account in known if account]
+    # A reading that brought nothing has its error where others have their services
+    services = ((name, facts) for name, facts in sorted(around.get("providers", {}).items()) if isinstance(facts, dict))
+    return [_account(service, account) for service, facts in services if (account := facts.get("account"))]
 
 
 def _account(service: str, account: Mapping[str, Any]) -> str:
@@ -191,10 +199,14 @@ def _account(service: str, account: Mapping[str, Any]) -> str:
     return _("Account of %(service)s: %(left)s queries left, for %(days)s days at this pace") % facts
 
 
-def saved(asked: int, paid: int, price: Decimal) -> Saved:
-    """Each look-up that nobody remembered would have been a query. What warming paid for in vain is taken off."""
-    queries = max(0, asked - paid)
-    return Saved(display.number(queries), soles(queries, price), display.share(queries, asked))
+def saved(counts: Mapping[str, int], warmed: int, price: Decimal) -> Saved:
+    """Each look-up that the cache answered would have been a query; `warmed` were paid for that.
+
+    A miss saves nothing: while the provider is refused nobody pays for it either, and has no answer. Nor does an old
+    answer: it is followed by a query, or the provider would have answered nothing.
+    """
+    queries = max(0, _answered(counts) - warmed)
+    return Saved(display.number(queries), soles(queries, price), display.share(queries, sum(counts.values())))
 
 
 def soles(queries: int, price: Decimal) -> str:

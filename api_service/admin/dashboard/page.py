@@ -77,7 +77,7 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
         schedules=trouble.schedules_of(beat_watch.look(now), now) if may_see(user, ScheduleRun) else None,
         lookups=money.lookups(counts) if counts is not None else None,
         spend=money.spend(ledger, PROVIDERS, caps, local, price, account) if ledger else None,
-        saved=money.saved(sum(counts.values()), ledger.paid, price) if ledger and counts is not None else None,
+        saved=money.saved(counts, ledger.warmed, price) if ledger and counts is not None else None,
         latency=money.latency(of) if may_see(user, HealthSample) else None,
     )
 

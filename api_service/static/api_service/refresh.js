@@ -5,6 +5,8 @@
 (() => {
   "use strict";
   const asked = new WeakMap();
+  // One part's answer says nothing of another that has had none
+  const failing = new Set();
   let said;
 
   const parts = () => document.querySelectorAll("[data-cw-every]");
@@ -61,7 +63,12 @@
     announce();
   }));
   document.addEventListener("htmx:afterRequest", ofPart((part, event) => {
-    tellWhetherOutdated(!event.detail.successful);
+    if (event.detail.successful) {
+      failing.delete(part);
+    } else {
+      failing.add(part);
+    }
+    tellWhetherOutdated(failing.size > 0);
   }));
 
   document.addEventListener("visibilitychange", askWhatIsDue);

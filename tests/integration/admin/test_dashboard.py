@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
+from api_service.services import around
 from tests.integration.admin.conftest import Rows, Staff
 
 EN = {"accept-language": "en"}
@@ -164,12 +165,27 @@ def test_answers_of_the_cache_count_known_absences_but_no_old_answers(rows: Rows
 def test_money_is_said_where_a_query_has_a_price(rows: Rows, settings: Any, admin_client: Client) -> None:
     page = index(admin_client)
     assert ">41</p>" in card(page, "Paid queries")
-    assert ">49</p>" in card(page, "Not spent")
+    assert ">90</p>" in card(page, "Not spent")
     assert "S/" not in page
     settings.MIGO_QUERY_PRICE = Decimal("0.10")
     page = index(admin_client)
     assert "S/ 4.10" in card(page, "Paid queries")
-    assert "S/ 4.90" in card(page, "Not spent")
+    assert "S/ 9.00" in card(page, "Not spent")
+
+
+def test_only_what_the_cache_answered_is_not_spent_less_what_warming_paid(rows: Rows, admin_client: Client) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    # With the provider down a look-up is a miss that nobody paid for, or has an old answer: nothing is saved by either
+    for outcome, count in (("negative", 10), ("stale", 20), ("miss", 60), ("outage", 20)):
+        models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome=outcome, count=count)
+    models.SpendHour.objects.create(hour=hour, service="migo", purpose="retry", queries=7)
+    warmed = models.SpendHour.objects.create(hour=hour, service="migo", purpose="warm", queries=30)
+    shown = card(index(admin_client), "Not spent")
+    assert ">70</p>" in shown
+    assert "35.0 % of the look-ups" in shown
+    warmed.queries = 500
+    warmed.save()
+    assert ">0</p>" in card(index(admin_client), "Not spent")
 
 
 def test_caps_say_how_much_is_spent_and_what_warming_may_use(rows: Rows, settings: Any, admin_client: Client) -> None:
@@ -189,6 +205,15 @@ def test_the_account_is_what_the_last_health_run_read(rows: Rows, admin_client: 
     models.HealthSample.objects.update(around={"providers": {"migo": {"account": account}}})
     shown = card(index(admin_client), "Paid queries")
     assert "Account of migo: 12,345 queries left, for 61.7 days at this pace" in shown
+
+
+def test_a_health_run_that_read_nothing_around_the_cache_breaks_no_page(rows: Rows, admin_client: Client) -> None:
+    models.HealthSample.objects.update(
+        around={name: around.reading(name).blind(name, "hangs").facts for name in around.TABLE}
+    )
+    assert "Account of" not in card(index(admin_client), "Paid queries")
+    sample = admin_client.get(f"/admin/api_service/healthsample/{rows[models.HealthSample].pk}/change/", headers=EN)
+    assert sample.text.count("error: hangs") == len(around.TABLE)
 
 
 # -- runs

@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from api_service import models
@@ -128,15 +128,32 @@ def test_whoever_is_marking_a_text_is_not_disturbed(page: Page) -> None:
     expect(page.get_by_role("heading", name="The cache is healthy")).to_be_visible()
 
 
-def test_a_server_that_does_not_answer_is_said_and_so_is_its_return(page: Page) -> None:
-    outdated = page.get_by_role("alert").filter(has_text="The server does not answer")
-    expect(outdated).to_be_hidden()
+def outdated(page: Page) -> Locator:
+    return page.get_by_role("alert").filter(has_text="The server does not answer")
+
+
+def test_a_part_without_an_answer_is_said_until_it_has_one_whatever_the_others_get(page: Page) -> None:
+    expect(outdated(page)).to_be_hidden()
     page.route("**/admin/dashboard/now/**", lambda route: route.abort())
-    wait(page, REFRESH_MS)
-    expect(outdated).to_be_visible()
+    with page.expect_event("requestfailed"), page.expect_response("**/admin/dashboard/runs/**"):
+        wait(page, REFRESH_MS)
+    page.wait_for_function("!document.querySelector('.htmx-request')")
+    expect(outdated(page)).to_be_visible()
     page.unroute("**/admin/dashboard/now/**")
     wait(page, REFRESH_MS)
-    expect(outdated).to_be_hidden()
+    expect(outdated(page)).to_be_hidden()
+
+
+def test_a_server_that_hangs_is_one_that_does_not_answer(page: Page) -> None:
+    assert 0 < page.evaluate("htmx.config.timeout") < REFRESH_MS
+    page.evaluate("htmx.config.timeout = 200")  # of real time
+    page.route("**/admin/dashboard/now/**", lambda _route: None)
+    wait(page, REFRESH_MS)
+    expect(outdated(page)).to_be_visible()
+    page.evaluate("htmx.config.timeout = 0")
+    page.unroute("**/admin/dashboard/now/**")
+    wait(page, REFRESH_MS)
+    expect(outdated(page)).to_be_hidden()
 
 
 def test_whose_session_has_ended_comes_to_the_log_in(page: Page) -> None:
