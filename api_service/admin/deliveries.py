@@ -216,8 +216,16 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         context = super()._wait_context(request, wait)
         tried = self.get_queryset(request).filter(name__in=request.GET.getlist("channel"))
         outcomes = [(row, outcome_since(row, wait.at)) for row in tried]
-        is_open = context["is_open"] and Tried.NOT_YET in {outcome for _row, outcome in outcomes}
-        return {**context, "is_open": is_open, "is_late": context["is_late"] and is_open, "result": _tried(outcomes)}
+        results = {outcome for _row, outcome in outcomes}
+        is_open = context["is_open"] and Tried.NOT_YET in results
+        return {
+            **context,
+            "is_open": is_open,
+            "is_late": context["is_late"] and is_open,
+            # A worker that told one channel has taken it
+            "is_dropped": context["is_dropped"] and results <= {Tried.NOT_YET},
+            "result": _tried(outcomes),
+        }
 
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("api_service.test_channelstate")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -66,6 +70,14 @@ class RefillRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
         *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
+
+    def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"node": kwargs["node"]}
+
+    def awaited_rows(self, request: HttpRequest) -> QuerySet[RefillRun]:
+        """Each node has a lock of its own."""
+        rows = self.get_queryset(request)
+        return rows.filter(node=request.GET["node"]) if "node" in request.GET else rows
 
     @admin.display(description=_("reason"))
     def reason_text(self, row: RefillRun) -> str:

@@ -81,6 +81,8 @@ class Act:
     form: type[forms.Form] = NothingToSay
     # Of a RUC that cannot exist there is nothing to fetch and nothing to forget
     needs_valid: bool = True
+    # Written down before, too: a process that ends after the paid query would leave no trace of who asked
+    pays: bool = False
 
 
 def logged_as(number: str) -> str:
@@ -110,6 +112,8 @@ def act_page(request: HttpRequest, number: str, act: str) -> HttpResponse:
         return HttpResponseRedirect(ruc_url(number) if ruc.is_eleven_digits(number) else reverse("ruc:search"))
     form = wanted.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
+        if wanted.pays:
+            audit.note(request, logged_as(number), f"{act}: asked")
         return _done(request, number, wanted.carry_out(number, form.cleaned_data))
     return _question(request, number, wanted, form)
 
@@ -225,7 +229,10 @@ def _is_listed(facts: RucFacts) -> bool:
 
 
 ACTS: Final[dict[str, Act]] = {
-    "refresh": Act(gettext_lazy("Refresh now"), CHANGE, _refresh_explained, _refresh, lambda _facts: True),
+    "refresh": Act(
+        *(gettext_lazy("Refresh now"), CHANGE, _refresh_explained, _refresh, lambda _facts: True),
+        pays=True,
+    ),
     "forget": Act(gettext_lazy("Forget"), DELETE, _forget_explained, _forget, lambda _facts: True),
     "mark": Act(
         *(gettext_lazy("Mark as invalid"), CHANGE, _mark_explained, _mark, lambda facts: not _is_listed(facts)),

@@ -20,6 +20,7 @@ from api_service.services.ruc_rules import RucFacts
 from api_service.services.warm_outlook import Outlook
 
 VIEW = "api_service.view_storedanswer"
+VIEW_LOG = "admin.view_logentry"
 HOT_SHOWN = 50
 ACTS_SHOWN = 10
 LONGEST_SHOWN = 40
@@ -84,7 +85,7 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
             ruc_sections.warming(_outlook(facts, now.timestamp()), ruc_facts.warms(number), now),
             ruc_sections.places(facts),
             ruc_sections.tracked(ruc_facts.tracked(number)),
-            ruc_sections.done(_log(number), now),
+            *([ruc_sections.done(_log(number), now)] if request.user.has_perm(VIEW_LOG) else []),
         ],
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 IN_QUEUE = gettext_lazy("It is in its queue: a worker begins it in a moment.")
 # A worker that is there takes a task within a second or two
 LATE_SECONDS = 30
+# What a column of keys holds, and what `datetime` reckons with on every platform
+LAST_KEY, LAST_SECOND = 2**63 - 1, 2**33
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,12 @@ class Wait:
     def of(cls, said: Mapping[str, str]) -> Wait:
         """Http404 for an address that no button leads to."""
         try:
-            return cls(int(said["after"]), int(said["at"]))
+            wait = cls(int(said["after"]), int(said["at"]))
         except (KeyError, ValueError) as error:
             raise Http404 from error
+        if not (0 <= wait.after <= LAST_KEY and 0 <= wait.at <= LAST_SECOND):
+            raise Http404
+        return wait
 
 
 class RunByHand(Base):
@@ -131,23 +137,29 @@ class RunByHand(Base):
         """What the address of the page that waits says beyond `Wait`."""
         return {}
 
+    def awaited_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        """Rows of which the awaited one will be, and of which no two are at work at a time."""
+        return self.get_queryset(request)
+
     def begun(self, request: HttpRequest, after: int) -> Model | None:
         """The row of the run that was asked for: the first one since then, of this person where rows tell."""
-        rows = self.get_queryset(request).filter(pk__gt=after).order_by("pk")
+        rows = self.awaited_rows(request).filter(pk__gt=after).order_by("pk")
         if self.run.by_whom:
             rows = rows.filter(requested_by=request.user.get_username())
         first: Model | None = rows.first()
         return first
 
-    def under_way(self, request: HttpRequest) -> Model | None:
-        """Another run that is not over: where only one may be at it, what was asked for does nothing meanwhile."""
+    def in_the_way(self, request: HttpRequest, since: int) -> AnyRun | None:
+        """Another run that is, or was since then (Unix seconds), at work: what was asked for does nothing meanwhile."""
         if not issubclass(self.model, AnyRun):
             return None
-        row: Model | None = self.get_queryset(request).filter(state=AnyRun.State.RUNNING).order_by("-pk").first()
+        ended = Q(finished_at__gte=datetime.fromtimestamp(since, UTC))
+        rows = self.awaited_rows(request).filter(Q(state=AnyRun.State.RUNNING) | ended)
+        row: AnyRun | None = rows.order_by("-pk").first()
         return row
 
     def _wait_context(self, request: HttpRequest, wait: Wait) -> dict[str, Any]:
-        waited, other = time() - wait.at, self.under_way(request)
+        waited, other = time() - wait.at, self.in_the_way(request, wait.at)
         is_dropped = waited > EXPIRES_SECONDS
         return {
             **self.admin_site.each_context(request),
@@ -157,8 +169,9 @@ class RunByHand(Base):
             "sent": self.run.sent,
             "is_open": not is_dropped,
             "is_dropped": is_dropped,
-            "is_late": not is_dropped and waited > LATE_SECONDS and other is None,
+            "is_late": not is_dropped and waited > LATE_SECONDS,
             "other": other,
+            "other_is_over": other is not None and other.state != AnyRun.State.RUNNING,
             "other_url": self._page_of(other) if other else "",
             "list_url": self._admin_url(self._list_url_name()),
         }

@@ -6,6 +6,7 @@ A forecast: reads that come until then change it, and a run has a limit and a bu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 from django.conf import settings
@@ -21,6 +22,9 @@ from api_service.services.warming import moment
 DUE: Final = "due"
 # Nobody has asked for it since habits are kept: no run has it among its candidates
 UNREAD: Final = "unread"
+# A run's own words for what does not end soon
+FRESH: Final = "fresh"
+KNOWN_INVALID: Final = "known_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,11 @@ class Outlook:
 
 
 def of_ruc(ruc: str, answer_ends: float | None, negative_ends: float | None, now: float) -> Outlook:
-    """The ends, in Unix seconds, of what the cache has of it; None for what it has not. Five queries."""
+    """The ends, in Unix seconds, of what the cache has of it; None for what it has not, inf for never. Five queries."""
     ends = max(answer_ends or 0.0, negative_ends or 0.0)
+    if not isfinite(ends):
+        # Of another program that writes here, or of an old release: no run ever comes to its end
+        return Outlook(now, FRESH if negative_ends is None else KNOWN_INVALID, 0.0, _break_even())
     at, life = max(now, ends - lead()), float(settings.CACHE_TTL_RUC)
     known, break_even = warm_statistics.of_one(MIGO, RUC, ruc, at, life), _break_even()
     if not known.keys:

@@ -127,6 +127,21 @@ def test_what_arrived_before_or_failed_later_is_told_apart(slack: ChannelState) 
     assert outcome_since(slack, at) is Tried.FAILED
 
 
+def test_a_test_that_arrived_is_not_shown_as_dropped_later(admin_client: Client, slack: ChannelState) -> None:
+    url = f"{PAGE}run/wait/?after={slack.pk}&at={int(timezone.now().timestamp()) - 3600}&channel=slack"
+    assert "in ten minutes" in admin_client.get(url, headers={"accept-language": "en"}).text
+    slack.succeeded_at = timezone.now() - timedelta(minutes=58)
+    slack.save()
+    page = admin_client.get(url, headers={"accept-language": "en"}).text
+    assert ">arrived<" in page
+    assert "in ten minutes" not in page
+
+
+@pytest.mark.parametrize("at", ["9" * 20, "9" * 400])
+def test_a_moment_that_no_clock_shows_is_not_found(admin_client: Client, slack: ChannelState, at: str) -> None:
+    assert admin_client.get(f"{PAGE}run/wait/?after={slack.pk}&at={at}&channel=slack").status_code == 404
+
+
 @pytest.mark.parametrize("action", ["turn_on", "send_test"])
 def test_who_may_only_look_does_neither(staff: Staff, slack: ChannelState, sent: Sent, action: str) -> None:
     client = staff("view_channelstate")

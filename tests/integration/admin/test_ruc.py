@@ -16,8 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from api_service import models
-from api_service.services import answers, tracking, warm_statistics
+from api_service.services import answers, ruc_acts, tracking, warm_statistics
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY, APICacheService
+from api_service.services.envelope import wrap
 from api_service.services.migo_service import MigoAPIService
 from tests.conftest import UseCacheUrl
 from tests.integration.admin.conftest import Rows, Staff
@@ -190,6 +191,16 @@ def test_when_warming_refreshes_it_is_told_with_the_reads_it_goes_by(
     page = read(admin_client)
     assert "no: too few reads expected" in page
     assert "refreshed from 1,000.00 up" in page
+
+
+@pytest.mark.usefixtures("migo")
+def test_an_answer_that_never_ends_is_told_and_no_run_looks_at_it(admin_client: Client) -> None:
+    endless = wrap({"ruc": RUC, "nombre_o_razon_social": "SIN FIN S.A.C."}, time(), None)
+    assert endless["e"] is None
+    assert APICacheService().cache.store_many({f"migo:ruc_{RUC}": endless}, 60) == []
+    page = read(admin_client)
+    assert "SIN FIN S.A.C." in page
+    assert "no: still fresh" in page
 
 
 def test_what_became_of_its_warms_is_told(admin_client: Client, rows: Rows) -> None:
@@ -426,6 +437,29 @@ def test_what_was_done_by_hand_is_a_list_of_its_own(admin_client: Client, migo: 
     url = reverse("admin:admin_logentry_changelist")
     assert f"RUC {RUC} refresh: found" in read(admin_client, url)
     assert f'<a href="{PAGE}">RUC {RUC}</a>' in admin_client.get(url).text
+
+
+def test_who_may_not_read_the_log_sees_none_of_it_on_the_page_of_a_ruc(
+    admin_client: Client, staff: Staff, migo: MigoAPIService
+) -> None:
+    act(admin_client, "refresh")
+    assert "Done by hand" in read(admin_client)
+    page = read(staff("view_storedanswer"))
+    assert "Done by hand" not in page
+    assert "refresh: found" not in page
+
+
+@pytest.mark.usefixtures("migo")
+def test_a_refresh_that_ends_in_an_error_of_ours_is_in_the_log_all_the_same(
+    admin_client: Client, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paid_and_lost(ruc: str, **_options: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(ruc_acts, "refresh", paid_and_lost)
+    with pytest.raises(RuntimeError):
+        admin_client.post(f"{PAGE}refresh/")
+    assert last_done() == ("admin", f"RUC {RUC}", "refresh: asked")
 
 
 def test_the_sidebar_leads_to_the_box_for_who_may_look(admin_client: Client, staff: Staff, rows: Rows) -> None:

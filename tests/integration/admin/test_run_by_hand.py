@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from time import monotonic, time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -189,6 +191,7 @@ def test_a_node_of_the_cache_is_chosen_and_refilled(
     assert f'<option value="{other}">' in form
     page = admin_client.post(f"{REFILL}run/", {"node": own_memcached.address}, follow=True, headers=EN)
     assert "is in its queue" in page.text
+    assert f"node={quote(own_memcached.address, safe='')}" in page.redirect_chain[0][0]
     wanted = {"node": own_memcached.address, "requested_by": "admin"}
     assert sent("warming") == ("workers.tasks.refill_node", wanted)
     refill_node: Any = tasks.refill_node
@@ -261,11 +264,47 @@ def test_who_waits_for_long_is_told_to_look_for_the_workers_and_at_last_that_it_
     assert "No worker has taken it yet." in late
     assert WAIT in late
     dropped = admin_client.get(wait_of(WARM, waited=EXPIRES_SECONDS + 60), headers=EN).text
-    assert "it was dropped" in dropped
+    assert "Nothing has begun in ten minutes: no worker took it, or another run was in the way." in dropped
     assert WAIT not in dropped
 
 
-@pytest.mark.parametrize("query", ["", "?after=1", "?after=x&at=1", "?after=1&at="])
+def test_who_waits_is_told_that_the_run_which_was_in_the_way_has_ended(admin_client: Client) -> None:
+    now = timezone.now()
+    other = models.TrackRun.objects.create(
+        started_at=now - timedelta(seconds=90), finished_at=now - timedelta(seconds=5), state="done"
+    )
+    page = admin_client.get(wait_of(TRACK, after=other.pk, waited=40), headers=EN).text
+    assert "Another one was under way and has ended." in page
+    assert "start it again" in page
+    assert f'href="{TRACK}{other.pk}/change/"' in page
+    assert "No worker has taken it yet." not in page
+    before = admin_client.get(wait_of(TRACK, after=other.pk, waited=1), headers=EN).text
+    assert "Another one" not in before
+
+
+def test_a_run_that_a_killed_worker_has_left_behind_hides_no_missing_worker(admin_client: Client) -> None:
+    left = models.TrackRun.objects.create(started_at=timezone.now() - timedelta(days=1), state="running")
+    page = admin_client.get(wait_of(TRACK, after=left.pk, waited=40), headers=EN).text
+    assert "Another one is under way" in page
+    assert "Do the workers run?" in page
+
+
+def test_a_refill_of_another_node_is_not_in_the_way(admin_client: Client) -> None:
+    refill: dict[str, Any] = {"started_at": timezone.now(), "state": "running", "reason": "new"}
+    other = models.RefillRun.objects.create(node="10.0.4.11:11211", **refill)
+    url = f"{wait_of(REFILL, after=other.pk)}&node="
+    assert "Another one" in admin_client.get(f"{url}10.0.4.11:11211", headers=EN).text
+    assert "Another one" not in admin_client.get(f"{url}10.0.4.12:11211", headers=EN).text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "?after=1", "?after=x&at=1", "?after=1&at="),
+        *(f"?after=1&at={'9' * 20}", f"?after=1&at={'9' * 400}", "?after=1&at=-99999999999"),
+        *(f"?after={'9' * 20}&at=1", "?after=-1&at=1"),
+    ],
+)
 def test_an_address_that_no_button_leads_to_is_not_found(admin_client: Client, query: str) -> None:
     assert admin_client.get(f"{WARM}run/wait/{query}").status_code == 404
 

@@ -83,6 +83,12 @@ def test_the_break_even_is_what_the_last_run_had_learned(rucs: list[str]) -> Non
     assert (found.decision, found.break_even) == ("below_break_even", 99.0)
 
 
+def test_what_never_ends_is_left_alone(rucs: list[str]) -> None:
+    now, never = time.time(), float("inf")
+    assert warm_outlook.of_ruc(rucs[0], never, None, now).decision == "fresh"
+    assert warm_outlook.of_ruc(rucs[0], None, never, now).decision == "known_invalid"
+
+
 def test_of_one_that_nobody_has_asked_for_nothing_is_expected(rucs: list[str]) -> None:
     found = warm_outlook.of_ruc(valid_rucs(1, start=500)[0], None, None, time.time())
     assert (found.decision, found.reads) == (UNREAD, 0.0)
