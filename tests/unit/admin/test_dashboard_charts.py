@@ -58,11 +58,12 @@ def test_money_is_written_as_in_peru(language: str, written: str) -> None:
         assert money.soles(2469, Decimal(0)) == ""
 
 
-def test_what_is_saved_is_what_was_asked_less_what_was_paid() -> None:
+def test_what_is_saved_is_what_the_cache_answered_less_what_warming_paid() -> None:
+    counts = {"hit": 800, "negative": 100, "stale": 20, "miss": 70, "outage": 10}
     with override("en"):
-        assert money.saved(1000, 150, Decimal("0.1")) == money.Saved("850", "S/\xa085.00", "85.0 %")
-        assert money.saved(10, 25, Decimal(0)) == money.Saved("0", "", "0.0 %")
-        assert money.saved(0, 0, Decimal(0)).share == "–"
+        assert money.saved(counts, 50, Decimal("0.1")) == money.Saved("850", "S/\xa085.00", "85.0 %")
+        assert money.saved({"hit": 10}, 25, Decimal(0)) == money.Saved("0", "", "0.0 %")
+        assert money.saved({}, 0, Decimal(0)).share == "–"
 
 
 def test_a_cap_says_what_all_and_what_warming_used() -> None:
