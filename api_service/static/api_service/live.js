@@ -5,11 +5,15 @@
 (() => {
   const MARK = "[data-live]";
   const PARTS = ["[data-live-part]", "#content-main"];
+  const TOKENS = "input[name=csrfmiddlewaretoken]";
   const LONGEST_MS = 10_000;
   // What changed is said once; a screen reader overhears a region that is itself replaced
   const spoken = document.createElement("div");
   spoken.className = "cw-spoken";
   spoken.setAttribute("role", "status");
+  // Of each part what the server said last: what is shown has been changed by scripts of the page, so that the first
+  // look puts it into place whatever it says
+  const said = [];
   let timer = 0;
   let isLoading = false;
 
@@ -23,14 +27,47 @@
     return selector ? [...page.querySelectorAll(selector)] : [];
   }
 
+  // Each answer masks the token of a form anew: that is no change
+  function markupOf(part) {
+    const copy = part.cloneNode(true);
+    copy.querySelectorAll(TOKENS).forEach((token) => token.setAttribute("value", ""));
+    return copy.innerHTML;
+  }
+
+  function isSelectedIn(part) {
+    const selection = getSelection();
+    return !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(part);
+  }
+
+  function alikeIn(part, control) {
+    const nameOf = (one) => JSON.stringify([one.id, one.name, one.getAttribute("href"), one.textContent.trim()]);
+    const name = nameOf(control);
+    return [...part.querySelectorAll(control.localName)].filter((one) => nameOf(one) === name);
+  }
+
+  // The new part has the focus where the old one had it
+  function replace(part, newer) {
+    const focused = document.activeElement;
+    const hadFocus = part !== focused && part.contains(focused);
+    const alike = hadFocus ? alikeIn(newer, focused) : [];
+    const number = hadFocus ? alikeIn(part, focused).indexOf(focused) : 0;
+    part.replaceChildren(...newer.childNodes);
+    alike[number]?.focus({ preventScroll: true });
+  }
+
   function show(page) {
     const before = textOf(document);
     const fresh = partsOf(page);
     partsOf(document).forEach((part, number) => {
       const newer = fresh[number];
-      if (newer && part.innerHTML !== newer.innerHTML) {
-        part.replaceChildren(...newer.childNodes);
+      if (!newer || isSelectedIn(part)) {
+        return;
       }
+      const markup = markupOf(newer);
+      if (markup !== said[number]) {
+        replace(part, newer);
+      }
+      said[number] = markup;
     });
     const after = textOf(document);
     if (after !== before) {

@@ -6,7 +6,8 @@ The page's clock is played, so that two seconds take none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from time import time
+from datetime import timedelta
+from time import monotonic, time
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from api_service.models import WarmRun
+from api_service.models import BillingRun, WarmRun
 from tests.browser import chromium, context
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -85,10 +86,56 @@ def test_figures_follow_without_a_reload_until_it_is_over(page: Page, run: WarmR
     assert not page.evaluate(IS_SAME)
 
 
+def looked_again(page: Page) -> None:
+    """Two looks: the second is asked for when the first has been shown."""
+    answered: list[str] = []
+    page.on("response", lambda response: answered.append(response.url))
+    patience = monotonic() + PATIENCE_MS / 1000
+    while sum(url == page.url for url in answered) < 2:
+        assert monotonic() < patience
+        page.clock.run_for(TURN_MS)
+
+
+def test_what_has_not_changed_is_left_as_it_is(page: Page, run: WarmRun) -> None:
+    WarmRun.objects.update(started_at=timezone.now() - timedelta(days=40))
+    open_run(page, run)
+    assert page.locator("#content-main input[name=csrfmiddlewaretoken]").count() > 0
+    looked_again(page)
+    page.evaluate("window.kept = document.querySelector('#content-main .cw-next')")
+    looked_again(page)
+    assert page.evaluate("window.kept.isConnected")
+
+
+def test_what_a_person_has_selected_stays_selected(page: Page, run: WarmRun) -> None:
+    open_run(page, run)
+    page.locator(".cw-next").select_text()
+    WarmRun.objects.update(refreshed=6)
+    looked_again(page)
+    assert "1 by APIMIGO" in page.evaluate("getSelection().toString()")
+    page.evaluate("getSelection().removeAllRanges()")
+    looked_again(page)
+    expect(page.locator(".cw-next")).to_contain_text("6 by APIMIGO")
+
+
+def test_the_control_that_had_the_focus_has_it_again(page: Page) -> None:
+    now = timezone.now()
+    billing = BillingRun.objects.create(
+        uploaded_at=now, queued_at=now, requested_by="admin", state="waiting", lines=9, distinct=9, to_pay=9, budget=9
+    )
+    page.goto(f"/admin/api_service/billingrun/{billing.pk}/change/")
+    cancel = page.get_by_role("button", name="Cancel the run")
+    cancel.focus()
+    page.evaluate("window.former = document.activeElement")
+    BillingRun.objects.update(checked=7)
+    looked_again(page)
+    assert not page.evaluate("window.former.isConnected")
+    expect(cancel).to_be_focused()
+
+
 def test_nothing_is_asked_for_while_nobody_sees_it(page: Page, run: WarmRun) -> None:
     open_run(page, run)
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request.url) if "/static/" not in request.url else None)
     page.evaluate(HIDDEN, True)  # noqa: FBT003 - playwright's signature
     page.clock.run_for(20 * TURN_MS)
     assert asked == []
