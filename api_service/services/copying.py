@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
 
@@ -23,6 +24,8 @@ from api_service.services.copy_proof import Proof, prove
 from api_service.services.leases import Lease, LeaseLost, lease
 
 LOCK = "copy_cache"
+# A copy that ended longer ago is begun anew: of its keys many have ended since
+GO_ON_WITHIN = timedelta(hours=1)
 LEASE_SECONDS = 30.0
 # Longer than a lease: one that was killed still holds it when its copy is begun again
 PATIENCE = LEASE_SECONDS + 5
@@ -275,7 +278,7 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     # What was refused has a row without nodes: it is no copy that could be the last one
     same = CopyRun.objects.filter(purpose=job.purpose, source=source, target=target).exclude(nodes={})
     last = same.order_by("-started_at", "-pk").first()
-    run = last if last is not None and not restart and copy_plan.can_go_on(last.state, last.nodes) else None
+    run = last if last is not None and not restart and _goes_on(last) else None
     before = run is not None
     if run is None:
         run = CopyRun(purpose=job.purpose, source=source, target=target, started_at=timezone.now())
@@ -283,6 +286,12 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     run.state, run.error, run.finished_at, run.requested_by = State.RUNNING, "", None, job.requested_by[:150]
     run.nodes = copy_plan.resumed(job.source.nodes(), run.nodes, replace=job.replace)
     return run, before
+
+
+def _goes_on(last: CopyRun) -> bool:
+    """Whether it has something left, and what it copied is likely to be there still: answers live for hours."""
+    is_old = last.finished_at is not None and last.finished_at < timezone.now() - GO_ON_WITHIN
+    return not is_old and copy_plan.can_go_on(last.state, last.nodes)
 
 
 def _close_others(run: CopyRun) -> None:

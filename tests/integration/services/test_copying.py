@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.core.cache import caches
+from django.utils import timezone
 from redis import Redis as RedisClient
 
 from api_service.models import CopyRun
@@ -411,6 +413,20 @@ def test_whatever_stops_a_copy_is_on_record_and_the_next_one_goes_on(
     assert (stopped.found, stopped.finished_at is None) == (100, False)
     assert (summary["run"], summary["resumed"], summary["found"]) == (stopped.pk, True, 300)
     assert (summary["copied"], summary["already_there"], summary["missing"]) == (200, 100, 0)
+
+
+def test_a_copy_that_failed_long_ago_is_begun_anew(
+    own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis
+) -> None:
+    """Its keys have ended since: who switches to the target would pay for all of them."""
+    filled()
+    own_cluster[0].kill()
+    first = copied(own_cluster_cache, redis_server.url)
+    own_cluster[0].restart()
+    CopyRun.objects.update(finished_at=timezone.now() - timedelta(hours=2))
+    again = copied(own_cluster_cache, redis_server.url)
+    assert (first["state"], again["state"]) == ("failed", "done")
+    assert (again["run"] != first["run"], again["resumed"]) == (True, False)
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["begun without", "begun with it"])
