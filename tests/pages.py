@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -51,6 +51,16 @@ def every_page(client: Client, *, choices: bool = False) -> Iterator[Page]:
     yield from (page for page in others if _is_page(client, page.url, part=choices))
     for model_admin in list(admin.site._registry.values()):
         yield from _of_table(client, model_admin, choices=choices)
+
+
+def sample(pages: Sequence[Page]) -> Iterator[tuple[Page, bool]]:
+    """The first of each sort (list, row, form, …), which are True, and a third of the others: they share templates."""
+    sorts: set[str] = set()
+    for number, page in enumerate(pages):
+        is_first = page.what not in sorts
+        sorts.add(page.what)
+        if is_first or number % 3 == 0:
+            yield page, is_first
 
 
 def _of_the_site() -> Iterator[Page]:

@@ -57,7 +57,8 @@ def test_what_a_run_could_not_judge_is_neither_good_nor_bad() -> None:
     assert [found(stored(minutes)) for minutes in (50, 55, 60)][-1] == []
 
 
-def test_what_had_too_little_traffic_for_half_a_day_is_no_longer_in_the_list() -> None:
+def test_what_had_too_little_traffic_for_half_a_day_is_no_longer_in_the_list(settings: Settings) -> None:
+    settings.HEALTH_UNJUDGED_HOURS = 12
     poor = Finding("hit_ratio_low", Severity.WARNING, NODES[0], 0.1, 0.2)
     for minutes in (0, 5, 10):
         stored(minutes, poor)

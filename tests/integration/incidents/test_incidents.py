@@ -435,7 +435,10 @@ def poor() -> Finding:
     return Finding("hit_ratio_low", Severity.WARNING, NODES[0], 0.1, 0.2)
 
 
-def test_what_nobody_can_judge_any_more_ends_and_says_that_it_is_not_known_to_be_well() -> None:
+def test_what_nobody_can_judge_any_more_ends_and_says_that_it_is_not_known_to_be_well(
+    settings: Settings,
+) -> None:
+    settings.HEALTH_UNJUDGED_HOURS = 12
     for minutes in (0, 5, 10):
         run(minutes, poor())
     quiet = [("hit_ratio_low", "*")]

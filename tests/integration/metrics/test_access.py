@@ -7,6 +7,7 @@ from django.test import Client
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pytest_django import Settings
 
+from myproject.security import over_https
 from tests.integration.metrics.conftest import TOKEN, Samples
 
 
@@ -34,7 +35,8 @@ def test_the_token_of_look_ups_does_not_open_it(settings: Settings) -> None:
 
 
 def test_it_cannot_be_posted_to_and_is_not_sent_to_tls(settings: Settings, scrape: Callable[[], Samples]) -> None:
-    settings.SECURE_SSL_REDIRECT = True
+    for name, value in over_https(hsts_seconds=60).items():
+        setattr(settings, name, value)
     assert Client(headers={"Authorization": f"Bearer {TOKEN}"}).post("/metrics", secure=True).status_code == 405
     assert scrape().names()
 
