@@ -18,8 +18,10 @@ UseCacheUrl = Callable[[str], ExitStack]
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_serialized_rollback"}
 # These start processes of their own, each with the database it chooses.
 DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
-# Every page of the admin, for roles, languages, keys and browsers: the same on each database, and minutes long
+# Not repeated on PostgreSQL. Every page of the admin, for roles, languages, keys and browsers, is the same on each
+# database; commands and addresses call services whose own tests are repeated
 ONCE_IS_ENOUGH = {
+    *("commands", "http", "docs"),
     *("test_access.py", "test_navigation.py", "test_texts_of_unfold.py", "test_query_counts.py"),
     *("test_live_pages.py", "test_dashboard_refresh.py"),
 }
@@ -31,8 +33,8 @@ ONCE_IS_ENOUGH = {
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
-        elsewhere = DATABASE_CHOSEN_BY_THE_TEST.intersection(item.path.parts) or item.path.name in ONCE_IS_ENOUGH
-        if _uses_the_database(item) and not elsewhere:
+        once = (DATABASE_CHOSEN_BY_THE_TEST | ONCE_IS_ENOUGH).intersection(item.path.parts)
+        if _uses_the_database(item) and not once:
             item.add_marker("db")
     yield
     for item in items:
