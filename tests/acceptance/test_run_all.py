@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("run_all")]
 RUCS = ("20100038146", "20131312955", "20603274742")
 MONITOR = "workers.tasks.monitor_cache_health"
 METRICS_TOKEN = "metrics-token-of-one-process"
-MEMORY_LIMIT = 150
+# MB, when it has started; and after pages with all their templates and charts were made in it
+MEMORY_LIMIT, MEMORY_IN_USE = 150, 220
 # Of one core. An idle machine is ready within 5 s; beside other tests on shared cores the same work counts double
 CPU_LIMIT = 8.0
 
@@ -105,7 +106,7 @@ def test_look_ups_are_answered_by_the_sandbox_then_by_the_cache_and_need_the_tok
     assert [answer.json()["ruc"] for answer in answers] == [ruc, ruc]
     assert [answer.json()["cache"]["source"] for answer in answers] == ["upstream", "cache"]
     assert running.get(f"/api/v1/ruc/{RUCS[0]}").status_code == 401
-    assert running.megabytes() < MEMORY_LIMIT
+    assert running.megabytes() < MEMORY_IN_USE
 
 
 def test_a_task_is_started_through_flower_with_its_password_only(running: SingleProcess) -> None:
