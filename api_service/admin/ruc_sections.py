@@ -121,7 +121,7 @@ def invalid(facts: RucFacts, now: datetime) -> Section:
         title,
         [
             (_("Listed"), display.toned(Tone.WARNING, _("yes"))),
-            (_("Reason"), format_html("<code>{}</code> {}", reason, ruc_words.REASONS.get(reason, ""))),
+            (_("Reason"), format_html("<code>{}</code> {}", reason, words.INVALID_REASONS.get(reason, ""))),
             (_("Since"), _moment(read.value.get("added_at"), now)),
             (_("Until"), _moment(read.value.get("expires_at"), now)),
         ],

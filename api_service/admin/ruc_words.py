@@ -8,7 +8,6 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from api_service.services import warm_outlook
-from api_service.services.ruc import FORMATO_INVALIDO, NO_EXISTE_SUNAT
 from api_service.services.ruc_rules import Next
 
 NEXT_LOOKUP: Mapping[str, Promise] = {
@@ -25,10 +24,6 @@ LIES_THERE: Mapping[str, Promise] = {
     "stale": _("there, past its life"),
     "miss": _("nothing there"),
     "outage": _("its node does not answer"),
-}
-REASONS: Mapping[str, Promise] = {
-    NO_EXISTE_SUNAT: _("unknown to SUNAT"),
-    FORMATO_INVALIDO: _("there can be no such number"),
 }
 # What the next warm run that looks at it does, or why it leaves it alone
 FORECASTS: Mapping[str, Promise] = {

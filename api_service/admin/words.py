@@ -153,7 +153,7 @@ TOKEN_STATES: Mapping[str, Promise] = {
 }
 INVALID_REASONS: Mapping[str, Promise] = {
     "NO_EXISTE_SUNAT": _("SUNAT does not know it"),
-    "FORMATO_INVALIDO": _("malformed"),
+    "FORMATO_INVALIDO": _("there can be no such number"),
     "(others)": _("others"),
 }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
-from tests.browser import chromium
+from tests.browser import chromium, context, log_in
 from tests.http_catcher import HttpCatcher
-from tests.site import Site, site
+from tests.site import PASSWORD, USERNAME, Site, site
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,12 @@ def browser() -> Iterator[Browser]:
     the tests that follow."""
     with chromium() as running:
         yield running
+
+
+@pytest.fixture
+def person(browser: Browser, shown: Site) -> Iterator[Page]:
+    """A tab of the administrator."""
+    with context(browser, shown.web) as with_cookies:
+        page = with_cookies.new_page()
+        log_in(page, USERNAME, PASSWORD)
+        yield page

@@ -18,14 +18,6 @@ TABS_AT_MOST = 60
 
 
 @pytest.fixture
-def person(browser: Browser, shown: Site) -> Iterator[Page]:
-    with context(browser, shown.web) as with_cookies:
-        page = with_cookies.new_page()
-        log_in(page, USERNAME, PASSWORD)
-        yield page
-
-
-@pytest.fixture
 def on_a_phone(browser: Browser, shown: Site) -> Iterator[Page]:
     with context(browser, shown.web, size=PHONE) as with_cookies:
         page = with_cookies.new_page()

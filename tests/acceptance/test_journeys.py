@@ -24,14 +24,6 @@ USER_MENU = ".cw-user > summary"
 TABS = 200
 
 
-@pytest.fixture
-def person(browser: Browser, shown: Site) -> Iterator[Page]:
-    with context(browser, shown.web) as with_cookies:
-        page = with_cookies.new_page()
-        log_in(page, USERNAME, PASSWORD)
-        yield page
-
-
 def go(page: Page, table: str) -> None:
     page.goto(f"/admin/api_service/{table}/")
 

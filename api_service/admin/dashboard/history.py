@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.db.models import Avg, Max, Sum
 from django.utils.translation import gettext as _
@@ -133,6 +133,13 @@ def calls(on: Axis, measured: Values) -> Chart:
     )
 
 
+def _pair(of: Buckets, rows: Iterable[tuple[int, Any, Any]]) -> tuple[Values, Values]:
+    """Two values a bucket as two lines."""
+    found = {bucket: values for bucket, *values in rows}
+    first, second = (of.spread({bucket: values[place] for bucket, values in found.items()}) for place in (0, 1))
+    return first, second
+
+
 # -- latency
 
 
@@ -141,8 +148,7 @@ def latency(on: Axis) -> Chart:
     of = on.buckets
     rows = NodeSample.objects.filter(sample__taken_at__gte=of.start, sample__taken_at__lt=of.end)
     sums = rows.values_list(Bucket("sample__taken_at", of)).annotate(Avg("latency_ms"), Max("latency_worst_ms"))
-    found = {bucket: (usual, worst) for bucket, usual, worst in sums}
-    usual, worst = (of.spread({bucket: pair[place] for bucket, pair in found.items()}) for place in (0, 1))
+    usual, worst = _pair(of, sums)
     return Chart(
         key="latency",
         title=_("Latency of the cache"),
@@ -167,8 +173,7 @@ def warming(on: Axis) -> Chart:
     of = on.buckets
     rows = WarmRun.objects.filter(started_at__gte=of.start, started_at__lt=of.end, useful__isnull=False)
     sums = rows.values_list(Bucket("started_at", of)).annotate(Sum("useful"), Sum("wasted"))
-    found = {bucket: (useful, wasted) for bucket, useful, wasted in sums}
-    useful, wasted = (of.spread({bucket: pair[place] for bucket, pair in found.items()}) for place in (0, 1))
+    useful, wasted = _pair(of, sums)
     return Chart(
         key="warming",
         title=_("Warming: loaded in time, or in vain"),

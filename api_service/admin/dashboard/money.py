@@ -10,22 +10,15 @@ from decimal import Decimal
 from typing import Any, cast
 
 from django.db.models import Avg, Max, Q, Sum
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from api_service.admin import display, words
+from api_service.admin import display, spending, words
 from api_service.admin.dashboard import links
 from api_service.admin.dashboard.periods import Buckets
 from api_service.models import HealthSample, LookupHour, NodeSample, SpendHour
 from api_service.services.budget_rules import Caps, Period, Purpose, periods
 from api_service.services.outcomes import Outcome
 
-OF_PERIODS: Mapping[str, Promise] = {
-    "hour": gettext_lazy("this hour"),
-    "day": gettext_lazy("today"),
-    "month": gettext_lazy("this month"),
-}
 # What the cache answers with something that is inside its life
 ANSWERED = (Outcome.HIT, Outcome.NEGATIVE)
 
@@ -169,7 +162,7 @@ def _caps(of: Ledger, services: Collection[str], caps: Caps, local_now: datetime
     """Each service has the caps for itself; its name is said where there are several."""
     for service in services:
         for period in periods(caps, local_now):
-            name = str(OF_PERIODS[period.name])
+            name = str(spending.PERIODS[period.name])
             sums = of.capped[period.name].items()
             spent = {purpose: number for (of_service, purpose), number in sums if of_service == service}
             yield _cap(f"{name}, {service}" if len(services) > 1 else name, period, spent, caps)

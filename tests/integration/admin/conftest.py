@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
@@ -26,10 +27,14 @@ Staff = Callable[..., Client]
 Sent = Callable[[str], tuple[str, dict[str, Any]] | None]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _static_folder() -> None:
+    """Before the server of the session, which warns where `collectstatic` has not made it."""
+    django_settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
 @pytest.fixture(autouse=True)
 def _admin_settings(settings: Any) -> None:
-    # `collectstatic` makes it in production; WhiteNoise warns where it is missing
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
     # Each client of a test would read the heads of all static files: a quarter of the time of these tests
     settings.WHITENOISE_USE_FINDERS = False
     # Two hundred logins: a slow hash would be most of the time of these tests

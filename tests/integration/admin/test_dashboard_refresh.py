@@ -5,23 +5,19 @@ The page's clock is played, so that ten seconds take none.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from api_service import models
-from tests.browser import chromium, context
 from tests.integration.admin.conftest import Rows
-from tests.waiting import wait_until
+from tests.integration.admin.tab import tab
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,38 +32,13 @@ CHART = "Chart.getChart(document.querySelector('canvas'))"
 LINE_COLOUR = f"{CHART}.data.datasets[0].borderColor"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _static_folder() -> None:
-    """Before the server of the session, which warns where `collectstatic` has not made it."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-
-
 @pytest.fixture
 def page(live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """The first page with its charts, of somebody who is logged in; the test fails when the page has an error.
-
-    A browser for each test: playwright keeps an event loop in this thread, which Django takes for asynchronous code. So
-    it begins after the tables are there, and is gone before they are emptied.
-    """
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    errors: list[str] = []
-    key = admin_client.cookies["sessionid"].value
-    with chromium() as browser, context(browser, live_server.url) as person:
-        person.add_cookies([{"name": "sessionid", "value": key, "url": live_server.url}])
-        person.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        opened = person.new_page()
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.clock.install()
+    """The first page with its charts."""
+    with tab(live_server.url, admin_client, PATIENCE_MS, monkeypatch) as opened:
         opened.goto("/admin/")
         expect(opened.locator("canvas").first).to_be_visible()
         yield opened
-        opened.close()
-        # Beside an event loop Django has another connection than without one, which nobody else would close
-        connection.close()
-    # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up
-    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
-    assert errors == []
 
 
 def wait(page: Page, milliseconds: int) -> None:

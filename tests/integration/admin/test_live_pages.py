@@ -10,14 +10,13 @@ from datetime import timedelta
 from time import monotonic, time
 
 import pytest
-from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from api_service.models import BillingRun, WarmRun
-from tests.browser import chromium, context
+from tests.integration.admin.tab import tab
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,12 +33,6 @@ MARK = "window.markOfThisTest = true"
 IS_SAME = "() => window.markOfThisTest === true"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _static_folder() -> None:
-    """Before the server of the session, which warns where `collectstatic` has not made it."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-
-
 @pytest.fixture
 def run(db: None) -> WarmRun:
     return WarmRun.objects.create(
@@ -51,19 +44,8 @@ def run(db: None) -> WarmRun:
 def page(
     live_server: LiveServer, run: WarmRun, admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Page]:
-    """A tab of somebody who is logged in, with a clock that is played; the test fails when a page has an error."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    errors: list[str] = []
-    session = admin_client.cookies["sessionid"].value
-    with chromium() as browser, context(browser, live_server.url) as person:
-        person.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
-        person.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        opened = person.new_page()
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.clock.install()
+    with tab(live_server.url, admin_client, PATIENCE_MS, monkeypatch) as opened:
         yield opened
-    assert errors == []
 
 
 def open_run(page: Page, run: WarmRun) -> None:

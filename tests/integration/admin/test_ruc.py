@@ -117,7 +117,7 @@ def test_one_that_ended_is_said_to_be_shown_old(admin_client: Client) -> None:
 def test_a_listed_one_says_why_and_until_when(admin_client: Client) -> None:
     APICacheService().add_invalid_ruc(RUC, "NO_EXISTE_SUNAT", 24)
     page = read(admin_client)
-    assert "Reason NO_EXISTE_SUNAT unknown to SUNAT" in page
+    assert "Reason NO_EXISTE_SUNAT SUNAT does not know it" in page
     assert "in 23 hours" in page
     assert "The next look-up is told that there is no such record, for free." in page
 

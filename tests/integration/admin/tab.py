@@ -1,0 +1,41 @@
+"""A tab of a real browser, on the server and the database of a test, with a clock that is played."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection
+from django.test import Client
+from playwright.sync_api import Page, expect
+
+from tests.browser import chromium, context
+from tests.waiting import wait_until
+
+
+@contextmanager
+def tab(web: str, client: Client, patience_ms: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """Of who is logged in with `client`; the test fails when a page has an error.
+
+    A browser for each test: playwright keeps an event loop in this thread, which Django takes for asynchronous code. So
+    it begins after the tables are there, and is gone before they are emptied.
+    """
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    errors: list[str] = []
+    session = client.cookies["sessionid"].value
+    with chromium() as browser, context(browser, web) as person:
+        person.add_cookies([{"name": "sessionid", "value": session, "url": web}])
+        person.set_default_timeout(patience_ms)
+        expect.set_options(timeout=patience_ms)
+        opened = person.new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.clock.install()
+        yield opened
+        opened.close()
+        # Beside an event loop Django has another connection than without one, which nobody else would close
+        connection.close()
+    # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up
+    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
+    assert errors == []
