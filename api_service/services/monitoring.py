@@ -9,7 +9,7 @@ from time import monotonic
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import around, finding_states, health, node_rules, node_samples, refill_watch
+from api_service.services import around, copying, finding_states, health, node_rules, node_samples, refill_watch
 from api_service.services.around import Around
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import verdict
@@ -53,6 +53,8 @@ def store(report: health.Report, seen: Around) -> HealthSample:
         # One transaction: a boot that was seen is a refill that is owed, whatever dies next
         refill_watch.note(sample, rows, known)
     refill_watch.send_due()
+    # Nothing else runs that would: the next copy may be months away
+    copying.close_abandoned(report.at)
     return sample
 
 

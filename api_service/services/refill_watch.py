@@ -9,9 +9,10 @@ from functools import partial
 
 from django.utils import timezone
 
-from api_service.models import HealthSample, NodeSample, RefillRun, RunLock
+from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import refill, task_sending
 from api_service.services.beside import beside
+from api_service.services.locks import is_held
 from api_service.services.node_facts import NodeFacts
 from api_service.services.refill_plan import other_boot, ratio_between
 
@@ -48,7 +49,7 @@ def note(sample: HealthSample, nodes: Sequence[NodeSample], known: Collection[st
 def send_due() -> None:
     """Send what waits, and what a worker left running when it died. A broker that is down: the next run sends it."""
     for row in RefillRun.objects.filter(state__in=[State.WAITING, State.RUNNING]).order_by("pk"):
-        if row.state == State.RUNNING and _locked(row.node):
+        if row.state == State.RUNNING and is_held(refill.lock_of(row.node), timezone.now()):
             continue
         kwargs = {"node": row.node, "run": row.pk}
         try:
@@ -127,7 +128,3 @@ def _facts(node: NodeSample) -> NodeFacts:
     return NodeFacts(
         node.node, reachable=node.reachable, pid=node.pid, booted_at=booted, hits=node.hits, misses=node.misses
     )
-
-
-def _locked(node: str) -> bool:
-    return RunLock.objects.filter(name=refill.lock_of(node), expires_at__gt=timezone.now()).exclude(token="").exists()
