@@ -24,6 +24,7 @@ from api_service.admin.habits import half_hour_text, verdict
 from api_service.admin.ruc_links import linked
 from api_service.models import DailyReads, TrackedKey, WarmedAnswer
 from api_service.services import billing, warm_outlook
+from api_service.services.beat_rules import ByItself
 from api_service.services.hot_rucs import Hot
 from api_service.services.outcomes import CacheRead, Outcome
 from api_service.services.ruc_facts import moment_of
@@ -183,20 +184,29 @@ def warming(outlook: Outlook | None, warms: Sequence[WarmedAnswer], now: datetim
 
 
 def _forecast(outlook: Outlook, now: datetime) -> list[tuple[str, Text]]:
-    at = moment_of(outlook.at)
-    when = (
-        _("at the next run") if at <= now else format_html(_("by the first run after {time}"), time=_exactly(at, now))
-    )
-    tone = Tone.GOOD if outlook.decision == warm_outlook.DUE else Tone.QUIET
-    badge = display.toned(tone, words.word(ruc_words.FORECASTS, outlook.decision))
     expected = _("%(reads)s; refreshed from %(least)s up") % {
         "reads": display.number(outlook.reads, decimals=2),
         "least": display.number(outlook.break_even, decimals=2),
     }
     return [
-        (_("Next refresh"), format_html("{} {}", badge, when if outlook.decision == warm_outlook.DUE else "")),
+        (_("Next refresh"), _next_refresh(outlook, now)),
         (_("Reads expected in a new answer's life"), expected),
     ]
+
+
+def _next_refresh(outlook: Outlook, now: datetime) -> SafeString:
+    """What a run would decide is told of one that will come."""
+    if outlook.by_itself is not ByItself.YES:
+        url = reverse("admin:django_celery_beat_periodictask_changelist")
+        badge = display.toned(Tone.WARNING, words.word(ruc_words.NOT_BY_ITSELF, outlook.by_itself))
+        return format_html('{} <a href="{}">{}</a>', badge, url, _("Schedules"))
+    if outlook.decision != warm_outlook.DUE:
+        return display.toned(Tone.QUIET, words.word(ruc_words.FORECASTS, outlook.decision))
+    at = moment_of(outlook.at)
+    when = (
+        _("at the next run") if at <= now else format_html(_("by the first run after {time}"), time=_exactly(at, now))
+    )
+    return format_html("{} {}", display.toned(Tone.GOOD, words.word(ruc_words.FORECASTS, outlook.decision)), when)
 
 
 def _chance(row: WarmedAnswer) -> str:
