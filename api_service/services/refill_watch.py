@@ -10,7 +10,7 @@ from functools import partial
 from django.utils import timezone
 
 from api_service.models import HealthSample, NodeSample, RefillRun
-from api_service.services import refill, task_sending
+from api_service.services import own_hits, refill, task_sending
 from api_service.services.beside import beside
 from api_service.services.locks import is_held
 from api_service.services.node_facts import NodeFacts
@@ -86,10 +86,13 @@ def _request(sample: HealthSample, node: NodeSample, reason: RefillRun.Reason) -
 
 def _ratio_before(sample: HealthSample, node: str) -> float | None:
     """Of the last time the node was seen before the loss, counted from the time before that."""
-    seen = list(NodeSample.objects.filter(node=node, reachable=True, sample__lt=sample.pk).order_by("-id")[:2])
+    earlier_ones = NodeSample.objects.filter(node=node, reachable=True, sample__lt=sample.pk).select_related("sample")
+    seen = list(earlier_ones.order_by("-id")[:2])
     if not seen:
         return None
-    return ratio_between(_facts(seen[0]), _facts(seen[1]) if len(seen) == 2 else None, health_runs=1)
+    earlier = seen[1] if len(seen) == 2 else None
+    own = own_hits.since(earlier.sample.taken_at).get(node, ()) if earlier else ()
+    return ratio_between(_facts(seen[0]), _facts(earlier) if earlier else None, health_runs=1, own=own)
 
 
 def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
@@ -103,7 +106,8 @@ def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
     for row in ended.filter(node__in=by_node):
         facts = _facts(by_node[row.node])
         if _is_of(row, facts):
-            row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row))
+            own = own_hits.since(row.finished_at).get(row.node, ()) if row.finished_at else ()
+            row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row), own)
             row.save(update_fields=["hit_ratio_after"])
 
 
