@@ -110,13 +110,11 @@ def _stored(facts: RucFacts, now: datetime) -> Text:
     return format_html('{} {} <a href="{}">{}</a>', badge, _exactly(born, now), url, _("Look at it"))
 
 
-def invalid(facts: RucFacts, now: datetime) -> Section:
-    """The list of invalid RUCs: why it is on it, since and until when."""
+def invalid(facts: RucFacts, marked_until: datetime | None, now: datetime) -> Section:
+    """The list of invalid RUCs: why it is on it, since and until when. `marked_until`: by hand, as the log has it."""
     title, read = _("List of invalid RUCs"), facts.negative
     if read.outcome is not Outcome.HIT or not isinstance(read.value, Mapping):
-        unknown = read.outcome is Outcome.OUTAGE
-        text = _("its node does not answer") if unknown else _("not listed")
-        return Section(title, [(_("Listed"), display.toned(Tone.BAD if unknown else Tone.QUIET, text))])
+        return Section(title, [(_("Listed"), _not_listed(read, marked_until, now))])
     reason = str(read.value.get("reason", ""))
     return Section(
         title,
@@ -126,6 +124,18 @@ def invalid(facts: RucFacts, now: datetime) -> Section:
             (_("Since"), _moment(read.value.get("added_at"), now)),
             (_("Until"), _moment(read.value.get("expires_at"), now)),
         ],
+    )
+
+
+def _not_listed(read: CacheRead, marked_until: datetime | None, now: datetime) -> Text:
+    """A mark that the cache has lost was somebody's decision, which look-ups do not follow any more."""
+    if read.outcome is Outcome.OUTAGE:
+        return display.toned(Tone.BAD, _("its node does not answer"))
+    if marked_until is None or marked_until <= now:
+        return display.toned(Tone.QUIET, _("not listed"))
+    lost = display.toned(Tone.BAD, _("not any more: the cache has lost the mark"))
+    return format_html(
+        _("{lost} It was to hold until {until}: mark it again."), lost=lost, until=_exactly(marked_until, now)
     )
 
 

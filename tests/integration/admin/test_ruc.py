@@ -383,6 +383,30 @@ def test_a_wrong_field_is_told_and_nothing_is_marked(admin_client: Client, said:
     assert LogEntry.objects.count() == 0
 
 
+def test_a_mark_that_the_cache_has_lost_is_told(
+    admin_client: Client, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+) -> None:
+    use_cache_url(own_cluster[0].url)
+    assert "loses it before its time" in read(admin_client, f"{PAGE}mark/")
+    act(admin_client, "mark", {"reason": "DADO_DE_BAJA", "hours": "48"})
+    own_cluster[0].restart()
+    page = read(admin_client)
+    assert "Listed not any more: the cache has lost the mark It was to hold until" in page
+    assert f"{PAGE}mark/" in admin_client.get(PAGE).text
+    act(admin_client, "mark", {"reason": "DADO_DE_BAJA", "hours": "48"})
+    assert "has lost the mark" not in read(admin_client)
+    act(admin_client, "unmark")
+    assert "Listed not listed" in read(admin_client)
+
+
+@pytest.mark.usefixtures("migo")
+def test_a_mark_that_ended_in_time_was_not_lost(admin_client: Client) -> None:
+    act(admin_client, "mark", {"reason": "DADO_DE_BAJA", "hours": "2"})
+    APICacheService().remove_invalid_ruc(RUC)
+    LogEntry.objects.update(action_time=timezone.now() - timedelta(hours=2, minutes=1))
+    assert "Listed not listed" in read(admin_client)
+
+
 @pytest.mark.usefixtures("migo")
 def test_what_cannot_exist_is_marked_and_unmarked_all_the_same(admin_client: Client) -> None:
     act(admin_client, "mark", {"reason": "FORMATO_INVALIDO", "hours": "1"}, ruc=IMPOSSIBLE)
