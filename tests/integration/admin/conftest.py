@@ -205,7 +205,8 @@ def rows(db: None) -> Rows:
         ),
         models.CopyRun.objects.create(
             started_at=now,
-            state="running",
+            finished_at=now,
+            state="done",
             purpose="copy",
             source=NODE,
             target="redis 10.0.4.20:6379",

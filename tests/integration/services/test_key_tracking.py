@@ -352,12 +352,13 @@ def test_what_another_client_left_under_the_name_of_an_invalid_ruc_has_no_reason
 
 
 def test_reasons_that_are_not_read_in_time_are_not_kept_as_if_they_were_all(
-    cache: APICacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cache: APICacheService, memcached: Memcached, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.add_invalid_ruc("20999999999")
     monkeypatch.setattr(invalid_reasons, "READ_SECONDS", 0.0)
     assert track_keys()["state"] == "done"
     assert reasons_of_last_run() == {}
+    assert "own" not in TrackRun.objects.get().nodes[memcached.address]
     assert "took longer than allowed" in caplog.text
 
 
