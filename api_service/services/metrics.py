@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api_service.caches import node_state, serializer
+from api_service.services import latencies
 from api_service.services.backends import adapter_for
 from api_service.services.budget_rules import BudgetExhausted, Purpose
 from api_service.services.errors import UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked, UpstreamNotOffered
@@ -35,7 +36,7 @@ from api_service.services.outcomes import Outcome
 from api_service.services.providers import TABLE, NotFound
 
 if TYPE_CHECKING:
-    from api_service.services.tracking import Entry, OutcomeKey
+    from api_service.services.lookup_counts import Entry, OutcomeKey
 
 T = TypeVar("T")
 
@@ -70,10 +71,6 @@ FAILURE_CODES: Final = (
     *(error.code for error in _ERRORS),
     *(BudgetExhausted.code, "busy", "database_unavailable"),
 )
-_LOOKUP_BUCKETS: Final = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
-    *(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
-)
 _CALL_BUCKETS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 10, 25)
 
 
@@ -101,7 +98,7 @@ LOOKUP_SECONDS = Times(
     "cache_worker_lookup_duration_seconds",
     "Single look-ups from question to answer, by what the cache said, or failed; batches are not timed.",
     ("service", "kind", "outcome"),
-    buckets=_LOOKUP_BUCKETS,
+    buckets=latencies.IN_SECONDS,
     registry=REGISTRY,
 )
 LOOKUP_FAILURES = Counter(

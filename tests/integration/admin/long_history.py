@@ -15,6 +15,10 @@ FIVE_MINUTES = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 KINDS = (("ruc", 900), ("dni", 60), ("tipo_cambio", 30))
 SHARES = (("hit", 0.82), ("negative", 0.05), ("stale", 0.03), ("miss", 0.099), ("outage", 0.001))
+TIMES = (
+    *(("cache", 100, 40), ("cache", 250, 400), ("cache", 500, 300), ("cache", 1_000, 60), ("cache", 5_000, 3)),
+    *(("upstream", 250_000, 5), ("upstream", 500_000, 40), ("upstream", 1_000_000, 12), ("failed", 5_000_000, 1)),
+)
 CODES = (("node_down", "unhealthy"), ("node_slow", "warning"), ("hit_ratio_low", "warning"), ("queue_old", "warning"))
 AT_ONCE = 2000
 
@@ -46,6 +50,14 @@ def _lookups(now: datetime) -> None:
             for hour in _hours(now)
             for kind, most in KINDS
             for outcome, part in SHARES
+        ),
+        batch_size=AT_ONCE,
+    )
+    models.LookupTime.objects.bulk_create(
+        (
+            models.LookupTime(hour=hour, service="migo", way=way, bound=bound, count=count)
+            for hour in _hours(now)
+            for way, bound, count in TIMES
         ),
         batch_size=AT_ONCE,
     )
