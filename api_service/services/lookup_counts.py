@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 from api_service.services import latencies
@@ -23,8 +24,20 @@ LONGEST_NAME, LONGEST_IDENTIFIER = 50, 250
 Identity = tuple[str, str, str]  # service, kind, identifier
 Entry = tuple[str, str, str, Outcome, float, float | None]  # one look-up, its Unix time, and what it took if timed
 OutcomeKey = tuple[str, str, Outcome]
+OUTCOME_OF: Final = itemgetter(0, 1, 3)  # the key of an entry
 Timed = tuple[str, Way, float]  # the service, how one look-up came by its end, and the seconds until then
 TimeKey = tuple[str, Way, int]  # the last is the step that the time is in
+
+
+def times_of(entries: Iterable[Entry]) -> dict[OutcomeKey, list[float]]:
+    """What those took that were timed, from the shortest to the longest."""
+    found: defaultdict[OutcomeKey, list[float]] = defaultdict(list)
+    for entry in entries:
+        if (seconds := entry[5]) is not None:
+            found[OUTCOME_OF(entry)].append(seconds)
+    for times in found.values():
+        times.sort()
+    return found
 
 
 @dataclass
@@ -52,13 +65,9 @@ class Batch:
             else:
                 self._add(identity, 1, at)
 
-    def fold_times(self, timed: Iterable[Timed]) -> None:
-        grouped: defaultdict[tuple[str, Way], list[float]] = defaultdict(list)
-        for service, way, seconds in timed:
-            grouped[service, way].append(seconds)
-        for (service, way), times in grouped.items():
-            for bound, number in latencies.counted(times).items():
-                self._add_times(service, way, bound, number)
+    def fold_times(self, service: str, way: Way, seconds: Iterable[float]) -> None:
+        for bound, number in latencies.counted(seconds).items():
+            self._add_times(service, way, bound, number)
 
     def absorb(self, older: Batch) -> None:
         """Take back what could not be written."""

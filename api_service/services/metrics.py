@@ -13,13 +13,12 @@ import collections
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from django.utils.module_loading import import_string
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -32,11 +31,9 @@ from api_service.services.backends import adapter_for
 from api_service.services.budget_rules import BudgetExhausted, Purpose
 from api_service.services.errors import UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked, UpstreamNotOffered
 from api_service.services.freshness import REFRESHING
+from api_service.services.lookup_counts import OUTCOME_OF, Entry, OutcomeKey
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import TABLE, NotFound
-
-if TYPE_CHECKING:
-    from api_service.services.lookup_counts import Entry, OutcomeKey
 
 T = TypeVar("T")
 
@@ -178,19 +175,16 @@ _names = Names()
 # -- what is counted
 
 
-_named = itemgetter(0, 1, 3)  # service, kind, outcome of an entry
-
-
 def looked_up(entries: Sequence[Entry]) -> None:
     """Add up look-ups. Not for each: the hit path has no time for a lock and a table of labels."""
-    for (service, kind, outcome), number in collections.Counter(map(_named, entries)).items():
+    for (service, kind, outcome), number in collections.Counter(map(OUTCOME_OF, entries)).items():
         LOOKUPS.labels(*_names.of(service, kind), outcome).inc(number)
-    timed: dict[OutcomeKey, list[float]] = collections.defaultdict(list)
-    for entry in entries:
-        if (seconds := entry[5]) is not None:
-            timed[_named(entry)].append(seconds)
-    for key, seconds_of_all in timed.items():
-        LOOKUP_SECONDS.labels(*_names.of(*key[:2]), key[2]).observe_many(seconds_of_all)
+
+
+def took(times: Mapping[OutcomeKey, Sequence[float]]) -> None:
+    """What those of them took that were timed."""
+    for (service, kind, outcome), seconds in times.items():
+        LOOKUP_SECONDS.labels(*_names.of(service, kind), outcome).observe_many(seconds)
 
 
 def answered(service: str, kind: str, outcome: str, seconds: float) -> None:

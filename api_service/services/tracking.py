@@ -25,7 +25,7 @@ from api_service.models import DailyReads, LookupHour, LookupTime, TrackedKey
 from api_service.services import counters, keys, metrics, warm_results, warm_statistics
 from api_service.services.cache_service import APICacheService
 from api_service.services.latencies import Way
-from api_service.services.lookup_counts import MAX_IDENTIFIERS, Batch, Entry, Identity, Timed
+from api_service.services.lookup_counts import MAX_IDENTIFIERS, Batch, Entry, Identity, Timed, times_of
 from api_service.services.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
@@ -122,10 +122,14 @@ class ReadCounter:
 
     def _fold(self) -> None:
         entries, timed = _taken(self._entries), _taken(self._timed)
+        times = times_of(entries)
         self._batch.fold(entries)
-        self._batch.fold_times((entry[0], Way.CACHE, entry[5]) for entry in entries if entry[5] is not None)
-        self._batch.fold_times(timed)
+        for (service, _kind, _outcome), seconds in times.items():
+            self._batch.fold_times(service, Way.CACHE, seconds)
+        for service, way, seconds_of_one in timed:
+            self._batch.fold_times(service, way, (seconds_of_one,))
         metrics.looked_up(entries)
+        metrics.took(times)
 
     def _write(self, waiting: deque[Batch], now: datetime) -> int:
         """Takes out of `waiting` what is settled. Identifiers written."""

@@ -84,7 +84,7 @@ class Server:
 def gunicorn() -> Iterator[Server]:
     """As deployed, with one process: the other core is for the load."""
     port = free_port()
-    options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--workers", "1", "--threads", "8"]
+    options = ["--config", "deploy/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
     command = [sys.executable, "-m", "gunicorn", *options, "--log-level", "error", "tests.benchmarks.bare_site"]
     # Reads are counted and written as in production
     with subprocess.Popen(command, env={**os.environ, "READ_FLUSH_SECONDS": "5"}) as server:

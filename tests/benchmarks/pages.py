@@ -19,7 +19,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -127,12 +127,26 @@ def measure(rounds: int) -> list[Measured]:
 
     settings.STATIC_ROOT.mkdir(exist_ok=True)
     client = logged_in()
-    visits = {page: visited(client, page, rounds) for page in every_page(client, choices=True)}
+    pages = [*every_page(client, choices=True), *over_periods()]
+    visits = {page: visited(client, page, rounds) for page in pages}
     for page in [page for page, taken in visits.items() if not summed(page, taken).is_within]:
         visits[page] += visited(client, page, rounds * ROUNDS_MORE)
     measured = [summed(page, taken) for page, taken in visits.items()]
     reference = next(one.middle for one in measured if one.page == REFERENCE)
     return [replace(one, ratio=one.middle / reference) for one in measured]
+
+
+def over_periods() -> Iterator[Page]:
+    """The overview and its parts over more than a day."""
+    from django.urls import reverse
+
+    from api_service.admin.dashboard.periods import DEFAULT, PERIODS
+    from tests.pages import FRONT, Page
+
+    for view, name in (("admin:index", FRONT), ("dashboard_now", "now"), ("dashboard_charts", "charts")):
+        for period in PERIODS.values():
+            if period is not DEFAULT:
+                yield Page("", f"{name}, {period.name}", f"{reverse(view)}?period={period.name}")
 
 
 def logged_in() -> Client:
