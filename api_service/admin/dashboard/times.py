@@ -76,9 +76,7 @@ def drawn(on: Axis) -> Iterator[Chart]:
 
 
 def _chart(on: Axis, way: Way, title: str, found: Mapping[int, Steps]) -> Chart:
-    usual, most = (
-        on.buckets.spread({step: _within(steps, part) for step, steps in found.items()}) for part in (USUAL, MOST)
-    )
+    usual, most = (on.buckets.spread(_each_within(found, part)) for part in (USUAL, MOST))
     return Chart(
         key=f"times-{way.value}",
         title=title,
@@ -96,6 +94,10 @@ def _chart(on: Axis, way: Way, title: str, found: Mapping[int, Steps]) -> Chart:
         note=_("Single look-ups, estimated from counts in steps; batches are not timed."),
         url=links.list_of(LookupTime),
     )
+
+
+def _each_within(found: Mapping[int, Steps], part: float) -> dict[int, float]:
+    return {step: value for step, steps in found.items() if (value := _within(steps, part)) is not None}
 
 
 def _within(steps: Steps, part: float) -> float | None:
