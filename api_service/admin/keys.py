@@ -212,7 +212,8 @@ class LookupTimeAdmin(TableAdmin[LookupTime]):
         """The step: from the end of the one before to its own."""
         if row.bound == latencies.LONGER:
             return gettext("longer")
-        return display.number(row.bound / 1000, " ms")
+        milliseconds, rest = divmod(row.bound, 1000)
+        return display.number(row.bound / 1000 if rest else milliseconds, " ms")
 
     @admin.display(description=_("look-ups"))
     def count_text(self, row: LookupTime) -> str:

@@ -101,10 +101,11 @@ def _each_within(found: Mapping[int, Steps], part: float) -> dict[int, float]:
 
 
 def _within(steps: Steps, part: float) -> float | None:
-    """Milliseconds, no finer than the estimate is."""
+    """Milliseconds."""
     seconds = quantile(steps, part)
     return None if seconds is None else round(1000 * seconds, 3)
 
 
 def _milliseconds(value: float | None) -> str:
-    return display.number(value, " ms", 1)
+    """No finer than an estimate is."""
+    return display.number(value, "\xa0ms", 1 if value is None or value < 10 else 0)
