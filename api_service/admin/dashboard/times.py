@@ -34,7 +34,7 @@ NAMES: Mapping[Way, Promise] = {
     Way.STORE: gettext_lazy("from the answer store"),
     Way.UPSTREAM: gettext_lazy("from a provider, paid"),
     # Left out, an hour without the provider would look as fast as any
-    Way.FAILED: gettext_lazy("an error or an old answer instead"),
+    Way.FAILED: gettext_lazy("an error or an old answer"),
 }
 USUAL, MOST = 0.5, 0.95
 

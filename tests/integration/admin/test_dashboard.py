@@ -243,7 +243,7 @@ def test_the_wait_for_an_error_and_the_answers_of_the_store_are_told_beside_the_
     tile = card(index(admin_client), "Time to an answer")
     shown = " ".join(re.sub(r"<[^>]+>", " ", tile).split())
     assert "3.8 ms 4 × from the answer store; 95 of 100 within 4.9 ms" in shown
-    assert "7,500 ms 1,800 × an error or an old answer instead; 95 of 100 within 9,750 ms" in shown
+    assert "7,500 ms 1,800 × an error or an old answer; 95 of 100 within 9,750 ms" in shown
 
 
 def test_where_no_look_up_was_timed_there_is_no_time(rows: Rows, admin_client: Client) -> None:
