@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -27,6 +28,8 @@ else:
     from unfold.admin import ModelAdmin
 
 logger = logging.getLogger(__name__)
+
+Switch = Callable[[HttpRequest, QuerySet[PeriodicTask]], None]
 
 admin.site.unregister(PeriodicTask)
 
@@ -90,21 +93,29 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
 
     @admin.action(description=_("Enable selected tasks"), permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().enable_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().enable_tasks)
 
     @admin.action(description=_("Disable selected tasks"), permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().disable_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().disable_tasks)
 
     @admin.action(description=_("Toggle activity of selected tasks"), permissions=["change"])
     def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().toggle_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().toggle_tasks)
+
+    def _switch(self, request: HttpRequest, chosen: QuerySet[PeriodicTask], act: Switch) -> None:
+        """One UPDATE switches them all: no row's `save` is called, and nobody is told but by what follows.
+
+        `chosen` is of the filtered list, which a switched row may leave: the rows are taken by their keys.
+        """
+        before: dict[int, bool] = dict(chosen.values_list("pk", "enabled"))
+        rows: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(pk__in=before)
+        act(request, rows)
+        for row in rows.all():
+            if row.enabled != before[row.pk]:
+                audit.note(request, row.name, {"enabled": row.enabled}, PeriodicTask, row.pk)
+            if row.last_run_at is None:
+                schedule_runs.switched(row.name, row.task, timezone.now(), on=row.enabled)
 
     @admin.action(description=_("Run selected tasks"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -120,16 +131,3 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
         number = len(queryset)
         text = ngettext("%(count)s task is in its queue.", "%(count)s tasks are in their queues.", number)
         self.message_user(request, text % {"count": number}, messages.SUCCESS)
-
-
-def _kept(chosen: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    """These rows whatever becomes of them: `chosen` is of the filtered list, which a switched row may leave."""
-    rows: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(pk__in=list(chosen.values_list("pk", flat=True)))
-    return rows
-
-
-def _note_switches(rows: QuerySet[PeriodicTask]) -> None:
-    """One UPDATE switches them all: no row's `save` was called, and so nobody was told."""
-    for row in rows.all():
-        if row.last_run_at is None:
-            schedule_runs.switched(row.name, row.task, timezone.now(), on=row.enabled)

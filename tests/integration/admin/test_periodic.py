@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -102,6 +103,24 @@ def test_a_row_that_leaves_the_filtered_list_by_its_switch_counts_from_then_too(
     assert act("toggle_tasks", "0").on_since is not None
     row.refresh_from_db()
     assert row.enabled is True
+
+
+def test_each_row_that_is_switched_from_the_list_is_written_down_with_who_did_it(admin_client: Client) -> None:
+    off, on = add("nightly", 1, enabled=False), add("hourly", 1)
+
+    def act(name: str) -> list[tuple[str, str, str]]:
+        LogEntry.objects.all().delete()
+        admin_client.post(URL, {"action": name, "_selected_action": [off.pk, on.pk]})
+        rows = LogEntry.objects.filter(user__username="admin").order_by("object_repr")
+        return [(str(row.object_id), row.object_repr, row.change_message) for row in rows]
+
+    # What was so before is nothing that was done
+    assert act("enable_tasks") == [(str(off.pk), "nightly", "enabled=True")]
+    assert act("toggle_tasks") == [
+        (str(on.pk), "hourly", "enabled=False"),
+        (str(off.pk), "nightly", "enabled=False"),
+    ]
+    assert act("disable_tasks") == []
 
 
 def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
