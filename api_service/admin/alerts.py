@@ -24,6 +24,7 @@ from api_service.admin.display import Tone
 from api_service.admin.filters import ByEnd, chosen
 from api_service.admin.health import measured
 from api_service.admin.incident_acts import IncidentActs
+from api_service.admin.row_names import NamedRows
 from api_service.models import Delivery, FindingState, HealthSample, Incident, Notice, Transition
 from api_service.services import advice
 from api_service.services.advice import Advice
@@ -34,7 +35,7 @@ STEPS_SHOWN = 200
 
 
 @admin.register(Incident)
-class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
+class IncidentAdmin(IncidentActs, NamedRows, TableAdmin[Incident]):
     list_display = ("what_and_where", "severity_badge", "state_badge", "since_text", "lasted", "in_hands_of")
     list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
     ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
@@ -55,9 +56,12 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     def what(self, row: Incident) -> str:
         return words.word(words.INCIDENTS, row.code)
 
+    def row_name(self, row: Incident) -> str:
+        return words.trouble(row.code, row.node)
+
     @admin.display(description=_("incident"))
     def what_and_where(self, row: Incident) -> str:
-        return f"{self.what(row)} {words.place(row.code, row.node)}".strip()
+        return words.trouble(row.code, row.node)
 
     @admin.display(description=_("what users notice"))
     def meaning(self, row: Incident) -> str:
@@ -222,14 +226,17 @@ def delivery_cells(delivery: Delivery) -> tuple[object, ...]:
 
 
 @admin.register(Transition)
-class TransitionAdmin(TableAdmin[Transition]):
+class TransitionAdmin(NamedRows, TableAdmin[Transition]):
     """All steps of all incidents, the newest first."""
 
     list_display = ("event_badge", "what", "at_text", "by", "told")
     list_filter = ("event", "telling")
     list_select_related = ("incident",)
     ordering = ("-id",)
-    fields = ("incident", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
+    fields = ("incident_link", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
+
+    def row_name(self, row: Transition) -> str:
+        return f"{words.trouble(row.incident.code, row.incident.node)}: {row.get_event_display()}"
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
@@ -237,8 +244,12 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:
-        code, node = row.incident.code, row.incident.node
-        return f"{words.word(words.INCIDENTS, code)} {words.place(code, node)}".strip()
+        return words.trouble(row.incident.code, row.incident.node)
+
+    @admin.display(description=_("incident"))
+    def incident_link(self, row: Transition) -> SafeString:
+        url = reverse("admin:api_service_incident_change", args=[row.incident_id])
+        return format_html('<a href="{}">{}</a>', url, words.trouble(row.incident.code, row.incident.node))
 
     @admin.display(description=_("time"))
     def at_text(self, row: Transition) -> str:
@@ -297,11 +308,14 @@ class NoticeAdmin(TableAdmin[Notice]):
 
 
 @admin.register(FindingState)
-class FindingStateAdmin(TableAdmin[FindingState]):
+class FindingStateAdmin(NamedRows, TableAdmin[FindingState]):
     list_display = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "seen")
     list_filter = ("counts", chosen("code", _("finding"), words.FINDINGS))
     ordering = ("-counts", "code", "node")
     fields = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "limit_text", "seen")
+
+    def row_name(self, row: FindingState) -> str:
+        return words.trouble(row.code, row.node)
 
     @admin.display(description=_("what"))
     def what(self, row: FindingState) -> str:

@@ -62,7 +62,7 @@ def _about(facts: dict[str, Any]) -> str:
     steps = facts.get("steps", [])
     if not steps:
         return display.NOTHING
-    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {words.place(steps[0]['code'], steps[0]['node'])}".strip()
+    first = words.trouble(steps[0]["code"], steps[0]["node"])
     left = len(steps) - 1
     return gettext("%(first)s and %(left)d more") % {"first": first, "left": left} if left else first
 

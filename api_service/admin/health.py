@@ -60,8 +60,7 @@ def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
 
 def _in_words(finding: Mapping[str, Any]) -> str:
     """Beside a status that it has no part in, a finding has to say so."""
-    where = words.place(finding["code"], finding.get("node", ""))
-    text = f"{words.word(words.FINDINGS, finding['code'])} {where}".strip()
+    text = words.trouble(finding["code"], finding.get("node", ""))
     return text if finding.get("counts", True) else f"{text} ({gettext('does not count yet')})"
 
 

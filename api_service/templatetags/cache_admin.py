@@ -16,3 +16,11 @@ def dashboard_now(context: template.Context) -> dict[str, Any]:
     from api_service.admin.dashboard.views import now_context
 
     return now_context(context["request"])
+
+
+@register.filter
+def row_name(title: object) -> str:
+    """A part of the head's path; see `api_service.admin.row_names`."""
+    from api_service.admin import row_names
+
+    return row_names.row_name(title)
