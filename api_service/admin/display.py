@@ -115,9 +115,10 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
     if not body:
         return NOTHING
     return format_html(
-        # What scrolls on a phone has to be reached by a key
-        '<div class="cw-scroll" tabindex="0"><table class="cw-table">'
+        # What scrolls on a phone has to be reached by a key, and then has to say what it is
+        '<div class="cw-scroll" tabindex="0" role="group" aria-label="{}"><table class="cw-table">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
+        ", ".join(map(str, headings)),
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )

@@ -6,12 +6,16 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.filters import ByService
+from api_service.admin.row_names import NamedRows
 from api_service.models import AccountReading, CircuitChange, RateWindow, UpstreamCalls, UpstreamCircuit
+from api_service.services import results
+from api_service.services.around_rules import ANSWERED
 
 
 @admin.register(UpstreamCircuit)
@@ -38,15 +42,22 @@ class CircuitChangeAdmin(TableAdmin[CircuitChange]):
 
 
 @admin.register(UpstreamCalls)
-class UpstreamCallsAdmin(TableAdmin[UpstreamCalls]):
-    list_display = ("since_text", "outcome", "calls_text", "service")
+class UpstreamCallsAdmin(NamedRows, TableAdmin[UpstreamCalls]):
+    list_display = ("since_text", "outcome_text", "calls_text", "service")
     list_filter = (ByService,)
     ordering = ("-since", "service", "outcome")
-    fields = ("since_text", "service", "outcome", "calls_text")
+    fields = ("since_text", "service", "outcome_text", "calls_text")
+
+    def row_name(self, row: UpstreamCalls) -> str:
+        return f"{self.since_text(row)} {row.service}: {self.outcome_text(row)}"
 
     @admin.display(description=_("since"))
     def since_text(self, row: UpstreamCalls) -> str:
         return date_format(timezone.localtime(row.since), "SHORT_DATETIME_FORMAT")
+
+    @admin.display(description=_("outcome"))
+    def outcome_text(self, row: UpstreamCalls) -> str:
+        return gettext("answered") if row.outcome == ANSWERED else results.text_of(row.outcome)
 
     @admin.display(description=_("calls"))
     def calls_text(self, row: UpstreamCalls) -> str:

@@ -116,16 +116,3 @@ def test_no_key_opens_the_search_that_would_write_into_the_cache(person: Page) -
     wait_for_rest(person)
     person.keyboard.press("Control+k")
     expect(person.locator("[name=s], #search-input-command")).to_have_count(0)
-
-
-def test_the_way_to_the_page_is_not_cut_off_on_a_phone(on_a_phone: Page, shown: Site) -> None:
-    pages = [each.url for each in shown.pages if each.what in ("list", "change first row")]
-    assert pages
-    cut = []
-    # They share one template
-    for url in pages[::4]:
-        on_a_phone.goto(url)
-        name = on_a_phone.locator(".cw-crumb").last
-        if name.count() and name.evaluate("name => name.scrollWidth > name.clientWidth"):
-            cut.append((url, name.inner_text()))
-    assert cut == []

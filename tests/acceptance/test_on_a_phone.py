@@ -1,0 +1,35 @@
+"""On a phone nothing is out of sight: what has to be scrolled to sideways is found by nobody."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import PHONE, context, log_in
+from tests.site import PASSWORD, USERNAME, Site
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("pages")]
+
+# The page is wider than the screen by so many pixels; its name is longer than the room it has
+BEYOND = "document.documentElement.scrollWidth - innerWidth"
+NAME_IS_CUT = """(() => {
+    const name = [...document.querySelectorAll(".cw-crumb")].pop();
+    return name !== undefined && name.scrollWidth > name.clientWidth;
+})()"""
+
+
+def test_no_page_scrolls_sideways_and_each_is_named_in_full(browser: Browser, shown: Site) -> None:
+    """All of them, as the columns of each list are its own; in Spanish, whose words are longer."""
+    assert len(shown.pages) > 100
+    with context(browser, shown.web, size=PHONE, language="es") as person:
+        page = person.new_page()
+        log_in(page, USERNAME, PASSWORD)
+        found = {each.url: wrong for each in shown.pages if (wrong := wrong_at(page, each.url))}
+
+    assert found == {}
+
+
+def wrong_at(page: Page, url: str) -> list[str]:
+    page.goto(url)
+    beyond, is_cut = page.evaluate(f"[{BEYOND}, {NAME_IS_CUT}]")
+    return [f"scrolls sideways by {beyond} px"] * (beyond > 0) + ["its name is cut off"] * is_cut
