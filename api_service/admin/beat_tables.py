@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as theirs
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,6 +27,13 @@ class TasksInline(theirs.PeriodicTaskInline, TabularInline):  # type: ignore[mis
     """The periodic tasks that go by the schedule on the page."""
 
     hide_title = True
+    # The name of their field is in English only
+    fields = ("name", "task_name", "args", "kwargs")
+    readonly_fields = fields
+
+    @admin.display(description=_("task"))
+    def task_name(self, row: PeriodicTask) -> str:
+        return str(row.task)
 
 
 @admin.register(ClockedSchedule)

@@ -100,7 +100,15 @@ def test_the_page_of_a_role_is_called_as_in_the_list(administrator: Client, lang
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("es", ("Incidentes: ver", "Canales de alertas: probar", "Usuarios: eliminar")),
+        (
+            "es",
+            (
+                "Incidentes: ver",
+                "Canales de alertas: probar",
+                "Usuarios: eliminar",
+                "Marcas de las tareas periódicas: ver",
+            ),
+        ),
         ("en", ("Incidents: see", "Alert channels: test", "Users: delete")),
     ],
 )

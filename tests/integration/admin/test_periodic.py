@@ -130,3 +130,12 @@ def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_cli
     assert page.count(str(row.crontab.human_readable)) == 1
     assert "api_service/periodic_task.js" in page
     assert "<script>" not in page
+
+
+def test_nothing_of_django_celery_beat_is_in_english_to_who_reads_spanish(admin_client: Client) -> None:
+    row = add("check", 1)
+    assert row.crontab is not None
+    beat = "/admin/django_celery_beat/"
+    pages = (URL, f"{URL}{row.pk}/change/", f"{beat}crontabschedule/{row.crontab.pk}/change/")
+    text = "".join(admin_client.get(url, headers={"accept-language": "es"}).text for url in pages)
+    assert [english for english in ("Task Name", "0 and 255", "enabled is") if english in text] == []
