@@ -46,11 +46,6 @@ admin.site.unregister([User, Group])
 BEYOND_ROLES = {"is_superuser", "user_permissions"}
 
 
-def _app_name(permission: Permission) -> str:
-    model = permission.content_type.model_class()
-    return str(model._meta.app_config.verbose_name) if model else permission.content_type.app_label
-
-
 def _table_name(permission: Permission) -> str:
     model = permission.content_type.model_class()
     return capfirst(str(model._meta.verbose_name_plural)) if model else permission.content_type.model
@@ -63,8 +58,7 @@ def group_text(group: Group) -> str:
 def permission_text(permission: Permission) -> str:
     """Django keeps names of its own, in English, in the table."""
     action = permission.codename.partition("_")[0]
-    allowed = words.ALLOWED.get(action, permission.name)
-    return f"{_app_name(permission)} | {_table_name(permission)}: {allowed}"
+    return f"{_table_name(permission)}: {words.ALLOWED.get(action, permission.name)}"
 
 
 # What is chosen in a form, by its field

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -57,7 +58,7 @@ class IncidentAdmin(IncidentActs, NamedRows, TableAdmin[Incident]):
         return words.word(words.INCIDENTS, row.code)
 
     def row_name(self, row: Incident) -> str:
-        return words.trouble(row.code, row.node)
+        return capfirst(words.trouble(row.code, row.node))
 
     @admin.display(description=_("incident"))
     def what_and_where(self, row: Incident) -> str:
@@ -236,7 +237,7 @@ class TransitionAdmin(NamedRows, TableAdmin[Transition]):
     fields = ("incident_link", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
 
     def row_name(self, row: Transition) -> str:
-        return f"{words.trouble(row.incident.code, row.incident.node)}: {row.get_event_display()}"
+        return capfirst(f"{words.trouble(row.incident.code, row.incident.node)}: {row.get_event_display()}")
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
@@ -315,7 +316,7 @@ class FindingStateAdmin(NamedRows, TableAdmin[FindingState]):
     fields = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "limit_text", "seen")
 
     def row_name(self, row: FindingState) -> str:
-        return words.trouble(row.code, row.node)
+        return capfirst(words.trouble(row.code, row.node))
 
     @admin.display(description=_("what"))
     def what(self, row: FindingState) -> str:

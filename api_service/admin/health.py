@@ -83,7 +83,7 @@ def around_table(around: Mapping[str, Any]) -> SafeString | str:
         (words.word(words.READINGS, reading), "\n".join(f"{fact}: {measured(value)}" for fact, value in _flat(facts)))
         for reading, facts in sorted(around.items())
     ]
-    return display.table((_("read"), _("facts")), rows)
+    return display.table((_("reading"), _("facts")), rows)
 
 
 def _flat(facts: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -15,9 +15,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from api_service.admin import audit, display, schedules, styling
+from api_service.admin import audit, cron_words, display, schedules, styling
+from api_service.admin.row_names import NamedRows
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.task_sending import BrokerDown, send
 
@@ -49,7 +50,7 @@ class ByTask(admin.AllValuesFieldListFilter):
 
 
 @admin.register(PeriodicTask)
-class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # django-celery-beat has no types
+class TaskAdmin(NamedRows, PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # django-celery-beat has no types
     """Its own action lets everybody who may look start a task, and ends in an error page while the broker is down."""
 
     form = TaskForm
@@ -58,6 +59,9 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
     list_fullwidth = True
     list_display = ("name", "enabled", "state", "sent", "succeeded", "took", "when")
     list_filter = ("enabled", "one_off", ("task", ByTask), "start_time", "last_run_at")
+
+    def row_name(self, row: PeriodicTask) -> str:
+        return str(row.name)
 
     def get_fieldsets(self, request: HttpRequest, obj: PeriodicTask | None = None) -> Any:
         """Without the saved crontab in words, where the page's script says it of the chosen one."""
@@ -68,8 +72,16 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
             for name, said in fieldsets
         ]
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        said = {str(row.pk): cron_words.in_words(row) for row in CrontabSchedule.objects.all()}
+        return super().render_change_form(request, {**context, "readable_crontabs": said}, *args, **kwargs)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))
+
+    @admin.display(description=_("in words"))
+    def crontab_translation(self, row: PeriodicTask) -> str:
+        return cron_words.in_words(row.crontab) if row.crontab else display.NOTHING
 
     @admin.display(description=_("state"))
     def state(self, row: PeriodicTask) -> SafeString | str:

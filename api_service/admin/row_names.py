@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -31,9 +32,8 @@ class NamedRows(Base):
 
 
 def row_name(title: object) -> str:
-    """Of a row as its table names it; anything else as it is."""
-    if isinstance(title, Model) and admin.site.is_registered(type(title)):
-        table = admin.site.get_model_admin(type(title))
-        if isinstance(table, NamedRows):
-            return table.row_name(title)
-    return str(title)
+    """Words begin with a capital; the name of a row, which may be a key or an account, is left as it is."""
+    if not isinstance(title, Model):
+        return capfirst(str(title))
+    table = admin.site.get_model_admin(type(title)) if admin.site.is_registered(type(title)) else None
+    return table.row_name(title) if isinstance(table, NamedRows) else str(title)

@@ -125,9 +125,8 @@ def test_each_row_that_is_switched_from_the_list_is_written_down_with_who_did_it
 
 def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
     row = add("check", 1)
-    page = admin_client.get(f"{URL}{row.pk}/change/").text
-    assert row.crontab is not None
-    assert page.count(str(row.crontab.human_readable)) == 1
+    page = admin_client.get(f"{URL}{row.pk}/change/", headers=EN).text
+    assert page.count("Every 5 minutes (America/Lima)") == 1
     assert "api_service/periodic_task.js" in page
     assert "<script>" not in page
 
@@ -138,4 +137,23 @@ def test_nothing_of_django_celery_beat_is_in_english_to_who_reads_spanish(admin_
     beat = "/admin/django_celery_beat/"
     pages = (URL, f"{URL}{row.pk}/change/", f"{beat}crontabschedule/{row.crontab.pk}/change/")
     text = "".join(admin_client.get(url, headers={"accept-language": "es"}).text for url in pages)
-    assert [english for english in ("Task Name", "0 and 255", "enabled is") if english in text] == []
+    assert [
+        english for english in ("Task Name", "0 and 255", "enabled is", "Human readable", "Every ") if english in text
+    ] == []
+
+
+def test_a_crontab_is_said_in_the_language_of_the_page(admin_client: Client) -> None:
+    CrontabSchedule.objects.create(minute="0", hour="4", day_of_week="1", month_of_year="1-3")
+    CrontabSchedule.objects.create(minute="*/5", timezone="UTC")
+    said = {
+        language: admin_client.get("/admin/django_celery_beat/crontabschedule/", headers={"accept-language": language})
+        for language in ("es", "en")
+    }
+    assert "A las 04:00, sólo el lunes, de enero a marzo (America/Lima)" in said["es"].text
+    assert "At 04:00, only on Monday, January through March (America/Lima)" in said["en"].text
+    assert "Cada 5 minutos (UTC)" in said["es"].text
+
+
+def test_a_schedule_that_is_being_added_lists_no_tasks(admin_client: Client) -> None:
+    page = admin_client.get("/admin/django_celery_beat/crontabschedule/add/", headers=EN).text
+    assert "Periodic Tasks Using This Schedule" not in page

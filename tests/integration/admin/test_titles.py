@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.contrib.auth.models import Group
+import pytest
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
@@ -40,3 +41,23 @@ def test_a_row_whose_table_has_no_other_name_for_it_is_called_as_its_model_says(
 ) -> None:
     row = rows[TrackedKey]
     assert str(row) in titles(admin_client, row)
+
+
+@pytest.mark.parametrize(("table", "label"), [("storedanswer", "Identificador"), ("trackedkey", "Clave")])
+def test_on_a_phone_the_first_cell_of_a_row_that_is_not_chosen_has_the_name_of_its_column(
+    rows: Rows, admin_client: Client, table: str, label: str
+) -> None:
+    page = admin_client.get(f"/admin/api_service/{table}/", headers={"accept-language": "es"}).text
+    labels = re.findall(r'data-label="([^"]+)"', page)
+    assert labels[0].casefold() == label.casefold()
+    assert "Seleccionar fila" not in labels
+
+
+def test_a_no_is_told_by_a_word_and_is_not_in_the_colour_of_a_failure(rows: Rows, admin_client: Client) -> None:
+    page = admin_client.get("/admin/api_service/clearrun/", headers={"accept-language": "en"}).text
+    icon = '<span class="material-symbols-outlined" aria-hidden="true">close_small</span>'
+    assert f'<span class="cw-yes-no cw-quiet">{icon}<span class="cw-spoken">No</span></span>' in page
+
+
+def test_the_name_of_an_account_is_not_changed(rows: Rows, admin_client: Client) -> None:
+    assert re.search(r"\badmin\b", titles(admin_client, User.objects.get(username="admin")))
