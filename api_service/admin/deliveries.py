@@ -125,6 +125,14 @@ def configured_channels() -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
+NO_CHANNEL = _("No channel has an address: no alert reaches anybody. See the settings.")
+
+
+def why_none() -> list[str]:
+    """Said before anybody tries."""
+    return [] if configured_channels() else [str(NO_CHANNEL)]
+
+
 class TrialForm(forms.Form):
     """To which channels; none is every one."""
 
@@ -146,9 +154,7 @@ class TrialForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         if "channels" not in self.fields:
-            raise forms.ValidationError(
-                gettext("No channel has an address: no alert reaches anybody. See the settings.")
-            )
+            raise forms.ValidationError(str(NO_CHANNEL))
         return self.cleaned_data
 
 
@@ -160,7 +166,7 @@ def trial_arguments(data: dict[str, Any]) -> dict[str, Any]:
 class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
     """Rows are kept by the workers; where messages go is a setting, and shown nowhere."""
 
-    run = Run(task=SEND_TEST, button=_("Send a test alert"), form=TrialForm, kwargs=trial_arguments)
+    run = Run(task=SEND_TEST, button=_("Send a test alert"), form=TrialForm, kwargs=trial_arguments, explain=why_none)
     list_display = ("name", "state_badge", "why", "succeeded", "failed", "last_error")
     ordering = ("-configured", "name")
     actions = ("send_test", "turn_on")

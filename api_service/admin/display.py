@@ -9,7 +9,7 @@ from enum import StrEnum
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
@@ -118,7 +118,7 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
         # What scrolls on a phone has to be reached by a key, and then has to say what it is
         '<div class="cw-scroll" tabindex="0" role="group" aria-label="{}"><table class="cw-table">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
-        ", ".join(map(str, headings)),
+        ", ".join(strip_tags(str(heading)) for heading in headings),
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )
@@ -139,6 +139,11 @@ def bar(part: float, whole: float) -> SafeString | str:
         '<rect width="{}" height="10"/></svg>',
         round(100 * part / whole),
     )
+
+
+def spoken(word: object) -> SafeString:
+    """For a screen reader, where the eye needs no word."""
+    return format_html('<span class="cw-spoken">{}</span>', word)
 
 
 def counts(values: Iterable[tuple[object, int]]) -> SafeString | str:

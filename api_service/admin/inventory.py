@@ -71,7 +71,7 @@ class SnapshotColumns:
             for name in [*known, *(row.lives.keys() - words.LIVES.keys())]
             for keys in [row.lives[name]]
         ]
-        return display.table((_("at most"), _("keys"), _("share"), ""), rows)
+        return display.table((_("at most"), _("keys"), _("share"), display.spoken(_("share"))), rows)
 
 
 class SnapshotsInline(SnapshotColumns, RowsInline[ServiceSnapshot, TrackRun]):
