@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 
 register = template.Library()
 
@@ -29,7 +30,9 @@ def row_name(title: object) -> str:
 
 
 @register.filter
-def labelled(cell: SafeString, name: object) -> SafeString:
-    """A cell of a list, as unfold drew it, with the name of its column before it on a phone."""
-    before, label, after = cell.partition(' data-label="')
-    return mark_safe(f"{before}{label}{escape(name)}{after[after.index(chr(34)) :]}") if label else cell  # noqa: S308
+def labelled(cell: SafeString, name: object = "") -> SafeString:
+    """A cell of a list, as unfold drew it; its label, seen on a phone, is `name` or begins with a capital."""
+    before, mark, after = cell.partition(' data-label="')
+    label, quote, rest = after.partition('"')
+    shown = escape(capfirst(str(name))) if name else capfirst(label)
+    return mark_safe(f"{before}{mark}{shown}{quote}{rest}") if mark else cell  # noqa: S308
