@@ -92,19 +92,19 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         rows = _kept(queryset)
         super().enable_tasks(request, rows)
-        _note_switches(rows)
+        _note_switches(request, rows)
 
     @admin.action(description=_("Disable selected tasks"), permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         rows = _kept(queryset)
         super().disable_tasks(request, rows)
-        _note_switches(rows)
+        _note_switches(request, rows)
 
     @admin.action(description=_("Toggle activity of selected tasks"), permissions=["change"])
     def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         rows = _kept(queryset)
         super().toggle_tasks(request, rows)
-        _note_switches(rows)
+        _note_switches(request, rows)
 
     @admin.action(description=_("Run selected tasks"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -128,8 +128,9 @@ def _kept(chosen: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     return rows
 
 
-def _note_switches(rows: QuerySet[PeriodicTask]) -> None:
+def _note_switches(request: HttpRequest, rows: QuerySet[PeriodicTask]) -> None:
     """One UPDATE switches them all: no row's `save` was called, and so nobody was told."""
     for row in rows.all():
+        audit.note(request, row.name, {"enabled": row.enabled}, PeriodicTask, row.pk)
         if row.last_run_at is None:
             schedule_runs.switched(row.name, row.task, timezone.now(), on=row.enabled)

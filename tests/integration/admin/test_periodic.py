@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -72,6 +74,23 @@ def test_a_row_can_be_switched_off_from_the_list(rows: Rows, admin_client: Clien
     row.refresh_from_db()
     assert row.enabled is False
     assert admin_client.get(f"{URL}{row.pk}/change/").status_code == 200
+
+
+def test_who_switched_a_row_is_on_record(rows: Rows, admin_client: Client) -> None:
+    row = add("nightly", 2)
+    for name in ("disable_tasks", "enable_tasks", "toggle_tasks"):
+        admin_client.post(URL, {"action": name, "_selected_action": [row.pk]})
+    entries = LogEntry.objects.filter(object_repr="nightly", object_id=str(row.pk)).order_by("pk")
+    assert [entry.change_message for entry in entries] == ["enabled=False", "enabled=True", "enabled=False"]
+    assert {entry.user.get_username() for entry in entries} == {"admin"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_switch_is_told_in_spanish(admin_client: Client, count: int) -> None:
+    rows = [add(f"nightly {number}", 2) for number in range(count)]
+    chosen = {"action": "disable_tasks", "_selected_action": [row.pk for row in rows]}
+    page = admin_client.post(URL, chosen, follow=True, headers={"accept-language": "es"}).text
+    assert {1: "Se desactivó 1 tarea.", 2: "Se desactivaron 2 tareas."}[count] in page
 
 
 def test_what_is_switched_for_several_at_once_counts_from_then(db: None, admin_client: Client) -> None:
