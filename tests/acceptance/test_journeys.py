@@ -1,4 +1,4 @@
-"""The ways to what people come for, in Chromium: from an alert, by keys, on a phone. What they do there is in `actions/`."""
+"""The ways to what people come for, in Chromium: from an alert, by keys, on a phone. What they do then: `actions/`."""
 
 from __future__ import annotations
 

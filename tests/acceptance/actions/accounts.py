@@ -32,7 +32,7 @@ def colleague(person: Person, username: str) -> Iterator[Person]:
 
 def log_in(person: Person, password: str) -> None:
     person.goes("/admin/login/")
-    person.fills("Username", person.username)
+    person.fills("username", person.username)
     person.fills("Password", password)
     person.follows(person.main.locator("button[type=submit]"))
 
@@ -54,7 +54,7 @@ def passwords(person: Person) -> None:
     username = f"rosa.{person.language}"
     role = person.world.records.get(Group, name="operator")["id"]
     pk = added(person, User, lambda: write_account(person, username))
-    person.field("Groups").select_option(str(role))
+    person.field("groups").select_option(str(role))
     person.presses("Save")
     row = person.world.records.get(User, id=pk)
     assert (row["username"], row["is_staff"], row["is_superuser"]) == (username, 1, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from api_service.models import ClearRun
 from tests.acceptance.actions.person import Person
 from tests.acceptance.actions.runs import finished, look_up
@@ -44,9 +42,9 @@ def count_and_clear(person: Person) -> None:
 def resume(person: Person) -> None:
     """The node comes back with a key that the others have lost meanwhile."""
     look_up(person, CLEARED)
-    node = next(node for node in person.world.site.nodes if CLEARED in node.ask("lru_crawler metadump hash"))
-    listing = node.ask("lru_crawler metadump hash")
-    key = next(unquote(line.split()[0].removeprefix("key=")) for line in listing.splitlines() if CLEARED in line)
+    place = person.world.place_of(CLEARED)
+    assert place is not None
+    node, key = place
     counted(person, CLEARED)
     node.stop()
     try:

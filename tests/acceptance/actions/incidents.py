@@ -86,6 +86,16 @@ def told(person: Person, incident: int, name: str, note: str) -> None:
     step = person.world.records.get(Transition, incident_id=incident)
     assert (step["event"], step["by"], step["note"]) == (event, person.username, note)
     assert row["acknowledged_by"] == person.username
-    muted = row["muted_until"] and datetime.fromisoformat(row["muted_until"]) - datetime.fromisoformat(step["at"])
-    assert (muted or timedelta(0)) == timedelta(hours=hours)
+    assert muted_hours(row, step) == hours
     person.is_on_record(f"incident {incident}", f"act={name} note={note}")
+
+
+def muted_hours(incident: dict[str, Any], step: dict[str, Any]) -> int:
+    """From that step on."""
+    if incident["muted_until"] is None:
+        return 0
+    return round((moment(incident["muted_until"]) - moment(step["at"])) / timedelta(hours=1))
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

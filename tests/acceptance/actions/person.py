@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from django.db.models import Model
 from django.utils.translation import gettext, ngettext, override
@@ -15,7 +16,7 @@ from playwright.sync_api import Locator, Page, Request, expect
 from tests.acceptance.actions import deeds, english
 from tests.acceptance.actions.records import Records
 from tests.http_catcher import HttpCatcher
-from tests.servers import Redis
+from tests.servers import Memcached, Redis
 from tests.site import USERNAME, Site
 
 # Milliseconds: a worker on a busy machine
@@ -44,8 +45,16 @@ class World:
     # For files that are taken away
     folder: Path
 
-    def is_in_cache(self, key: str) -> bool:
-        return any(key in node.ask("lru_crawler metadump hash") for node in self.site.nodes)
+    def is_in_cache(self, identifier: str) -> bool:
+        return self.place_of(identifier) is not None
+
+    def place_of(self, identifier: str) -> tuple[Memcached, str] | None:
+        """The node that holds it, and the key that it has there."""
+        for node in self.site.nodes:
+            for line in node.ask("lru_crawler metadump hash").splitlines():
+                if identifier in line:
+                    return node, unquote(line.split()[0].removeprefix("key="))
+        return None
 
 
 @dataclass
@@ -127,8 +136,10 @@ class Person:
     def looks_around(self) -> None:
         """Whoever reads Spanish is shown no English."""
         expect(self.page.locator("html")).to_have_attribute("lang", self.language)
+        # What is under way is loaded again
+        expect(self.page.locator("[data-live]")).to_have_count(0, timeout=SOON)
         if self.language == "es":
-            found = english.on(self.page.locator("body").inner_text())
+            found = english.on(self.page)
             assert found == [], f"{self.page.url} says in English: {found}"
 
     @property

@@ -91,6 +91,7 @@ def _task(person: Person, number: int) -> None:
     person.fills("Name", f"prueba {number}")
     person.fills("Task (custom)", "workers.tasks.clean_up")
     person.field("Crontab Schedule").select_option(index=1)
+    person.field("Enabled").uncheck()
 
 
 def _describe(person: Person) -> None:
@@ -141,13 +142,13 @@ def _account(person: Person, number: int) -> None:
 
 
 def write_account(person: Person, username: str) -> None:
-    person.fills("Username", username)
+    person.fills("username", username)
     person.fills("Password", PASSWORD)
     person.fills("Password confirmation", PASSWORD)
 
 
 def _first_name(person: Person) -> None:
-    person.fills("First name", "Rosa")
+    person.fills("first name", "Rosa")
 
 
 def _group(person: Person, number: int) -> None:
