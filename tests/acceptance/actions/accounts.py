@@ -39,7 +39,7 @@ def log_in(person: Person, password: str) -> None:
 
 def log_out(person: Person) -> None:
     person.page.locator(MENU).click()
-    person.follows(person.page.get_by_role("button", name=person.text("Log out")))
+    person.follows(person.page.get_by_role("button", name=person.text("Log out"), exact=True))
     person.reads("You have been successfully logged out from the administration")
     person.goes("/admin/")
     assert "/login/" in person.page.url

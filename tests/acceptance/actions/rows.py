@@ -10,6 +10,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from playwright.sync_api import expect
 
 from api_service.models import MaintenanceWindow
 from tests.acceptance.actions.person import Person
@@ -66,6 +67,23 @@ def delete_in_the_list(person: Person, kind: Kind) -> None:
 def gone(person: Person, kind: Kind, pk: int) -> None:
     assert person.world.records.find(kind.model, id=pk) is None
     person.is_on_record(object_id=str(pk), action_flag=DELETION)
+
+
+def add_beside_a_form(person: Person) -> None:
+    """In a window of its own, which closes; what was added there is chosen in the form that it belongs to."""
+    model = person.name(CrontabSchedule)
+    person.opens(PeriodicTask)
+    person.presses("Add %(name)s", name=person.name(PeriodicTask))
+    person.main.get_by_role("button", name=f"{person.text('Actions')}: {model}", exact=True).click()
+    with person.page.expect_popup() as opened:
+        person.page.get_by_role("link", name=person.text("Add another %(model)s", model=model)).click()
+    beside = Person(opened.value, person.world, person.language, person.username, person.sent, person.newest_entry)
+    beside.fills("Minute(s)", "41")
+    with opened.value.expect_event("close"):
+        beside.main.get_by_role("button", name=beside.text("Save"), exact=True).click()
+    row = person.world.records.get(CrontabSchedule, minute="41")
+    expect(person.field("Crontab Schedule")).to_have_value(str(row["id"]))
+    person.is_on_record(object_id=str(row["id"]), action_flag=ADDITION)
 
 
 # -- maintenance: once and every week

@@ -76,15 +76,8 @@ def warm_a_list(person: Person) -> None:
     assert (run["state"], run["requested_by"]) == ("done", person.username)
     assert 1 <= run["paid"] <= 5
     assert all(person.world.is_in_cache(ruc) for ruc in rucs)
-    person.reads(
-        WARMED,
-        all=3,
-        free=0,
-        paid_for=run["refreshed"],
-        paid=run["paid"],
-        failed=run["failed"],
-        skipped=sum(json.loads(run["skipped"]).values()),
-    )
+    counts = {"paid_for": run["refreshed"], "paid": run["paid"], "failed": run["failed"], "skipped": skipped(run)}
+    person.reads(WARMED, all=3, free=0, **counts)
     person.is_on_record("workers.tasks.warm_frequent_rucs", rucs[0])
 
 
@@ -97,9 +90,12 @@ def warm_dry(person: Person) -> None:
     person.presses("Warm now")
     run = finished(person, WarmRun)
     assert (run["state"], run["dry_run"], run["limit"], run["paid"], run["refreshed"]) == ("done", 1, 7, 0, 0)
-    due = run["candidates"] - sum(json.loads(run["skipped"]).values())
-    person.reads(COUNTED, all=run["candidates"], due=due)
+    person.reads(COUNTED, all=run["candidates"], due=run["candidates"] - skipped(run))
     person.is_on_record("workers.tasks.warm_frequent_rucs", "limit=7 dry_run=True")
+
+
+def skipped(run: dict[str, Any]) -> int:
+    return sum(json.loads(run["skipped"]).values())
 
 
 def refill(person: Person) -> None:

@@ -95,6 +95,11 @@ TABLE: tuple[Line, ...] = (
         *(f"{TASKS} {act}" for act in ("disable_tasks", "enable_tasks", "toggle_tasks")),
     ),
     line("run a periodic task now", schedules.run_now, f"{TASKS} run_tasks"),
+    line(
+        "add a schedule in a window beside the form of a task",
+        rows.add_beside_a_form,
+        f"{root_of('django_celery_beat.crontabschedule')}add/",
+    ),
     line("release the lock of a run that died", schedules.release_a_lock, *acts_of("runlock")),
     # -- access
     line("make a token and revoke it", tokens.make_and_revoke, run("apitoken"), row("apitoken", "revoke")),
