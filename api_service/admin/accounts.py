@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.filters import RelatedFieldListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
@@ -38,13 +39,21 @@ admin.site.unregister([User, Group])
 BEYOND_ROLES = {"is_superuser", "user_permissions"}
 
 
+class ByRole(RelatedFieldListFilter):
+    """The roles by their names in the reader's language."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        choices = super().field_choices(field, request, model_admin)
+        return [(pk, words.word(words.ROLES, str(name))) for pk, name in choices]
+
+
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     list_fullwidth = True
     # The two boxes of Django's widget have labels that a screen reader does not read
     filter_horizontal = ()
     list_display = ("username", "roles_text", "is_active", "last_login")
-    list_filter = ("is_active", "groups")
+    list_filter = ("is_active", ("groups", ByRole))
     add_fieldsets = (
         (
             None,

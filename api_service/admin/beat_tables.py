@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as theirs
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule
+
+from api_service.admin import crontab_words, display
 
 if TYPE_CHECKING:
     from typing import Any
@@ -36,6 +39,13 @@ class ClockedAdmin(theirs.ClockedScheduleAdmin, ModelAdmin):  # type: ignore[mis
 @admin.register(CrontabSchedule)
 class CrontabAdmin(theirs.CrontabScheduleAdmin, ModelAdmin):  # type: ignore[misc]  # django-celery-beat has no types
     inlines = [TasksInline]
+    list_display = ("__str__", "described")
+    fields = ("described", "minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
+    readonly_fields = ("described",)
+
+    @admin.display(description=_("when"))
+    def described(self, row: CrontabSchedule) -> str:
+        return crontab_words.in_words(row) if row.pk else display.NOTHING
 
 
 @admin.register(IntervalSchedule)

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from api_service.admin import audit, display, schedules, styling
+from api_service.admin import audit, crontab_words, display, schedules, styling
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.task_sending import BrokerDown, send
 
@@ -55,6 +55,15 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
             (name, {**said, "fields": [each for each in said["fields"] if each not in hidden]})
             for name, said in fieldsets
         ]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The page's script says the chosen crontab in words."""
+        context["readable_crontabs"] = {row.pk: crontab_words.in_words(row) for row in CrontabSchedule.objects.all()}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description=_("when"))
+    def crontab_translation(self, row: PeriodicTask) -> str:
+        return crontab_words.in_words(row.crontab) if row.crontab else display.NOTHING
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))

@@ -69,6 +69,7 @@ def download(person: Person, kind: str) -> Path:
     link = person.main.get_by_role("link", name=person.text("Download %(form)s", form=kind), exact=True)
     with person.page.expect_download() as waiting:
         link.click()
+    person.sent.append(("GET", waiting.value.url, ""))
     target = person.world.folder / f"result.{kind.lower()}"
     waiting.value.save_as(target)
     return target

@@ -71,12 +71,13 @@ class Person:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(SOON)
         self.page.add_init_script(IMPATIENT)
-        self.page.on("request", self._note)
 
-    def _note(self, request: Request) -> None:
-        if request.is_navigation_request():
+    def note(self, request: Request | None) -> None:
+        """With what led to it: the form behind the page that an answer sent the browser to."""
+        while request is not None:
             body = request.post_data_buffer or b""
             self.sent.append((request.method, request.url, body.decode(errors="replace")))
+            request = request.redirected_from
 
     def begins(self, newest_entry: int) -> None:
         self.sent.clear()
@@ -161,8 +162,13 @@ class Person:
     def follows(self, link: Locator) -> None:
         expect(link).to_be_visible()
         self.looks_around()
-        with self.page.expect_navigation(wait_until="domcontentloaded", timeout=SOON):
+        self.leaves_by(link)
+
+    def leaves_by(self, link: Locator) -> None:
+        """Told of each request, as by `page.on`, the test would be busy with all files of all pages."""
+        with self.page.expect_navigation(wait_until="domcontentloaded", timeout=SOON) as arrived:
             link.click()
+        self.note(arrived.value.request)
 
     def field(self, source: str) -> Locator:
         """The one with that label, whatever stands behind its name there."""

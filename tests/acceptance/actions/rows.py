@@ -79,8 +79,12 @@ def add_beside_a_form(person: Person) -> None:
         person.page.get_by_role("link", name=person.text("Add another %(model)s", model=model)).click()
     beside = Person(opened.value, person.world, person.language, person.username, person.sent, person.newest_entry)
     beside.fills("Minute(s)", "41")
-    with opened.value.expect_event("close"):
+    with (
+        opened.value.expect_event("close"),
+        opened.value.expect_request(lambda request: request.method == "POST") as posted,
+    ):
         beside.main.get_by_role("button", name=beside.text("Save"), exact=True).click()
+    person.note(posted.value)
     row = person.world.records.get(CrontabSchedule, minute="41")
     expect(person.field("Crontab Schedule")).to_have_value(str(row["id"]))
     person.is_on_record(object_id=str(row["id"]), action_flag=ADDITION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -11,8 +12,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.translation import override
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from api_service.admin import crontab_words
 from api_service.models import ScheduleRun
 from tests.integration.admin.conftest import Rows
 
@@ -123,10 +126,45 @@ def test_a_row_that_leaves_the_filtered_list_by_its_switch_counts_from_then_too(
     assert row.enabled is True
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("es", "A las 15:05, sólo el lunes y viernes America/Lima"), ("en", "At 15:05, only on Monday and Friday")],
+)
+def test_a_crontab_is_said_in_the_language_of_the_reader(admin_client: Client, language: str, said: str) -> None:
+    row = CrontabSchedule.objects.create(minute="5", hour="15", day_of_week="fri,mon", timezone="America/Lima")
+    task = PeriodicTask.objects.create(name="nightly", task="workers.tasks.clean_up", crontab=row)
+    headers = {"accept-language": language}
+    crontabs = "/admin/django_celery_beat/crontabschedule/"
+    for url in (crontabs, f"{crontabs}{row.pk}/change/", f"{URL}{task.pk}/change/"):
+        page = admin_client.get(url, headers=headers).text
+        # As a text, or for the script of the page
+        assert said in page or json.dumps(said).strip('"') in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"minute": "2-59/5"}, "Cada 5 minutos, del minuto 2 al 59 pasada la hora"),
+        ({"minute": "0", "hour": "0"}, "A las 00:00"),
+        (
+            {"minute": "0", "hour": "0", "day_of_month": "1", "month_of_year": "1"},
+            "A las 00:00, el día 1 del mes, sólo en enero",
+        ),
+        ({"minute": "7", "day_of_week": "0-6"}, "A los 7 minutos de la hora"),
+        ({"minute": "7", "day_of_week": "someday"}, "7 * * * someday"),
+    ],
+)
+def test_a_crontab_in_words_leaves_no_hour_in_doubt_and_what_has_no_words_as_it_is(
+    fields: dict[str, str], said: str
+) -> None:
+    with override("es"):
+        assert crontab_words.in_words(CrontabSchedule(**fields)) == f"{said} America/Lima"
+
+
 def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
     row = add("check", 1)
     page = admin_client.get(f"{URL}{row.pk}/change/").text
     assert row.crontab is not None
-    assert page.count(str(row.crontab.human_readable)) == 1
+    assert page.count(crontab_words.in_words(row.crontab)) == 1
     assert "api_service/periodic_task.js" in page
     assert "<script>" not in page
