@@ -89,8 +89,8 @@ class PersonAdmin(_UserAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
-        if db_field.name == "groups":
-            field.label_from_instance = group_text
+        labels = {"groups": group_text, "user_permissions": permission_text}
+        field.label_from_instance = labels[db_field.name]
         return field
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -128,6 +128,11 @@ class RoleAdmin(_GroupAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:  # noqa: ARG002 - Django's
         return ("group_name", "may_table") if _is_role(obj) else ()
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        field.label_from_instance = permission_text
+        return field
+
     @admin.display(description=_("group"), ordering="name")
     def group_name(self, row: Group) -> str:
         return group_text(row)
@@ -149,6 +154,12 @@ def _in_words(actions: set[str]) -> str:
 def _table_name(permission: Permission) -> str:
     model = permission.content_type.model_class()
     return capfirst(str(model._meta.verbose_name_plural)) if model else permission.content_type.model
+
+
+def permission_text(permission: Permission) -> str:
+    """Django keeps their names in the database, in English."""
+    action = permission.codename.partition("_")[0]
+    return f"{_table_name(permission)}: {words.word(words.ALLOWED, action)}"
 
 
 def group_text(group: Group) -> str:

@@ -16,9 +16,10 @@ WORDS = re.compile(
 )
 # Names of this site's rows that are words of the catalogue as well
 NAMES = {"admin", "email"}
-# Each piece of text, seen or not, but for icons, which are drawn by their names, and what is marked as another language
+# Each piece of text, seen or not, but for icons, which are drawn by their names, what is marked as another language,
+# and the names of time zones
 PIECES = """() => {
-    const left_out = "script, style, code, .material-symbols-outlined, body [lang]";
+    const left_out = "script, style, code, .material-symbols-outlined, body [lang], #id_timezone";
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const found = [];
     while (walk.nextNode()) {
@@ -40,14 +41,14 @@ def sources() -> frozenset[str]:
     """All texts that have a Spanish translation which differs, without those that have gaps to be filled."""
     with override("es"):
         merged: Any = trans_real.catalog()
-    return frozenset(_differing(merged._catalog))
+    texts = {(source, str(merged._catalog.get(key))) for key, source in _whole_texts(merged._catalog)}
+    same = {source.casefold() for source, text in texts if text == source}
+    return frozenset(source.casefold() for source, _text in texts) - same
 
 
-def _differing(catalogue: Any) -> Iterator[str]:
+def _whole_texts(catalogue: Any) -> Iterator[tuple[Any, str]]:
     for key in catalogue.keys():  # noqa: SIM118  it is no dictionary
         source = key[0] if isinstance(key, tuple) else key
         # With a context: a word that means another thing elsewhere
-        if not source or "%" in source or "{" in source or "\x04" in source:
-            continue
-        if str(catalogue.get(key)).casefold() != source.casefold():
-            yield source.casefold()
+        if source and not any(mark in source for mark in ("%", "{", "\x04")):
+            yield key, source

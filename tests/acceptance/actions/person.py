@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from django.db.models import Model
 from django.utils.translation import gettext, ngettext, override
@@ -109,8 +109,10 @@ class Person:
     # -- going and looking
 
     def opens(self, model: type[Model]) -> None:
-        """The list of a table, to which the sidebar leads."""
-        self.goes(f"/admin/{model._meta.app_label}/{model._meta.model_name}/")
+        """The list of a table, to which the sidebar leads; whom the action has brought there already stays."""
+        path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        if not self.sent or urlsplit(self.page.url).path != path:
+            self.goes(path)
 
     def goes(self, path: str) -> None:
         self.page.goto(path, wait_until="domcontentloaded")

@@ -77,6 +77,14 @@ def test_the_page_of_a_role_says_in_words_what_it_may(
     assert "Can view" not in page
 
 
+@pytest.mark.parametrize(("language", "said"), [("es", "Incidentes: ver"), ("en", "Incidents: see")])
+def test_permissions_are_offered_in_words(admin_client: Client, admin_user: User, language: str, said: str) -> None:
+    for url in (f"{GROUPS}add/", f"{USERS}{admin_user.pk}/change/"):
+        page = admin_client.get(url, headers={"accept-language": language}).text
+        assert re.search(rf"<option[^>]*>{said}</option>", page)
+        assert "Can view" not in page
+
+
 def test_what_the_code_keeps_is_not_changed_here(administrator: Client, admin_client: Client) -> None:
     group = role("viewer")
     for client in (administrator, admin_client):
