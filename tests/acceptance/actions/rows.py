@@ -16,7 +16,6 @@ from api_service.models import MaintenanceWindow
 from tests.acceptance.actions.person import Person
 from tests.site import PASSWORD
 
-
 # The button that leads to the page of the new row
 ON = "Save and continue editing"
 
