@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as theirs
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from api_service.admin import crontab_words, display
 
@@ -29,6 +29,12 @@ class TasksInline(theirs.PeriodicTaskInline, TabularInline):  # type: ignore[mis
     """The periodic tasks that go by the schedule on the page."""
 
     hide_title = True
+    fields = readonly_fields = ("name", "task_name", "args", "kwargs")
+
+    @admin.display(description=_("task"))
+    def task_name(self, row: PeriodicTask) -> str:
+        """The package's own name of the column is English in every language."""
+        return str(row.task)
 
 
 @admin.register(ClockedSchedule)

@@ -161,6 +161,17 @@ def test_a_crontab_in_words_leaves_no_hour_in_doubt_and_what_has_no_words_as_it_
         assert crontab_words.in_words(CrontabSchedule(**fields)) == f"{said} America/Lima"
 
 
+def test_a_task_is_called_so_in_spanish_too(admin_client: Client) -> None:
+    row = add("nightly", 1)
+    assert row.crontab is not None
+    # Of two tasks the list can be narrowed to one
+    PeriodicTask.objects.create(name="other", task="workers.tasks.other", crontab=row.crontab)
+    crontab = f"/admin/django_celery_beat/crontabschedule/{row.crontab.pk}/change/"
+    pages = [admin_client.get(url, headers={"accept-language": "es"}).text for url in (URL, crontab)]
+    assert all("workers.tasks.any" in page for page in pages)
+    assert [page for page in pages if "Task Name" in page] == []
+
+
 def test_the_form_says_a_crontab_in_words_once_and_has_no_script_in_it(admin_client: Client) -> None:
     row = add("check", 1)
     page = admin_client.get(f"{URL}{row.pk}/change/").text
