@@ -20,6 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import TableAdmin
 from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
@@ -73,7 +74,7 @@ class BeginForm(forms.Form):
 
 
 @admin.register(BillingRun)
-class BillingRunAdmin(CountedFirst[BillingRun], TableAdmin[BillingRun]):
+class BillingRunAdmin(ClosesAbandoned, CountedFirst[BillingRun], TableAdmin[BillingRun]):
     run = Run(
         task=billing_runs.TASK,
         button=_("Check a list"),

@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import audit, display
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import TableAdmin
 from api_service.admin.counted_first import CountedFirst
 from api_service.admin.display import Tone
@@ -71,7 +72,7 @@ class ClearForm(forms.Form):
 
 
 @admin.register(ClearRun)
-class ClearRunAdmin(RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
+class ClearRunAdmin(ClosesAbandoned, RunColumns, CountedFirst[ClearRun], TableAdmin[ClearRun]):
     run = Run(
         task=clearing.TASK,
         button=_("Clear a service"),

@@ -14,13 +14,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import TableAdmin
 from api_service.admin.refills import alarming
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.admin.run_page import RunPage
 from api_service.admin.runs import RunColumns
 from api_service.models import CopyRun
-from api_service.services import copy_target
+from api_service.services import copy_target, copying
 from api_service.services.copy_checks import CannotCopy
 from api_service.services.redaction import redact
 
@@ -64,7 +65,7 @@ def arguments(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @admin.register(CopyRun)
-class CopyRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[CopyRun]):
+class CopyRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[CopyRun]):
     run = Run(
         task=copy_target.TASK,
         button=_("Copy to another cache"),
@@ -83,6 +84,9 @@ class CopyRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[CopyRun]):
         *("copied_text", "there_text", "skipped_text", "missing_text", "checked_text", "differing_text"),
         *("nodes_table", "error_text"),
     )
+
+    def close_abandoned(self) -> None:
+        copying.close_abandoned(timezone.now())
 
     def begun(self, request: HttpRequest, after: int) -> Model | None:
         """Also one that had been interrupted, and goes on in the row that it has."""

@@ -24,22 +24,13 @@ Act = Callable[[HttpRequest, M], HttpResponse]
 class CountedFirst(RunByHand, Generic[M]):
     """Mix-in of a ModelAdmin; its pages know what a person may do with the run next."""
 
-    def close_abandoned(self) -> None:
-        """What a killed worker left open has failed: nobody may wait for it."""
-        raise NotImplementedError
-
     def next_steps(self, request: HttpRequest, row: M) -> dict[str, Any]:
         """What the template of the page is told."""
         raise NotImplementedError
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        self.close_abandoned()
-        return super().changelist_view(request, extra_context)
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        self.close_abandoned()
         row = self.get_object(request, unquote(object_id))
         context = self.next_steps(request, row) if row else {}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})

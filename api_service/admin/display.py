@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import floor
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -77,11 +78,18 @@ def size(number: int | None) -> str:
 def number(value: float | None, unit: str = "", decimals: int | None = None) -> str:
     if value is None:
         return NOTHING
-    return f"{number_format(value, decimals, use_l10n=True, force_grouping=True)}{unit}"
+    # Django would cut the decimals off
+    rounded = value if decimals is None else round(value, decimals)
+    return f"{number_format(rounded, decimals, use_l10n=True, force_grouping=True)}{unit}"
 
 
 def share(part: float | None, whole: float | None) -> str:
-    return NOTHING if part is None or not whole else number(100 * part / whole, " %", 0 if part == whole else 1)
+    """In per cent, cut off: 99.97 % is not all."""
+    if part is None or not whole:
+        return NOTHING
+    # 0.57 in floating point is a little less
+    thousandths = floor(round(1000 * part / whole, 6))
+    return number(thousandths / 10, " %", 0 if part == whole else 1)
 
 
 def age(moment: datetime | None, now: datetime) -> SafeString | str:

@@ -34,8 +34,17 @@ from api_service.admin.filters import (
     starting_with,
 )
 from api_service.admin.ruc_links import linked_identifier
-from api_service.models import DailyReads, LookupHour, NodeListing, Run, SpendHour, StoredAnswer, TrackedKey
-from api_service.services import ruc
+from api_service.models import (
+    DailyReads,
+    LookupHour,
+    LookupTime,
+    NodeListing,
+    Run,
+    SpendHour,
+    StoredAnswer,
+    TrackedKey,
+)
+from api_service.services import latencies, ruc
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY
 
 KEYS_OF_A_RUC = (RUC_KEY, INVALID_KEY)
@@ -180,6 +189,34 @@ class LookupHourAdmin(TableAdmin[LookupHour]):
 
     @admin.display(description=_("look-ups"))
     def count_text(self, row: LookupHour) -> str:
+        return display.number(row.count)
+
+
+@admin.register(LookupTime)
+class LookupTimeAdmin(TableAdmin[LookupTime]):
+    list_display = ("hour_text", "way_text", "within", "count_text", "service")
+    list_filter = (chosen("way", _("answered by"), words.WAYS),)
+    ordering = ("-hour", "service", "way", "bound")
+    fields = ("hour_text", "service", "way_text", "within", "count_text")
+
+    @admin.display(description=_("hour"))
+    def hour_text(self, row: LookupTime) -> str:
+        return _hour(row.hour)
+
+    @admin.display(description=_("answered by"))
+    def way_text(self, row: LookupTime) -> str:
+        return words.word(words.WAYS, row.way)
+
+    @admin.display(description=_("within"))
+    def within(self, row: LookupTime) -> str:
+        """The step: from the end of the one before to its own."""
+        if row.bound == latencies.LONGER:
+            return gettext("longer")
+        milliseconds, rest = divmod(row.bound, 1000)
+        return display.number(row.bound / 1000 if rest else milliseconds, " ms")
+
+    @admin.display(description=_("look-ups"))
+    def count_text(self, row: LookupTime) -> str:
         return display.number(row.count)
 
 

@@ -31,7 +31,7 @@ GROUPS: tuple[tuple[Promise, tuple[Entry, ...]], ...] = (
         (
             Entry("key", ("TrackedKey", "ServiceSnapshot")),
             Entry("inventory_2", ("StoredAnswer", "StaleServed")),
-            Entry("visibility", ("DailyReads", "LookupHour", "ReadHabit", "ReadHabitBin")),
+            Entry("visibility", ("DailyReads", "LookupHour", "LookupTime", "ReadHabit", "ReadHabitBin")),
             Entry("receipt_long", ("BillingRun", "BillingRow")),
         ),
     ),

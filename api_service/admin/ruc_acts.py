@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.core.validators import RegexValidator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 CHANGE: Final = "api_service.change_storedanswer"
 DELETE: Final = "api_service.delete_storedanswer"
 LONGEST_HOURS: Final = 30 * 24
+# As they are written down below
+MARKED: Final = re.compile(r"mark: (beside_an_answer, )?reason=\w+ hours=(?P<hours>\d+)")
+TAKEN_BACK: Final = ("unmark: yes", "unmark: nothing_there", "refresh: found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,10 @@ def _mark_explained() -> list[str]:
     return [
         _("Every look-up is told that there is no such record, with this reason, and nothing is paid for it."),
         _("The answer is removed from the cache; the stored one stays, and is used again when the mark ends."),
+        _(
+            "The mark is one key in the cache: a node that restarts, is emptied or runs out of memory loses it before "
+            "its time. The page of the RUC says so then."
+        ),
     ]
 
 
@@ -207,6 +217,17 @@ def _mark(number: str, said: dict[str, Any]) -> Said:
         )
         return Said(text, f"mark: {marked.value}, reason={reason} hours={hours}", messages.WARNING)
     return Said(_("It is listed as invalid."), f"mark: reason={reason} hours={hours}")
+
+
+def marked_until(log: Iterable[LogEntry]) -> datetime | None:
+    """Until when the last mark was to hold, None where it was taken back since. `log`: of one RUC, newest first."""
+    for row in log:
+        said = row.get_change_message()
+        if marked := MARKED.fullmatch(said):
+            return row.action_time + timedelta(hours=int(marked["hours"]))
+        if said.startswith(TAKEN_BACK):
+            return None
+    return None
 
 
 def _unmark_explained() -> list[str]:

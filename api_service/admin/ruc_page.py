@@ -70,6 +70,7 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
     now = timezone.now()
     facts, lives = ruc_facts.of(number, now.timestamp()), ruc_facts.lives()
     shown = ruc_rules.newest(facts, lives)
+    log = _log(number) if request.user.has_perm(VIEW_LOG) else None
     return {
         **admin.site.each_context(request),
         "title": f"RUC {number}",
@@ -80,12 +81,12 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
         "sections": [
             ruc_sections.record(shown, can_exist=facts.can_exist),
             ruc_sections.freshness(facts, shown, now),
-            ruc_sections.invalid(facts, now),
+            ruc_sections.invalid(facts, ruc_acts.marked_until(log or ()), now),
             ruc_sections.reads(ruc_facts.reads_by_day(number, timezone.localdate(now)), ruc_facts.habit(number), now),
             ruc_sections.warming(_outlook(facts, now.timestamp()), ruc_facts.warms(number), now),
             ruc_sections.places(facts),
             ruc_sections.tracked(ruc_facts.tracked(number)),
-            *([ruc_sections.done(_log(number), now)] if request.user.has_perm(VIEW_LOG) else []),
+            *([] if log is None else [ruc_sections.done(log, now)]),
         ],
     }
 

@@ -24,6 +24,7 @@ from api_service.admin.habits import half_hour_text, verdict
 from api_service.admin.ruc_links import linked
 from api_service.models import DailyReads, TrackedKey, WarmedAnswer
 from api_service.services import billing, warm_outlook
+from api_service.services.beat_rules import ByItself
 from api_service.services.hot_rucs import Hot
 from api_service.services.outcomes import CacheRead, Outcome
 from api_service.services.ruc_facts import moment_of
@@ -109,13 +110,11 @@ def _stored(facts: RucFacts, now: datetime) -> Text:
     return format_html('{} {} <a href="{}">{}</a>', badge, _exactly(born, now), url, _("Look at it"))
 
 
-def invalid(facts: RucFacts, now: datetime) -> Section:
-    """The list of invalid RUCs: why it is on it, since and until when."""
+def invalid(facts: RucFacts, marked_until: datetime | None, now: datetime) -> Section:
+    """The list of invalid RUCs: why it is on it, since and until when. `marked_until`: by hand, as the log has it."""
     title, read = _("List of invalid RUCs"), facts.negative
     if read.outcome is not Outcome.HIT or not isinstance(read.value, Mapping):
-        unknown = read.outcome is Outcome.OUTAGE
-        text = _("its node does not answer") if unknown else _("not listed")
-        return Section(title, [(_("Listed"), display.toned(Tone.BAD if unknown else Tone.QUIET, text))])
+        return Section(title, [(_("Listed"), _not_listed(read, marked_until, now))])
     reason = str(read.value.get("reason", ""))
     return Section(
         title,
@@ -125,6 +124,18 @@ def invalid(facts: RucFacts, now: datetime) -> Section:
             (_("Since"), _moment(read.value.get("added_at"), now)),
             (_("Until"), _moment(read.value.get("expires_at"), now)),
         ],
+    )
+
+
+def _not_listed(read: CacheRead, marked_until: datetime | None, now: datetime) -> Text:
+    """A mark that the cache has lost was somebody's decision, which look-ups do not follow any more."""
+    if read.outcome is Outcome.OUTAGE:
+        return display.toned(Tone.BAD, _("its node does not answer"))
+    if marked_until is None or marked_until <= now:
+        return display.toned(Tone.QUIET, _("not listed"))
+    lost = display.toned(Tone.BAD, _("not any more: the cache has lost the mark"))
+    return format_html(
+        _("{lost} It was to hold until {until}: mark it again."), lost=lost, until=_exactly(marked_until, now)
     )
 
 
@@ -183,20 +194,29 @@ def warming(outlook: Outlook | None, warms: Sequence[WarmedAnswer], now: datetim
 
 
 def _forecast(outlook: Outlook, now: datetime) -> list[tuple[str, Text]]:
-    at = moment_of(outlook.at)
-    when = (
-        _("at the next run") if at <= now else format_html(_("by the first run after {time}"), time=_exactly(at, now))
-    )
-    tone = Tone.GOOD if outlook.decision == warm_outlook.DUE else Tone.QUIET
-    badge = display.toned(tone, words.word(ruc_words.FORECASTS, outlook.decision))
     expected = _("%(reads)s; refreshed from %(least)s up") % {
         "reads": display.number(outlook.reads, decimals=2),
         "least": display.number(outlook.break_even, decimals=2),
     }
     return [
-        (_("Next refresh"), format_html("{} {}", badge, when if outlook.decision == warm_outlook.DUE else "")),
+        (_("Next refresh"), _next_refresh(outlook, now)),
         (_("Reads expected in a new answer's life"), expected),
     ]
+
+
+def _next_refresh(outlook: Outlook, now: datetime) -> SafeString:
+    """What a run would decide is told of one that will come."""
+    if outlook.by_itself is not ByItself.YES:
+        url = reverse("admin:django_celery_beat_periodictask_changelist")
+        badge = display.toned(Tone.WARNING, words.word(ruc_words.NOT_BY_ITSELF, outlook.by_itself))
+        return format_html('{} <a href="{}">{}</a>', badge, url, _("Schedules"))
+    if outlook.decision != warm_outlook.DUE:
+        return display.toned(Tone.QUIET, words.word(ruc_words.FORECASTS, outlook.decision))
+    at = moment_of(outlook.at)
+    when = (
+        _("at the next run") if at <= now else format_html(_("by the first run after {time}"), time=_exactly(at, now))
+    )
+    return format_html("{} {}", display.toned(Tone.GOOD, words.word(ruc_words.FORECASTS, outlook.decision)), when)
 
 
 def _chance(row: WarmedAnswer) -> str:

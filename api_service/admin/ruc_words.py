@@ -8,6 +8,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from api_service.services import warm_outlook
+from api_service.services.beat_rules import ByItself
 from api_service.services.ruc_rules import Next
 
 NEXT_LOOKUP: Mapping[str, Promise] = {
@@ -32,4 +33,11 @@ FORECASTS: Mapping[str, Promise] = {
     "below_break_even": _("no: too few reads expected"),
     "fresh": _("no: still fresh"),
     "known_invalid": _("no: known not to exist"),
+}
+# Why there will be no such run
+NOT_BY_ITSELF: Mapping[str, Promise] = {
+    ByItself.OFF: _("not by itself: its schedule is switched off"),
+    ByItself.MISSING: _("not by itself: it has no schedule; Beat writes one when it starts"),
+    ByItself.NOT_SENT: _("not by itself: its schedule is not sent in time"),
+    ByItself.NOT_RUN: _("perhaps not: its schedule is sent, and no run succeeds"),
 }

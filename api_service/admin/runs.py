@@ -22,6 +22,7 @@ from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.admin.run_page import RunPage
 from api_service.models import Run as AnyRun
 from api_service.models import RunLock, WarmRun
+from api_service.services import warming
 
 
 class RunColumns:
@@ -47,7 +48,7 @@ class RunColumns:
 @admin.register(WarmRun)
 class WarmRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
     run = Run(
-        task="workers.tasks.warm_frequent_rucs",
+        task=warming.TASK,
         button=_("Warm now"),
         form=WarmForm,
         kwargs=arguments,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api_service.services.latencies import Way
 from api_service.services.roles import Role
 from api_service.services.token_rules import Scope
 from api_service.services.token_rules import State as TokenState
@@ -97,6 +98,12 @@ OUTCOMES: Mapping[str, Promise] = {
     "negative": _("known not to exist"),
     "miss": _("miss"),
     "outage": _("cache down"),
+}
+WAYS: Mapping[str, Promise] = {
+    Way.CACHE: _("cache"),
+    Way.STORE: _("answer store"),
+    Way.UPSTREAM: _("provider"),
+    Way.FAILED: _("nobody: an error, or an old answer"),
 }
 PURPOSES: Mapping[str, Promise] = {
     "user": _("look-up of a user"),

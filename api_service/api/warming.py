@@ -29,7 +29,6 @@ router = Router(tags=["Warming"])
 
 LOOKING = Token(Scope.OPERATIONS_READ, Scope.WARMING_RUN)
 RUNNING = Token(Scope.WARMING_RUN)
-TASK = "workers.tasks.warm_frequent_rucs"
 
 
 class ReplayOptions(Schema):
@@ -53,7 +52,7 @@ def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:
     except ValueError as error:
         raise Refused(bad_value(error)) from error
     step = _("Read /api/v1/warming/runs: its row appears when a worker begins it.")
-    return Status(202, {"task": send(TASK, said), "next_step": step})
+    return Status(202, {"task": send(warming.TASK, said), "next_step": step})
 
 
 @router.get("/warming/runs", response=WarmRunPage, auth=LOOKING, summary="Warm runs")

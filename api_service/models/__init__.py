@@ -19,7 +19,7 @@ from api_service.models.copying import CopyRun
 from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.models.health import HealthSample, NodeSample, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
-from api_service.models.keys import DailyReads, LookupHour, TrackedKey
+from api_service.models.keys import DailyReads, LookupHour, LookupTime, TrackedKey
 from api_service.models.money import (
     AccountReading,
     CircuitChange,
@@ -50,6 +50,7 @@ __all__ = [
     "HealthSample",
     "Incident",
     "LookupHour",
+    "LookupTime",
     "MaintenanceWindow",
     "NodeListing",
     "NodeSample",

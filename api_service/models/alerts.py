@@ -153,7 +153,7 @@ class Delivery(models.Model):
 
     notice = models.ForeignKey(Notice, models.CASCADE, related_name="deliveries", verbose_name=_("notice"))
     channel = models.CharField(_("channel"), max_length=50)
-    # What the message says, fixed when it was written
+    # What the message says, fixed when it was written; and what of it has arrived
     facts = models.JSONField(_("facts"), default=dict)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)

@@ -12,7 +12,8 @@ class TrackRun(Run):
     """One inventory of every node. A node that failed is named in `nodes`; its rows became "unknown"."""
 
     keys_seen = models.PositiveBigIntegerField(_("keys"), default=0)
-    # {"127.0.0.1:11211": {"ok": true, "keys": 3, "error": ""}, …}
+    # {"127.0.0.1:11211": {"ok": true, "keys": 3, "error": "", "own": …}, …}: `own`, where it read values there, says
+    # which of the node's hits are those
     nodes = models.JSONField(_("nodes"), default=dict)
     # {"session": 12, …}: keys that are not ours, by prefix; never touched
     foreign = models.JSONField(_("foreign keys"), default=dict)

@@ -90,3 +90,26 @@ class LookupHour(models.Model):
 
     def __str__(self) -> str:
         return f"{localtime(self.hour):%Y-%m-%d %H:00} {self.service} {self.outcome} × {self.count}"
+
+
+class LookupTime(models.Model):
+    """How many look-ups of one hour took how long: `bound` is the end of a step in microseconds, beyond the one before.
+
+    By how they came by their end (`latencies.Way`). Batches are not timed.
+    """
+
+    hour = models.DateTimeField(_("hour"))
+    service = models.CharField(_("service"), max_length=50)
+    way = models.CharField(_("answered by"), max_length=20)
+    bound = models.PositiveIntegerField(_("within"))
+    count = models.PositiveBigIntegerField(_("look-ups"))
+
+    class Meta:
+        verbose_name = _("time of look-ups")
+        verbose_name_plural = _("times of look-ups")
+        constraints = [
+            models.UniqueConstraint(fields=["hour", "service", "way", "bound"], name="one_row_per_time_hour")
+        ]
+
+    def __str__(self) -> str:
+        return f"{localtime(self.hour):%Y-%m-%d %H:00} {self.service} {self.way} ≤ {self.bound} µs × {self.count}"

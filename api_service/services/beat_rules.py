@@ -6,7 +6,7 @@ run: the broker may be gone, the workers cut off, every run may fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,6 +27,17 @@ class State(StrEnum):
     NOT_RUN = "not_run"
     # Sent in the future: the clock was set back, and Beat waits until it has caught up
     CLOCK_SET_BACK = "clock_set_back"
+
+
+class ByItself(StrEnum):
+    """Whether something is done without anybody's asking: its schedules send it, and its runs succeed."""
+
+    YES = "yes"
+    # All its schedules are off; no schedule has it at all
+    OFF = "off"
+    MISSING = "missing"
+    NOT_SENT = "not_sent"
+    NOT_RUN = "not_run"
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,15 @@ def _run_late(seen: Seen, now: datetime, margin: timedelta) -> timedelta:
 
 def _beyond(passed: timedelta, allowed: timedelta) -> timedelta:
     return passed if passed > allowed else NONE
+
+
+def by_itself(states: Sequence[State], schedules: int) -> ByItself:
+    """`states`: of the schedules of one task that are on; `schedules`: how many it has, those that are off too."""
+    if not states:
+        return ByItself.OFF if schedules else ByItself.MISSING
+    if State.ON_TIME in states:
+        return ByItself.YES
+    return ByItself.NOT_RUN if State.NOT_RUN in states else ByItself.NOT_SENT
 
 
 def late(schedules: Iterable[Watched]) -> list[Watched]:

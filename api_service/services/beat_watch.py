@@ -14,7 +14,8 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django_celery_beat.models import PeriodicTask
 
 from api_service.models import ScheduleRun
-from api_service.services.beat_rules import Seen, Watched, judge
+from api_service.services import beat_rules
+from api_service.services.beat_rules import ByItself, Seen, State, Watched, judge
 from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
 
 # A frozen database holds its callers for ever: whoever asks over HTTP or as a health check leaves after so long
@@ -42,6 +43,14 @@ def verdict(row: PeriodicTask, now: datetime, allowed: timedelta) -> Watched | N
     """None for what is off or has no rhythm, which is never late. `row` comes from `with_runs`."""
     seen = seen_of(row) if row.enabled else None
     return None if seen is None else judge(seen, now, allowed)
+
+
+def by_itself(task: str, now: datetime) -> ByItself:
+    """Whether a task is run without anybody's asking. One query."""
+    rows = list(with_runs(PeriodicTask.objects.filter(task=task)).select_related("crontab", "interval"))
+    judged = [verdict(row, now, margin()) for row in rows if row.enabled]
+    # What has no rhythm is never late
+    return beat_rules.by_itself([State.ON_TIME if one is None else one.state for one in judged], len(rows))
 
 
 def look_in_time(now: datetime, allowed: timedelta | None = None) -> list[Watched]:

@@ -16,11 +16,12 @@ from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from api_service.models import BillingRow, BillingRun, RunLock
+from api_service.models import BillingRow, BillingRun
 from api_service.services import answers, billing_work, filling, inventory, task_sending
 from api_service.services.billing_upload import Line
 from api_service.services.cache_service import MIGO, APICacheService
 from api_service.services.leases import lease
+from api_service.services.locks import is_held
 from api_service.services.subjects import RUC, Subject
 
 TASK: Final = "workers.tasks.check_billing"
@@ -217,7 +218,7 @@ def find(number: int) -> BillingRun:
 def close_abandoned(now: datetime) -> None:
     """Runs that nobody will bring to an end: their process was killed, or no worker took the task."""
     for run in BillingRun.objects.filter(state__in=OPEN).only("pk", "state", "queued_at"):
-        if run.state == State.RUNNING and not _is_locked(run.pk, now):
+        if run.state == State.RUNNING and not is_held(_lock_name(run.pk), now):
             _fail(run, INTERRUPTED, now)
         elif run.state == State.WAITING and (run.queued_at or now) < now - WAITING_AT_MOST:
             _fail(run, NOT_TAKEN, now)
@@ -230,10 +231,6 @@ def _fail(run: BillingRun, error: str, now: datetime) -> None:
 
 def _lock_name(number: int) -> str:
     return f"billing:{number}"
-
-
-def _is_locked(number: int, now: datetime) -> bool:
-    return RunLock.objects.filter(name=_lock_name(number), expires_at__gt=now).exclude(token="").exists()
 
 
 # -- what came of it

@@ -15,12 +15,13 @@ from typing import TypeAlias
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from api_service.models import ClearRun, RunLock, StoredAnswer
+from api_service.models import ClearRun, StoredAnswer
 from api_service.services import clear_plan, task_sending
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_nodes import SECONDS, NodesClearing
 from api_service.services.clear_plan import NodeJSON, Selection, Totals
 from api_service.services.leases import Lease, LeaseLost, lease
+from api_service.services.locks import is_held
 
 TASK = "workers.tasks.clear_service_cache"
 LEASE_SECONDS = 30.0
@@ -186,7 +187,7 @@ def close_abandoned(now: datetime) -> None:
     """Rows that nobody will bring to an end: their process was killed, or no worker took the task."""
     open_rows = ClearRun.objects.filter(state__in=OPEN)
     for run in open_rows.only("pk", "service", "state", "queued_at"):
-        if run.state == State.RUNNING and not _is_locked(run.service, now):
+        if run.state == State.RUNNING and not is_held(_lock_name(run.service), now):
             _fail(run, State.RUNNING, INTERRUPTED, now)
         elif run.state == State.WAITING and (run.queued_at or now) < now - WAITING_AT_MOST:
             _fail(run, State.WAITING, NOT_TAKEN, now)
@@ -282,10 +283,6 @@ def _answers(wanted: Selection) -> Iterator[list[int]]:
 
 def _lock_name(service: str) -> str:
     return f"clear:{service}"
-
-
-def _is_locked(service: str, now: datetime) -> bool:
-    return RunLock.objects.filter(name=_lock_name(service), expires_at__gt=now).exclude(token="").exists()
 
 
 # --- Rows ----------------------------------------------------------------------------------------------

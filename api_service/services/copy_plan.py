@@ -59,6 +59,8 @@ class NodeJSON(TypedDict):
 
 
 WAITING, RUNNING, COPIED, FAILED = "waiting", "running", "copied", "failed"
+# Of a whole run
+DONE = "done"
 
 
 def new_node(state: str = WAITING, *, replaced: bool = False) -> NodeJSON:
@@ -134,8 +136,16 @@ def why_gone(expires_at: float | None, now: float) -> Reason:
 
 
 def can_go_on(state: str, nodes: Mapping[str, NodeJSON]) -> bool:
-    """Whether a run has something left: it was cut off, or a node of it failed."""
-    return state == RUNNING or any(row["state"] != COPIED for row in nodes.values())
+    """Whether a run has something left: a node, or where all were copied and it was stopped then, its proof."""
+    return state != DONE or any(row["state"] != COPIED for row in nodes.values())
+
+
+def interrupted(nodes: Mapping[str, NodeJSON], error: str) -> dict[str, NodeJSON]:
+    """The rows of a run whose process was killed: what it was at has failed."""
+    return {
+        node: {**row, "state": FAILED, "error": error} if row["state"] == RUNNING else row
+        for node, row in nodes.items()
+    }
 
 
 class Verdict(StrEnum):

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from api_service.models import CopyRun
+from api_service.models import CopyRun, RunLock
 from api_service.services import copy_plan
 from api_service.services.backends import Deadline, Entry, InventoryError, Item
 from api_service.services.copy_checks import Job, check
 from api_service.services.copy_plan import COPIED, FAILED, RUNNING, Marks, NodeJSON, Reason, Sample, Shares
 from api_service.services.copy_proof import Proof, prove
 from api_service.services.leases import Lease, LeaseLost, lease
+from api_service.services.locks import is_held
 
 LOCK = "copy_cache"
 # A copy that ended longer ago is begun anew: of its keys many have ended since
@@ -31,7 +33,7 @@ LEASE_SECONDS = 30.0
 PATIENCE = LEASE_SECONDS + 5
 SCAN_SECONDS = 3600.0
 TELL_SECONDS = 1.0
-INTERRUPTED = "interrupted: its process stopped before the end"
+INTERRUPTED = "interrupted: its process stopped before the end; copy again"
 
 State: TypeAlias = CopyRun.State
 Tell = Callable[["CopySummary"], None]
@@ -87,6 +89,14 @@ def copy(job: Job, *, restart: bool = False, patience: float | None = None, tell
         if held is None:
             raise CopyUnderWay
         return _Copying(job, held, tell, restart=restart).carry_out()
+
+
+def close_abandoned(now: datetime) -> None:
+    """A copy whose process was killed has failed, as of the end of its lease. It can be gone on with as before."""
+    left = [run.pk for run in CopyRun.objects.filter(state=State.RUNNING).only("pk")]
+    if left and not is_held(LOCK, now):
+        lock = RunLock.objects.filter(name=LOCK, expires_at__lt=now).first()
+        _interrupt(CopyRun.objects.filter(pk__in=left), now if lock is None else lock.expires_at)
 
 
 def seen(job: Job, node: str, skipped: Counter[str]) -> Iterator[Entry]:
@@ -282,7 +292,7 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     before = run is not None
     if run is None:
         run = CopyRun(purpose=job.purpose, source=source, target=target, started_at=timezone.now())
-    _close_others(run)
+    _interrupt(CopyRun.objects.exclude(pk=run.pk), timezone.now())
     run.state, run.error, run.finished_at, run.requested_by = State.RUNNING, "", None, job.requested_by[:150]
     run.nodes = copy_plan.resumed(job.source.nodes(), run.nodes, replace=job.replace)
     return run, before
@@ -294,6 +304,8 @@ def _goes_on(last: CopyRun) -> bool:
     return not is_old and copy_plan.can_go_on(last.state, last.nodes)
 
 
-def _close_others(run: CopyRun) -> None:
-    others = CopyRun.objects.filter(state=State.RUNNING).exclude(pk=run.pk)
-    others.update(state=State.FAILED, error=INTERRUPTED, finished_at=timezone.now())
+def _interrupt(runs: QuerySet[CopyRun], at: datetime | None) -> None:
+    left = runs.filter(state=State.RUNNING)
+    for run in left:
+        nodes = copy_plan.interrupted(run.nodes, INTERRUPTED)
+        left.filter(pk=run.pk).update(state=State.FAILED, error=INTERRUPTED, finished_at=at, nodes=nodes)

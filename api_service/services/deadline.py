@@ -1,8 +1,9 @@
 """An HTTP transport that gives up at a deadline, however slowly the bytes come.
 
 A read time-out restarts with every byte: a server that drips holds its caller for ever, in the headers as well as in
-the body. Here every single read of the socket waits at most until the deadline of the thread's current call. What it
-cannot bound: the name look-up of the system's resolver, and the TLS handshake beyond a read time-out per step.
+the body. Here every single read of the socket waits at most until the deadline of the thread's current call. So do the
+name look-up and the attempts to connect: nothing interrupts the system's resolver, so it is left behind in a thread
+that ends when it gives up. What is not bounded: the TLS handshake beyond a time-out per step.
 """
 
 import contextlib
@@ -10,13 +11,16 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from typing import Any, cast
 
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from api_service.services.beside import beside
 
 
 class _Limits(threading.local):
@@ -75,13 +79,35 @@ class _TimedSocket:
         return getattr(self._sock, name)
 
 
+def _connected(connection: HTTPConnection, connect: Callable[[], socket.socket]) -> socket.socket:
+    """What `connect` brings, if it does by the deadline of this thread's call."""
+    future = beside("connect", connect)
+    left = max(0.0, _limits.ends_at - time.monotonic())
+    if wait([future], min(left, threading.TIMEOUT_MAX)).done:
+        return future.result()
+    future.add_done_callback(_close_late)
+    msg = "no connection by the deadline of the call"
+    raise urllib3.exceptions.ConnectTimeoutError(connection, msg)
+
+
+def _close_late(future: Future[socket.socket]) -> None:
+    if future.exception() is None:
+        future.result().close()
+
+
 class _TimedHTTPConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn)
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("socket.socket", _TimedSocket(self.sock))
 
 
 class _TimedHTTPSConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn)
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("socket.socket", _TimedSocket(self.sock))

@@ -7,7 +7,7 @@ behind when they take too long.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
@@ -133,7 +133,8 @@ class Checking:
         # An alias that needs longer is of no use to anybody, however long the nodes take to list their keys
         self._alias_until = Deadline.after(PROBE_SECONDS)
         # The adapter finds its cache where it is made: in the caller's thread
-        asked = Asked(ROUND_TRIPS, Deadline.after(seconds), _invalid_prefix(service) if prefix is None else prefix)
+        until, wanted = Deadline.after(seconds), _invalid_prefix(service) if prefix is None else prefix
+        asked = Asked(ROUND_TRIPS, until, wanted, sizes=prefix is not None)
         self._nodes = NodeChecks(service.adapter, asked)
         self._alias = beside("check-alias", lambda: alias_check.check(service))
 
@@ -147,7 +148,7 @@ class Checking:
             at=self.at,
             status=health_rules.verdict(found),
             backend=self._service.backend,
-            checks=_checks(nodes, alias.error, self.listing()),
+            checks=_checks(nodes, alias.error, *self._nodes.count()),
             nodes=nodes,
             findings=found,
             duration_ms=round((monotonic() - self._started) * 1000, 1),
@@ -236,19 +237,20 @@ def breakdown_by_reason(invalid_rucs: Mapping[str, Mapping[str, Any]]) -> dict[s
     return dict(Counter(str(info.get("reason", "")) for info in invalid_rucs.values()).most_common())
 
 
-def _checks(nodes: Sequence[NodeFacts], alias_error: str, invalid: Listing) -> dict[str, str]:
+def _checks(nodes: Sequence[NodeFacts], alias_error: str, invalid: int, not_listed: Collection[str]) -> dict[str, str]:
     down = [node.node for node in nodes if not node.reachable]
+    rucs = _invalid_rucs_text(invalid, not_listed) if len(down) < len(nodes) else f"{BROKEN} no node answers"
     return {
         "connection": f"{BROKEN} {', '.join(down)}" if down else OK,
         "basic_operations": f"{BROKEN} {alias_error}" if alias_error else OK,
-        "invalid_rucs": _invalid_rucs_text(invalid) if len(down) < len(nodes) else f"{BROKEN} no node answers",
+        "invalid_rucs": rucs,
     }
 
 
-def _invalid_rucs_text(found: Listing) -> str:
-    if found.failed:
-        return f"{UNKNOWN} {len(found.entries)} RUCs; not listed: {', '.join(found.failed)}"
-    return f"✅ {len(found.entries)} RUCs"
+def _invalid_rucs_text(found: int, not_listed: Collection[str]) -> str:
+    if not_listed:
+        return f"{UNKNOWN} {found} RUCs; not listed: {', '.join(not_listed)}"
+    return f"✅ {found} RUCs"
 
 
 def _by_service(service: APICacheService, entries: Sequence[Entry]) -> dict[str, ServiceJSON]:

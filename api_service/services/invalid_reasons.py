@@ -4,8 +4,7 @@ An inventory lists keys, and their values have to be read beside: so many and no
 then.
 
 They are read node by node, which is no use of them to Memcached: its order of use and its mark of what was ever
-fetched stay as they are. Memcached and Redis count each of these reads as a hit all the same, so a node's hit ratio
-has up to `MOST_READ` hits of ours in it with each inventory.
+fetched stay as they are. Memcached and Redis count each of these reads as a hit all the same: see `own_hits`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from django.db import DatabaseError
 
 from api_service.caches.serializer import Unreadable, loads
 from api_service.models import TrackedKey, TrackRun
+from api_service.services import own_hits
 from api_service.services.backends import Adapter, Deadline, InventoryError
 from api_service.services.backends.base import error_text
 from api_service.services.cache_service import INVALID_KEY, APICacheService
@@ -53,35 +53,45 @@ def note(run: int) -> None:
     What cannot be counted to the end is logged and not kept, and pages go on with the count before: the inventory
     itself is done.
     """
+    cache, read = APICacheService(), Counter[str]()
     try:
-        counted = count(APICacheService(), Deadline.after(READ_SECONDS))
+        try:
+            counted = count(cache, Deadline.after(READ_SECONDS), read)
+        finally:
+            own_hits.note(run, cache.adapter, read)
         TrackRun.objects.filter(pk=run).update(invalid_reasons=counted)
     except (InventoryError, DatabaseError) as error:
         logger.warning("inventory %d goes without the reasons of invalid RUCs: %s", run, error_text(error))
 
 
-def count(cache: APICacheService, deadline: Deadline) -> ReasonsJSON:
-    """What has ended or cannot be understood meanwhile does not count. Raises InventoryError, naming a node."""
+def count(cache: APICacheService, deadline: Deadline, read: Counter[str]) -> ReasonsJSON:
+    """What has ended or cannot be understood meanwhile does not count. Raises InventoryError, naming a node.
+
+    `read` is told how many values were read on each node, whatever comes of it.
+    """
     names = _names()
     wanted = [cache.wire_prefix + name for name in names[:MOST_READ]]
-    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline)))
+    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline, read)))
     return {"complete": len(names) <= MOST_READ, "reasons": shortened(reasons)}
 
 
-def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline) -> Iterator[Any]:
+def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline, read: Counter[str]) -> Iterator[Any]:
     places: defaultdict[str, list[str]] = defaultdict(list)
     for key in wire_keys:
         places[adapter.node_for(key)].append(key)
     for node, keys in places.items():
-        yield from _values_on(adapter, node, keys, deadline)
+        yield from _values_on(adapter, node, keys, deadline, read)
 
 
-def _values_on(adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline) -> Iterator[Any]:
+def _values_on(
+    adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline, read: Counter[str]
+) -> Iterator[Any]:
     for batch in batches(keys, AT_ONCE):
         if not deadline.left():
             raise InventoryError(node, "reading the values took longer than allowed")
-        now = time()
-        reads = (unwrap(_decoded(data), now) for data in adapter.read(node, batch).values.values())
+        now, found = time(), adapter.read(node, batch)
+        read[node] += len(found.values) + len(found.foreign)
+        reads = (unwrap(_decoded(data), now) for data in found.values.values())
         yield from (read.value for read in reads if read.outcome is Outcome.HIT)
 
 

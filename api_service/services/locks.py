@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.db.models import Q
@@ -31,6 +31,10 @@ def run_lock(name: str, seconds: float) -> Iterator[bool]:
 def claim_for(name: str, seconds: float) -> bool:
     """True for one caller in `seconds`: nobody gives it back, so that something is done at most so often."""
     return _claim(name, uuid4().hex, seconds)
+
+
+def is_held(name: str, now: datetime) -> bool:
+    return RunLock.objects.filter(name=name, expires_at__gt=now).exclude(token="").exists()
 
 
 def take_turn(name: str) -> None:

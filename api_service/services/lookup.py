@@ -18,6 +18,7 @@ from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
 from api_service.services.filling import FLIGHT_SECONDS, Failure
 from api_service.services.freshness import REFRESHING, Wish, code_of, shown_on, shown_while_refreshing
+from api_service.services.latencies import Way, way_of
 from api_service.services.outcomes import CacheRead, Lookup, Outcome, Source
 from api_service.services.providers import provider
 from api_service.services.ruc import is_eleven_digits
@@ -53,11 +54,16 @@ def get(service: str, kind: str, identifier: str, *, max_stale: float | None = N
         found = _not_fresh(cache, subject, read, Wish(max_stale, refresh))
     except FAILURES as failure:
         metrics.failed(service, kind, code_of(failure))
-        metrics.answered(service, kind, metrics.FAILED, perf_counter() - started)
+        _timed(service, kind, metrics.FAILED, Way.FAILED, perf_counter() - started)
         raise
-    if found.source is not Source.VALIDATION:
-        metrics.answered(service, kind, found.cache, perf_counter() - started)
+    if way := way_of(found):
+        _timed(service, kind, found.cache, way, perf_counter() - started)
     return found
+
+
+def _timed(service: str, kind: str, said: str, way: Way, seconds: float) -> None:
+    metrics.answered(service, kind, said, seconds)
+    tracking.answered(service, way, seconds)
 
 
 def get_many(

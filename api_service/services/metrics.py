@@ -13,13 +13,12 @@ import collections
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from django.utils.module_loading import import_string
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -27,15 +26,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api_service.caches import node_state, serializer
+from api_service.services import latencies
 from api_service.services.backends import adapter_for
 from api_service.services.budget_rules import BudgetExhausted, Purpose
 from api_service.services.errors import UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked, UpstreamNotOffered
 from api_service.services.freshness import REFRESHING
+from api_service.services.lookup_counts import OUTCOME_OF, Entry, OutcomeKey
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import TABLE, NotFound
-
-if TYPE_CHECKING:
-    from api_service.services.tracking import Entry, OutcomeKey
 
 T = TypeVar("T")
 
@@ -70,10 +68,6 @@ FAILURE_CODES: Final = (
     *(error.code for error in _ERRORS),
     *(BudgetExhausted.code, "busy", "database_unavailable"),
 )
-_LOOKUP_BUCKETS: Final = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
-    *(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
-)
 _CALL_BUCKETS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 10, 25)
 
 
@@ -101,7 +95,7 @@ LOOKUP_SECONDS = Times(
     "cache_worker_lookup_duration_seconds",
     "Single look-ups from question to answer, by what the cache said, or failed; batches are not timed.",
     ("service", "kind", "outcome"),
-    buckets=_LOOKUP_BUCKETS,
+    buckets=latencies.IN_SECONDS,
     registry=REGISTRY,
 )
 LOOKUP_FAILURES = Counter(
@@ -181,19 +175,16 @@ _names = Names()
 # -- what is counted
 
 
-_named = itemgetter(0, 1, 3)  # service, kind, outcome of an entry
-
-
 def looked_up(entries: Sequence[Entry]) -> None:
     """Add up look-ups. Not for each: the hit path has no time for a lock and a table of labels."""
-    for (service, kind, outcome), number in collections.Counter(map(_named, entries)).items():
+    for (service, kind, outcome), number in collections.Counter(map(OUTCOME_OF, entries)).items():
         LOOKUPS.labels(*_names.of(service, kind), outcome).inc(number)
-    timed: dict[OutcomeKey, list[float]] = collections.defaultdict(list)
-    for entry in entries:
-        if (seconds := entry[5]) is not None:
-            timed[_named(entry)].append(seconds)
-    for key, seconds_of_all in timed.items():
-        LOOKUP_SECONDS.labels(*_names.of(*key[:2]), key[2]).observe_many(seconds_of_all)
+
+
+def took(times: Mapping[OutcomeKey, Sequence[float]]) -> None:
+    """What those of them took that were timed."""
+    for (service, kind, outcome), seconds in times.items():
+        LOOKUP_SECONDS.labels(*_names.of(service, kind), outcome).observe_many(seconds)
 
 
 def answered(service: str, kind: str, outcome: str, seconds: float) -> None:

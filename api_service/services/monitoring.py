@@ -9,7 +9,16 @@ from time import monotonic
 from django.db import transaction
 
 from api_service.models import HealthSample, NodeSample
-from api_service.services import around, finding_states, health, node_rules, node_samples, refill_watch
+from api_service.services import (
+    around,
+    copying,
+    finding_states,
+    health,
+    node_rules,
+    node_samples,
+    own_hits,
+    refill_watch,
+)
 from api_service.services.around import Around
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import verdict
@@ -53,6 +62,8 @@ def store(report: health.Report, seen: Around) -> HealthSample:
         # One transaction: a boot that was seen is a refill that is owed, whatever dies next
         refill_watch.note(sample, rows, known)
     refill_watch.send_due()
+    # Nothing else runs that would: the next copy may be months away
+    copying.close_abandoned(report.at)
     return sample
 
 
@@ -74,7 +85,8 @@ def since_of(sample: HealthSample | None, now: datetime) -> dict[str, Since]:
     rows = {row.node: (row, sample.taken_at) for row in sample.nodes.all()}
     untold = [node for node, (row, _at) in rows.items() if not row.reachable and node not in told]
     rows |= {row.node: (row, row.sample.taken_at) for row in node_samples.rows_last_reachable(untold)}
+    own = own_hits.since(min(taken_at for _row, taken_at in rows.values())) if rows else {}
     return {
-        node: Since(node_samples.facts_of(row), (now - taken_at).total_seconds())
+        node: Since(node_samples.facts_of(row), (now - taken_at).total_seconds(), tuple(own.get(node, ())))
         for node, (row, taken_at) in rows.items()
     }

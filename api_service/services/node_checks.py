@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Thread
 from time import sleep
+from typing import Any
 
 from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
 from api_service.services.backends.base import PAUSE_SECONDS
@@ -28,11 +29,12 @@ _left_behind: dict[str, Thread] = {}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`prefix`: of the wire keys to be listed by `until`; none are without it."""
+    """`prefix`: of the wire keys to be listed by `until`; none are without it. `sizes`: with their sizes and ends."""
 
     round_trips: int
     until: Deadline
     prefix: str | None = None
+    sizes: bool = False
 
 
 class _Node:
@@ -41,7 +43,8 @@ class _Node:
     def __init__(self, adapter: Adapter, node: str, asked: Asked, delay: float) -> None:
         self.name = node
         self.facts: Future[NodeFacts] = Future()
-        self.listed: Future[list[Entry]] = Future()
+        # Entries, or names where those are enough: an entry of Redis is a hit that nobody had
+        self.listed: Future[list[Any]] = Future()
         act = partial(self._check, adapter, asked, delay)
         self._thread = Thread(target=act, name=f"probe-{node}", daemon=True)
         earlier = _left_behind.pop(node, None)
@@ -56,8 +59,9 @@ class _Node:
         sleep(delay)
         keep(self.facts, lambda: probed_twice(adapter, self.name, asked.round_trips))
         if asked.prefix is not None and self.facts.exception() is None and self.facts.result().reachable:
-            scan = partial(adapter.scan, self.name, asked.prefix, asked.until)
-            keep(self.listed, lambda: list(scan()))
+            scan = adapter.keys if adapter.scan_counts and not asked.sizes else adapter.scan
+            look = partial(scan, self.name, asked.prefix, asked.until)
+            keep(self.listed, lambda: list(look()))
 
     def facts_by(self, until: Deadline, seconds: float) -> NodeFacts:
         try:
@@ -83,17 +87,27 @@ class NodeChecks:
         return [node.facts_by(self._probed_by, self._seconds) for node in self._nodes]
 
     def listing(self) -> Listing:
-        """Of the nodes that answer; the others and those that were not listed in time are `failed`."""
-        found = Listing()
+        """Of the nodes that answer, asked with sizes; the others and those not listed in time are `failed`."""
+        entries: list[Entry]
+        entries, failed = self._listed()
+        return Listing(entries, failed)
+
+    def count(self) -> tuple[int, dict[str, str]]:
+        """How many keys there are, and the nodes that do not count, with why."""
+        listed, failed = self._listed()
+        return len(listed), failed
+
+    def _listed(self) -> tuple[list[Any], dict[str, str]]:
+        found, failed = list[Any](), dict[str, str]()
         for node, facts in zip(self._nodes, self.facts(), strict=True):
             try:
-                found.entries += _listed(node, facts, self._until)
+                found += _listed(node, facts, self._until)
             except InventoryError as error:
-                found.failed[node.name] = error.reason
-        return found
+                failed[node.name] = error.reason
+        return found, failed
 
 
-def _listed(node: _Node, facts: NodeFacts, until: Deadline) -> list[Entry]:
+def _listed(node: _Node, facts: NodeFacts, until: Deadline) -> list[Any]:
     if not facts.reachable:
         raise InventoryError(node.name, facts.error)
     try:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+# A node's count of hits before something and after it
+Span: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,14 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What the previous run saw of a node, and how many seconds ago."""
+    """What the previous run saw of a node, and how many seconds ago.
+
+    `own`: what was read on it since then that is nobody's look-up.
+    """
 
     facts: NodeFacts
     seconds: float
+    own: tuple[Span, ...] = ()
 
 
 BOOT_JITTER_SECONDS = 3  # `time - uptime` moves by a second or two between readings
@@ -75,7 +84,7 @@ def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0, own_gets:
     if since is None or not continues(now, since):
         return now
     before, seconds = since.facts, since.seconds
-    hits, misses = increase(now.hits, before.hits), increase(now.misses, before.misses)
+    hits, misses = hits_since(now, since), increase(now.misses, before.misses)
     return replace(
         now,
         hit_ratio=_ratio(None if hits is None else max(0, hits - own_hits), misses, own_gets),
@@ -87,6 +96,19 @@ def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0, own_gets:
 def continues(now: NodeFacts, since: Since) -> bool:
     """Whether the counters of the two go on from each other: the same boot, some time apart."""
     return since.seconds > 0 and now.reachable and since.facts.reachable and not restarted(now, since.facts)
+
+
+def hits_since(now: NodeFacts, since: Since) -> int | None:
+    """Those of look-ups; None where the node cannot tell."""
+    hits = increase(now.hits, since.facts.hits)
+    if hits is None or now.hits is None or since.facts.hits is None:
+        return None
+    return hits - between(since.own, since.facts.hits, now.hits)
+
+
+def between(spans: Iterable[Span], before: int, now: int) -> int:
+    """How much of what a counter went up by, from `before` to `now`, is in the spans."""
+    return sum(max(0, min(last, now) - max(first, before)) for first, last in spans)
 
 
 def increase(now: int | None, before: int | None) -> int | None:

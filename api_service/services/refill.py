@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
-from api_service.services import inventory, keys, providers, refill_order, refill_rows
+from api_service.services import inventory, keys, own_hits, providers, refill_order, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import Lease, LeaseLost, lease
@@ -134,7 +134,9 @@ def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
     if not after.reachable or restarted(after, before):
         raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
     by_hand = row.reason == RefillRun.Reason.BY_HAND
-    row.hit_ratio_during = ratio_between(after, before if by_hand else None, _health_runs(row))
+    since = row.started_at if by_hand or row.booted_at is None else row.booted_at
+    own = own_hits.since(since).get(row.node, ())
+    row.hit_ratio_during = ratio_between(after, before if by_hand else None, _health_runs(row), own)
     row.hits_at_end, row.misses_at_end = after.hits, after.misses
 
 

@@ -9,9 +9,10 @@ from functools import partial
 
 from django.utils import timezone
 
-from api_service.models import HealthSample, NodeSample, RefillRun, RunLock
-from api_service.services import refill, task_sending
+from api_service.models import HealthSample, NodeSample, RefillRun
+from api_service.services import own_hits, refill, task_sending
 from api_service.services.beside import beside
+from api_service.services.locks import is_held
 from api_service.services.node_facts import NodeFacts
 from api_service.services.refill_plan import other_boot, ratio_between
 
@@ -48,7 +49,7 @@ def note(sample: HealthSample, nodes: Sequence[NodeSample], known: Collection[st
 def send_due() -> None:
     """Send what waits, and what a worker left running when it died. A broker that is down: the next run sends it."""
     for row in RefillRun.objects.filter(state__in=[State.WAITING, State.RUNNING]).order_by("pk"):
-        if row.state == State.RUNNING and _locked(row.node):
+        if row.state == State.RUNNING and is_held(refill.lock_of(row.node), timezone.now()):
             continue
         kwargs = {"node": row.node, "run": row.pk}
         try:
@@ -85,10 +86,13 @@ def _request(sample: HealthSample, node: NodeSample, reason: RefillRun.Reason) -
 
 def _ratio_before(sample: HealthSample, node: str) -> float | None:
     """Of the last time the node was seen before the loss, counted from the time before that."""
-    seen = list(NodeSample.objects.filter(node=node, reachable=True, sample__lt=sample.pk).order_by("-id")[:2])
+    earlier_ones = NodeSample.objects.filter(node=node, reachable=True, sample__lt=sample.pk).select_related("sample")
+    seen = list(earlier_ones.order_by("-id")[:2])
     if not seen:
         return None
-    return ratio_between(_facts(seen[0]), _facts(seen[1]) if len(seen) == 2 else None, health_runs=1)
+    earlier = seen[1] if len(seen) == 2 else None
+    own = own_hits.since(earlier.sample.taken_at).get(node, ()) if earlier else ()
+    return ratio_between(_facts(seen[0]), _facts(earlier) if earlier else None, health_runs=1, own=own)
 
 
 def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
@@ -102,7 +106,8 @@ def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
     for row in ended.filter(node__in=by_node):
         facts = _facts(by_node[row.node])
         if _is_of(row, facts):
-            row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row))
+            own = own_hits.since(row.finished_at).get(row.node, ()) if row.finished_at else ()
+            row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row), own)
             row.save(update_fields=["hit_ratio_after"])
 
 
@@ -127,7 +132,3 @@ def _facts(node: NodeSample) -> NodeFacts:
     return NodeFacts(
         node.node, reachable=node.reachable, pid=node.pid, booted_at=booted, hits=node.hits, misses=node.misses
     )
-
-
-def _locked(node: str) -> bool:
-    return RunLock.objects.filter(name=refill.lock_of(node), expires_at__gt=timezone.now()).exclude(token="").exists()

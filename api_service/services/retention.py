@@ -20,6 +20,7 @@ from api_service.models import (
     HealthSample,
     Incident,
     LookupHour,
+    LookupTime,
     Notice,
     RefillRun,
     ServiceSnapshot,
@@ -101,10 +102,11 @@ def _incidents(now: datetime) -> int:
 
 def _counts(now: datetime) -> int:
     until = now - timedelta(days=COUNTS_KEPT_DAYS)
-    hours = drop(LookupHour.objects.filter(hour__lt=until)) + drop(SpendHour.objects.filter(hour__lt=until))
+    lookups = drop(LookupHour.objects.filter(hour__lt=until)) + drop(LookupTime.objects.filter(hour__lt=until))
+    paid = drop(SpendHour.objects.filter(hour__lt=until))
     stale = drop(StaleServed.objects.filter(since__lt=now - stale_counts.KEPT))
     calls = drop(UpstreamCalls.objects.filter(since__lt=now - upstream_calls.KEPT))
-    return hours + stale + calls + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
+    return lookups + paid + stale + calls + drop(DailyReads.objects.filter(day__lt=timezone.localdate(until)))
 
 
 def drop(rows: QuerySet[Row]) -> int:

@@ -38,9 +38,9 @@ class Right:
 _SEEN: Final = (
     *("healthsample", "nodesample", "findingstate", "incident", "transition", "notice", "delivery", "channelstate"),
     *("maintenancewindow", "trackedkey", "trackrun", "nodelisting", "servicesnapshot", "dailyreads", "lookuphour"),
-    *("storedanswer", "staleserved", "readhabit", "readhabitbin", "warmedanswer", "warmrun", "refillrun", "copyrun"),
-    *("clearrun", "billingrun", "billingrow", "runlock", "schedulerun", "spendhour", "upstreamcircuit"),
-    *("circuitchange", "upstreamcalls", "ratewindow", "accountreading"),
+    *("lookuptime", "storedanswer", "staleserved", "readhabit", "readhabitbin", "warmedanswer", "warmrun"),
+    *("refillrun", "copyrun", "clearrun", "billingrun", "billingrow", "runlock", "schedulerun", "spendhour"),
+    *("upstreamcircuit", "circuitchange", "upstreamcalls", "ratewindow", "accountreading"),
 )
 _TIMINGS: Final = ("crontabschedule", "intervalschedule", "clockedschedule", "solarschedule")
 _EVERYTHING: Final = ("view", "add", "change", "delete")

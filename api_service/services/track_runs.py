@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from django.db import transaction
 from django.utils import timezone
@@ -13,6 +13,7 @@ from django.utils import timezone
 from api_service.models import NodeListing, TrackRun
 from api_service.services import key_history, node_claims, retired_nodes
 from api_service.services.key_history import ServiceJSON
+from api_service.services.own_hits import OwnHitsJSON
 
 State = TrackRun.State
 
@@ -25,6 +26,7 @@ class NodeJSON(TypedDict):
     ok: bool
     keys: int
     error: str
+    own: NotRequired[OwnHitsJSON]
 
 
 class TrackSummary(TypedDict):

@@ -10,116 +10,38 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 from threading import Event, Lock, Thread
 from time import time
-from typing import Final
+from typing import Final, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from api_service.models import DailyReads, LookupHour, TrackedKey
+from api_service.models import DailyReads, LookupHour, LookupTime, TrackedKey
 from api_service.services import counters, keys, metrics, warm_results, warm_statistics
 from api_service.services.cache_service import APICacheService
+from api_service.services.latencies import Way
+from api_service.services.lookup_counts import MAX_IDENTIFIERS, Batch, Entry, Identity, Timed, times_of
 from api_service.services.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
 
-# Distinct identifiers between two flushes; more are counted by outcome only. While one batch is written another fills
-MAX_IDENTIFIERS = 50_000
 # Of one transaction: others wait for its rows that long
 IDENTIFIERS_AT_ONCE = 5_000
 # Appended look-ups that one caller adds up for all: half a millisecond, where the flushing thread is too slow
 FOLD_AT = 500
 # Appended look-ups at which all callers wait for the adding up
 MAX_UNFOLDED = 5_000
-# Services, kinds and outcomes are few; a caller that makes them up is counted under "(others)"
-MAX_OUTCOMES = 1_000
-OTHERS: Final = "(others)"
-# Of the tables: what is longer would keep its whole batch from being written
-LONGEST_NAME, LONGEST_IDENTIFIER = 50, 250
 # What a process that ends gives a database in trouble
 LAST_SECONDS: Final = 3.0
 # On a node, or on one that could not be listed: a key that expired or was removed was not what was read
 THERE = {"state": [TrackedKey.State.ACTIVE.value, TrackedKey.State.UNKNOWN.value]}
 
-Identity = tuple[str, str, str]  # service, kind, identifier
-Entry = tuple[str, str, str, Outcome, float, float | None]  # one look-up, its Unix time, and what it took if timed
-OutcomeKey = tuple[str, str, Outcome]
-
-
-@dataclass
-class Batch:
-    """What was counted since the last flush. Everything in it can be written."""
-
-    reads: dict[Identity, int] = field(default_factory=dict)
-    last_read: dict[Identity, float] = field(default_factory=dict)
-    outcomes: Counter[OutcomeKey] = field(default_factory=Counter)
-    dropped: int = 0
-
-    def fold(self, entries: Iterable[Entry]) -> None:
-        """Add look-ups up. On the path of a look-up at times: no calls for what is as usual."""
-        reads, last_read, outcomes = self.reads, self.last_read, self.outcomes
-        for service, kind, identifier, outcome, at, _seconds in entries:
-            identity, key = (service, kind, identifier), (service, kind, outcome)
-            if key in outcomes:
-                outcomes[key] += 1
-            else:
-                outcomes[self._known(key)] += 1
-            if identity in reads:
-                reads[identity] += 1
-                last_read[identity] = at
-            else:
-                self._add(identity, 1, at)
-
-    def absorb(self, older: Batch) -> None:
-        """Take back what could not be written."""
-        for key, number in older.outcomes.items():
-            self.outcomes[self._known(key)] += number
-        for identity, reads in older.reads.items():
-            self._add(identity, reads, older.last_read[identity])
-        self.dropped += older.dropped
-
-    def parts(self, size: int) -> Iterator[Batch]:
-        """Batches of at most `size` identifiers; the first one has the outcomes."""
-        first, identities = Batch(outcomes=self.outcomes, dropped=self.dropped), iter(self.reads)
-        while (names := list(islice(identities, size))) or first.outcomes:
-            first.reads = {name: self.reads[name] for name in names}
-            first.last_read = {name: self.last_read[name] for name in names}
-            yield first
-            first = Batch()
-
-    def _add(self, identity: Identity, reads: int, at: float) -> None:
-        if identity in self.reads:
-            self.reads[identity] += reads
-            self.last_read[identity] = max(at, self.last_read[identity])
-        elif len(self.reads) < MAX_IDENTIFIERS and _can_be_written(identity):
-            self.reads[identity], self.last_read[identity] = reads, at
-        else:
-            self.dropped += reads
-
-    def _known(self, key: OutcomeKey) -> OutcomeKey:
-        """The key to count under: no table takes a long name, no memory endless ones."""
-        service, kind, outcome = _name(key[0]), _name(key[1]), key[2]
-        if (service, kind, outcome) in self.outcomes or len(self.outcomes) < MAX_OUTCOMES:
-            return service, kind, outcome
-        return OTHERS, OTHERS, outcome
-
-
-def _can_be_written(identity: Identity) -> bool:
-    service, kind, identifier = identity
-    fits = len(identifier) <= LONGEST_IDENTIFIER and identifier.isprintable()
-    return fits and service == _name(service) and kind == _name(kind)
-
-
-def _name(text: str) -> str:
-    """What PostgreSQL refuses, a NUL or half a surrogate pair, is not printable either."""
-    return text[:LONGEST_NAME] if text.isprintable() else OTHERS
+T = TypeVar("T")
 
 
 class ReadCounter:
@@ -131,6 +53,8 @@ class ReadCounter:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        # One for each entry that was not timed, at most: it needs no bound of its own
+        self._timed: deque[Timed] = deque()
         self._batch = Batch()
         self._folding = Lock()
         self._flushing = Lock()
@@ -145,6 +69,9 @@ class ReadCounter:
             self._make_room()
         if not self._started:
             self._start()
+
+    def answered(self, service: str, way: Way, seconds: float) -> None:
+        self._timed.append((service, way, seconds))
 
     def flush(self) -> int:
         """Write what was counted; the number of identifiers written. A failure keeps the rest for the next try.
@@ -175,7 +102,8 @@ class ReadCounter:
         if not self._flushing.acquire(blocking=False):
             return True
         try:
-            return bool(self._entries or self._batch.outcomes or self._batch.dropped)
+            batch = self._batch
+            return bool(self._entries or self._timed or batch.outcomes or batch.times or batch.dropped)
         finally:
             self._flushing.release()
 
@@ -193,11 +121,15 @@ class ReadCounter:
                 self._folding.release()
 
     def _fold(self) -> None:
-        """Only the holder of `_folding` takes out, so that as many as there are now will still be there."""
-        take = self._entries.popleft
-        entries = [take() for _ in range(len(self._entries))]
+        entries, timed = _taken(self._entries), _taken(self._timed)
+        times = times_of(entries)
         self._batch.fold(entries)
+        for (service, _kind, _outcome), seconds in times.items():
+            self._batch.fold_times(service, Way.CACHE, seconds)
+        for service, way, seconds_of_one in timed:
+            self._batch.fold_times(service, way, (seconds_of_one,))
         metrics.looked_up(entries)
+        metrics.took(times)
 
     def _write(self, waiting: deque[Batch], now: datetime) -> int:
         """Takes out of `waiting` what is settled. Identifiers written."""
@@ -243,6 +175,12 @@ class ReadCounter:
             connection.close()  # this thread's own: held open it would outlive database restarts
 
 
+def _taken(waiting: deque[T]) -> list[T]:
+    """Only the holder of `_folding` takes out, so that as many as there are now will still be there."""
+    take = waiting.popleft
+    return [take() for _ in range(len(waiting))]
+
+
 def _log_dropped(dropped: int) -> None:
     if dropped:
         logger.warning(
@@ -261,11 +199,13 @@ def write(batch: Batch, now: datetime) -> None:
     outcomes = [
         (hour, service, kind, outcome.value, n) for (service, kind, outcome), n in sorted(batch.outcomes.items())
     ]
+    times = [(hour, service, way.value, bound, n) for (service, way, bound), n in sorted(batch.times.items())]
     last_read = {identity: _aware(at) for identity, at in batch.last_read.items()}
     reads = [(*identity, day, number, last_read[identity]) for identity, number in sorted(batch.reads.items())]
     tracked = sorted(_of_keys(batch.reads, last_read))
     with transaction.atomic():
         counters.add(LookupHour, ("hour", "service", "kind", "outcome"), "count", outcomes)
+        counters.add(LookupTime, ("hour", "service", "way", "bound"), "count", times)
         counters.add(DailyReads, ("service", "kind", "identifier", "day"), "reads", reads, latest=("last_read_at",))
         warm_statistics.observe(batch.last_read)
         warm_results.note_reads(batch.last_read)
@@ -300,6 +240,11 @@ _counter = ReadCounter()
 def count(service: str, kind: str, identifier: str, outcome: Outcome, seconds: float | None = None) -> None:
     """Count one look-up; costs an append. `seconds`: what it took, where that is known already."""
     _counter.count(service, kind, identifier, outcome, seconds)
+
+
+def answered(service: str, way: Way, seconds: float) -> None:
+    """Time one look-up that was counted without its time."""
+    _counter.answered(service, way, seconds)
 
 
 def add_up() -> None:

@@ -35,6 +35,7 @@ SHORTLIST = 4
 # More is a slip of the finger, and would not fit into the run's row
 LARGEST_NUMBER = 1_000_000
 LOCK = "warm_frequent_rucs"
+TASK = "workers.tasks.warm_frequent_rucs"
 
 
 class WarmSummary(TypedDict):

@@ -8,6 +8,7 @@ from api_service.models import (
     AccountReading,
     CircuitChange,
     LookupHour,
+    LookupTime,
     RateWindow,
     SpendHour,
     StaleServed,
@@ -20,6 +21,13 @@ from tests.history.health import share
 HOUR = timedelta(hours=1)
 # In the busiest hour, by outcome
 LOOKUPS = {"hit": 5400, "negative": 260, "miss": 610, "stale": 45}
+# Of the busiest hour's look-ups one by one, by the step that their time is in
+TIMES = {
+    "cache": {100: 20, 250: 3300, 500: 1900, 1_000: 380, 2_500: 90, 10_000: 8},
+    "store": {2_500: 40, 5_000: 25, 10_000: 5},
+    "upstream": {250_000: 60, 500_000: 330, 1_000_000: 130, 2_500_000: 20},
+    "failed": {5_000_000: 2},
+}
 PAID = {"user": 540, "warm": 160, "retry": 6}
 READINGS_LEFT = 2_000_000
 
@@ -32,6 +40,15 @@ def fill(size: Size, now: datetime, _nodes: tuple[str, ...]) -> None:
             for hour in hours
             for kind, part in (("ruc", 1), ("dni", 40))
             for outcome, most in LOOKUPS.items()
+        ),
+        batch_size=5000,
+    )
+    LookupTime.objects.bulk_create(
+        (
+            LookupTime(hour=hour, service="migo", way=way, bound=bound, count=1 + int(most * share(hour)))
+            for hour in hours
+            for way, steps in TIMES.items()
+            for bound, most in steps.items()
         ),
         batch_size=5000,
     )

@@ -119,6 +119,8 @@ def _settle(round_: _Round, delivery: Delivery, future: Future[None]) -> bool:
 def _refused(round_: _Round, delivery: Delivery, error: ChannelError, now: datetime) -> bool:
     """Whether the channel may have its next message."""
     text = redact(str(error))
+    if error.arrived:
+        outbox.note_arrived(delivery, error.arrived)
     if error.permanent:
         round_.summary["failed"] += _switched_off(delivery, text, now)
         return False

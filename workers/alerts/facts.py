@@ -1,8 +1,11 @@
-"""What a delivery says, fixed when it is written: a message sent hours later still tells what was true then."""
+"""What a delivery says, fixed when it is written: a message sent hours later still tells what was true then.
+
+Only `arrived` is added later: what an addressee who gets a message in parts has taken, by the channel's own names.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from api_service.services.incident_facts import TransitionFacts
 
@@ -22,6 +25,7 @@ class IncidentsFacts(TypedDict):
     kind: Literal["incidents"]
     at: str
     steps: list[StepFacts]
+    arrived: NotRequired[list[str]]
 
 
 class ChannelOffFacts(TypedDict):
@@ -31,6 +35,7 @@ class ChannelOffFacts(TypedDict):
     at: str
     channel: str
     reason: str
+    arrived: NotRequired[list[str]]
 
 
 Facts = IncidentsFacts | ChannelOffFacts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.conf import settings
@@ -31,7 +31,8 @@ class Message:
     """`id` is the same however often the message is sent: an addressee that knows it drops the second one.
 
     `event` is what happened, "several" when it is not one thing, "test" or "channel_off". `thread` names the incident
-    where the message is about a single one, else it is empty. `severity` is how it stands now.
+    where the message is about a single one, else it is empty. `severity` is how it stands now. `arrived`: parts of it
+    that earlier attempts brought to this addressee, by the channel's own names.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Message:
     link: str
     link_text: str
     thread: str = ""
+    arrived: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
@@ -64,9 +66,8 @@ def of_delivery(delivery: Delivery) -> Message:
     facts: Facts = delivery.facts
     identity = message_id(delivery.channel, delivery.pk, delivery.created_at.isoformat())
     with translation.override(settings.ALERT_LANGUAGE):
-        if facts["kind"] == "channel_off":
-            return _of_channel(identity, facts)
-        return _of_incidents(identity, facts)
+        message = _of_channel(identity, facts) if facts["kind"] == "channel_off" else _of_incidents(identity, facts)
+    return replace(message, arrived=frozenset(facts.get("arrived", ())))
 
 
 def message_id(*parts: object) -> str:

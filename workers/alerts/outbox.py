@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -65,10 +66,19 @@ def put_back(delivery: Delivery, due_at: datetime, error: str) -> bool:
     return _end(delivery, due_at=due_at, error=error[:ERROR_LENGTH])
 
 
+def note_arrived(delivery: Delivery, parts: Iterable[str]) -> None:
+    """What of it arrived before the rest failed: the next attempt leaves it out."""
+    known: list[str] = delivery.facts.get("arrived", [])
+    _ours(delivery).update(facts={**delivery.facts, "arrived": [*known, *parts]})
+
+
 def _end(delivery: Delivery, **values: object) -> bool:
     """False when the lease ran out and another worker claimed the row since: its outcome counts, not ours."""
-    ours = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING, attempts=delivery.attempts)
-    return ours.update(leased_until=None, **values) == 1
+    return _ours(delivery).update(leased_until=None, **values) == 1
+
+
+def _ours(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.PENDING, attempts=delivery.attempts)
 
 
 def give_up_waiting(addressee: str, reason: str, now: datetime) -> int:

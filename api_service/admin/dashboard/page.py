@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from api_service.admin.dashboard import health, history, keys, money, recent, runs, timeline, trouble
+from api_service.admin.dashboard import health, history, keys, money, recent, runs, timeline, times, trouble
 from api_service.admin.dashboard.charts import Chart, Values, total
 from api_service.admin.dashboard.health import Health
 from api_service.admin.dashboard.links import User, may_see
@@ -17,12 +17,14 @@ from api_service.admin.dashboard.money import Latency, Lookups, Saved, Spend
 from api_service.admin.dashboard.periods import Period, buckets
 from api_service.admin.dashboard.runs import LastRun
 from api_service.admin.dashboard.timeline import Timeline
+from api_service.admin.dashboard.times import Times
 from api_service.admin.dashboard.trouble import Incidents, Schedules
 from api_service.models import (
     Delivery,
     HealthSample,
     Incident,
     LookupHour,
+    LookupTime,
     ScheduleRun,
     ServiceSnapshot,
     SpendHour,
@@ -46,6 +48,7 @@ class Now:
     lookups: Lookups | None
     spend: Spend | None
     saved: Saved | None
+    times: Times | None
     latency: Latency | None
 
 
@@ -62,7 +65,7 @@ class Charts:
 
 
 def now_of(user: User, period: Period, now: datetime) -> Now:
-    """Nine queries."""
+    """Ten queries."""
     of, local = buckets(period, now), timezone.localtime(now)
     sample = health.last_sample() if may_see(user, HealthSample) else None
     counts = money.lookups_between(of) if may_see(user, LookupHour) else None
@@ -78,6 +81,7 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
         lookups=money.lookups(counts) if counts is not None else None,
         spend=money.spend(ledger, PROVIDERS, caps, local, price, account) if ledger else None,
         saved=money.saved(counts, ledger.warmed, price) if ledger and counts is not None else None,
+        times=times.times(of) if may_see(user, LookupTime) else None,
         latency=money.latency(of) if may_see(user, HealthSample) else None,
     )
 
@@ -95,7 +99,7 @@ def _last_runs(user: User, now: datetime) -> Iterator[LastRun]:
 
 
 def charts_of(user: User, period: Period, now: datetime) -> Charts:
-    """Eight queries."""
+    """Nine queries."""
     on = history.axis(period, buckets(period, now))
     found = tuple(_charts(user, on))
     if not may_see(user, Incident):
@@ -113,6 +117,8 @@ def _charts(user: User, on: history.Axis) -> Iterator[Chart]:
         yield history.outcomes(on, counts)
     if may_see(user, SpendHour):
         yield history.calls(on, measured)
+    if may_see(user, LookupTime):
+        yield from times.drawn(on)
     if may_see(user, HealthSample):
         yield history.latency(on)
     if may_see(user, ServiceSnapshot):

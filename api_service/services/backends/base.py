@@ -103,6 +103,8 @@ class Adapter(Protocol):
     """
 
     name: str
+    # Whether its server counts each key of a `scan` as a hit
+    scan_counts: bool
 
     def nodes(self) -> Sequence[str]: ...
 

@@ -58,6 +58,8 @@ class _Pipe:
 
 class RedisAdapter:
     name = "redis"
+    # PEXPIRETIME or PTTL of each key
+    scan_counts = True
 
     def __init__(self, alias: str, config: Mapping[str, Any] | None = None) -> None:
         config = settings.CACHES[alias] if config is None else config

@@ -76,10 +76,10 @@ TABLES: dict[str, Table] = {
     **dict.fromkeys(
         (
             *("accountreading", "billingrow", "billingrun", "channelstate", "circuitchange", "clearrun", "copyrun"),
-            *("dailyreads", "delivery", "findingstate", "healthsample", "incident", "lookuphour", "nodelisting"),
-            *("nodesample", "notice", "ratewindow", "readhabit", "readhabitbin", "refillrun", "runlock", "schedulerun"),
-            *("servicesnapshot", "spendhour", "staleserved", "storedanswer", "trackedkey", "trackrun", "transition"),
-            *("upstreamcalls", "upstreamcircuit", "warmedanswer", "warmrun"),
+            *("dailyreads", "delivery", "findingstate", "healthsample", "incident", "lookuphour", "lookuptime"),
+            *("nodelisting", "nodesample", "notice", "ratewindow", "readhabit", "readhabitbin", "refillrun", "runlock"),
+            *("schedulerun", "servicesnapshot", "spendhour", "staleserved", "storedanswer", "trackedkey", "trackrun"),
+            *("transition", "upstreamcalls", "upstreamcircuit", "warmedanswer", "warmrun"),
         ),
         Table(),
     ),

@@ -149,6 +149,7 @@ def rows(db: None) -> Rows:
         ),
         models.DailyReads.objects.create(**identity, day=now.date(), reads=7, last_read_at=now),
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
+        models.LookupTime.objects.create(hour=hour, service="migo", way="cache", bound=250, count=90),
         models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
         models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
         models.StaleServed.objects.create(
@@ -205,7 +206,8 @@ def rows(db: None) -> Rows:
         ),
         models.CopyRun.objects.create(
             started_at=now,
-            state="running",
+            finished_at=now,
+            state="done",
             purpose="copy",
             source=NODE,
             target="redis 10.0.4.20:6379",

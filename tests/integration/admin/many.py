@@ -13,6 +13,7 @@ from api_service.admin.base import BoundedPaginator
 from api_service.models import (
     DailyReads,
     LookupHour,
+    LookupTime,
     NodeListing,
     ServiceSnapshot,
     StoredAnswer,
@@ -69,6 +70,8 @@ OTHER_PAGES = {
     "stored answers, search": "storedanswer/?q=20000100003",
     "look-ups by hour": "lookuphour/",
     "look-ups by hour, rare outcome": "lookuphour/?outcome=outage",
+    "times of look-ups": "lookuptime/",
+    "times of look-ups, rare way": "lookuptime/?way=failed",
     "listings": "nodelisting/",
     "listings of a node": f"nodelisting/?node={NODES[0]}",
     "listings of a node without any": f"nodelisting/?node={RARE_NODE}",
@@ -176,7 +179,7 @@ def fill_others(rows: int) -> None:
 
 
 def fill_history(rows: int) -> None:
-    """`rows` inventories, with a listing, a service and an hour of look-ups each."""
+    """`rows` inventories, with a listing, a service, an hour of look-ups and a step of their times each."""
     now = timezone.now()
     times = [now - timedelta(minutes=10 * number) for number in range(rows)]
     runs = TrackRun.objects.bulk_create(TrackRun(started_at=time, state="done") for time in times)
@@ -186,6 +189,10 @@ def fill_history(rows: int) -> None:
     ServiceSnapshot.objects.bulk_create(ServiceSnapshot(run=run, service="migo", keys=1, bytes=1) for run in runs)
     LookupHour.objects.bulk_create(
         LookupHour(hour=now - timedelta(hours=number), service="migo", kind="ruc", outcome="hit", count=1)
+        for number in range(rows)
+    )
+    LookupTime.objects.bulk_create(
+        LookupTime(hour=now - timedelta(hours=number), service="migo", way="cache", bound=250, count=1)
         for number in range(rows)
     )
 
@@ -214,7 +221,7 @@ def last_page(rows: int) -> int:
 
 
 def empty() -> None:
-    for model in (StoredAnswer, DailyReads, LookupHour, TrackRun):
+    for model in (StoredAnswer, DailyReads, LookupHour, LookupTime, TrackRun):
         model._default_manager.all().delete()
 
 

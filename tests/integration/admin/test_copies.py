@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.utils import timezone
 
-from api_service.models import CopyRun
+from api_service.models import CopyRun, RunLock
+from api_service.services import copy_plan, copying, monitoring
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.admin.conftest import Sent, Staff
@@ -37,6 +40,34 @@ def work(sent: Sent) -> dict[str, Any]:
     name, kwargs = sent("tracking") or ("", {})
     summary: dict[str, Any] = getattr(tasks, name.rpartition(".")[2])(**kwargs)
     return summary
+
+
+@pytest.fixture
+def left() -> CopyRun:
+    """The row and the lease of a copy whose process was killed half an hour ago."""
+    began = timezone.now() - timedelta(minutes=30)
+    RunLock.objects.create(name=copying.LOCK, token="dead", expires_at=began + timedelta(minutes=1))
+    return CopyRun.objects.create(started_at=began, nodes={"a:1": copy_plan.new_node("running", replaced=False)})
+
+
+@pytest.mark.parametrize("page", ["", "{}/change/"])
+def test_who_looks_at_a_copy_whose_process_was_killed_reads_so(admin_client: Client, left: CopyRun, page: str) -> None:
+    seen = text_of(admin_client.get(f"{LIST}{page.format(left.pk)}", headers=EN).text)
+    left.refresh_from_db()
+
+    # The list's filter names all states
+    assert seen.lower().count("running") == (not page)
+    assert (left.state, left.error) == ("failed", copying.INTERRUPTED)
+
+
+def test_a_copy_whose_process_was_killed_is_ended_by_the_next_health_run(
+    memcached: Memcached, use_cache_url: UseCacheUrl, left: CopyRun
+) -> None:
+    use_cache_url(memcached.url)
+    monitoring.run_health_check()
+    left.refresh_from_db()
+
+    assert (left.state, left.error) == ("failed", copying.INTERRUPTED)
 
 
 def text_of(page: str) -> str:

@@ -216,6 +216,47 @@ def test_a_health_run_that_read_nothing_around_the_cache_breaks_no_page(rows: Ro
     assert sample.text.count("error: hangs") == len(around.TABLE)
 
 
+# -- time to an answer
+
+
+def test_the_first_page_says_how_long_an_answer_takes_from_the_cache_and_when_it_is_paid(
+    rows: Rows, admin_client: Client
+) -> None:
+    shown = card(index(admin_client), "Time to an answer")
+    assert "0.2 ms" in shown
+    assert "from the cache" in shown
+    assert "paid" not in shown
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for way, bound, count in (("upstream", 500_000, 90), ("upstream", 1_000_000, 10), ("failed", 10_000_000, 800)):
+        models.LookupTime.objects.create(hour=hour, service="migo", way=way, bound=bound, count=count)
+    shown = card(index(admin_client), "Time to an answer")
+    # Within a step evenly: 50 of the 90 that took 250 to 500 ms, half of the 10 that took 500 to 1,000
+    assert re.findall(r"389 ms|95 of 100 within 750 ms", shown) == ["389 ms", "95 of 100 within 750 ms"]
+
+
+def test_where_no_look_up_was_timed_there_is_no_time(rows: Rows, admin_client: Client) -> None:
+    models.LookupTime.objects.update(hour=timezone.now() - timedelta(days=2))
+    shown = card(index(admin_client), "Time to an answer")
+    assert "No look-up was timed in this time." in shown
+    assert " ms" not in shown
+    assert " ms" in card(index(admin_client, "7d"), "Time to an answer")
+    assert "No look-up was timed" in card(part(admin_client, "charts"), "Time to an answer from the cache")
+
+
+def test_times_are_drawn_step_by_step_with_gaps_where_nothing_was_timed(rows: Rows, admin_client: Client) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for back, bound, count in ((0, 500_000, 4), (2, 100_000, 1), (2, 250_000, 1)):
+        models.LookupTime.objects.create(
+            hour=hour - timedelta(hours=back), service="migo", way="upstream", bound=bound, count=count
+        )
+    page = part(admin_client, "charts")
+    found = drawn(page, "Time to an answer from a provider")
+    assert found["median"][-3:] == [100.0, None, 375.0]
+    assert found["95 of 100 within"][-3:] == [235.0, None, 487.5]
+    assert "between 100 ms and 375 ms, last 375 ms" in card(page, "Time to an answer from a provider")
+    assert drawn(page, "Time to an answer from the cache")["median"][-3:] == [None, None, 0.175]
+
+
 # -- runs
 
 

@@ -11,7 +11,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.integration.admin import long_history, many
+from tests import history
+from tests.history import Size
+from tests.integration.admin import many
 
 URLS = ("/admin/", "/admin/dashboard/now/", "/admin/dashboard/runs/", "/admin/dashboard/charts/")
 # Tables with a row for each key, answer or read, of which there may be millions
@@ -25,9 +27,7 @@ MOST_INSTRUCTIONS = 4_000_000
 @pytest.fixture
 def caught(admin_user: User, client: Client) -> list[str]:
     """The statements of every part of the page for 90 days."""
-    many.fill_keys(2000)
-    long_history.fill(timezone.now(), incidents=10_000)
-    many.analyze()
+    history.fill(Size(keys=2000, days=90, incidents=2000), timezone.now())
     client.force_login(admin_user)
     with CaptureQueriesContext(connection) as queries:
         for url in URLS:

@@ -37,7 +37,7 @@ def name_of(model: type[Model]) -> str:
 
 def test_every_table_of_the_service_is_in_the_admin() -> None:
     assert set(TABLES) == set(apps.get_app_config("api_service").get_models())
-    assert len(TABLES) == 35
+    assert len(TABLES) == 36
 
 
 @pytest.mark.parametrize("language", ["es", "en"])
@@ -236,6 +236,7 @@ def test_a_huge_table_is_counted_to_a_bound_only(
         (models.ServiceSnapshot, {"service": "migo"}),
         (models.Incident, {"open": "yes"}),
         (models.LookupHour, {"outcome": "hit"}),
+        (models.LookupTime, {"way": "cache"}),
         (models.SpendHour, {"purpose": "user"}),
         (models.NodeSample, {"node": NODE}),
         (models.DailyReads, {"q": "20100038146"}),
@@ -258,6 +259,7 @@ def test_a_filter_that_fits_finds_the_row(
         (models.TrackedKey, {"service": "nubefact", "q": "20100038146"}),
         (models.Incident, {"open": "no"}),
         (models.LookupHour, {"outcome": "miss"}),
+        (models.LookupTime, {"way": "upstream"}),
         (models.DailyReads, {"q": "2010003814"}),
     ],
 )

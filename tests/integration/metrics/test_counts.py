@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from api_service.services import metrics, tracking
 from api_service.services.cache_service import APICacheService
+from api_service.services.lookup_counts import Entry, times_of
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Outcome
 from api_service.services.providers import TABLE
@@ -124,7 +125,12 @@ def test_no_label_holds_what_was_looked_up_or_what_a_caller_made_up(
     scrape: Scrape, migo: MigoAPIService, sandbox: RunningSandbox
 ) -> None:
     migo.consultar_ruc_masivo([*known_rucs(20), *unknown_rucs(2), IMPOSSIBLE])
-    metrics.looked_up([("migo", RUC, SUNAT, Outcome.HIT, 0.0, 0.1), (RUC, "ruc", SUNAT, Outcome.HIT, 0.0, None)])
+    entries: list[Entry] = [
+        ("migo", RUC, SUNAT, Outcome.HIT, 0.0, 0.1),
+        (RUC, "ruc", SUNAT, Outcome.HIT, 0.0, None),
+    ]
+    metrics.looked_up(entries)
+    metrics.took(times_of(entries))
     seen = scrape()
 
     assert [label for label in seen.labels() if re.search(r"\d{8}", label)] == []

@@ -3,10 +3,11 @@
 from datetime import date, timedelta
 
 import pytest
+from django.db.models import Sum
 from django.utils import timezone, translation
 from pytest_django import Settings
 
-from api_service.models import SpendHour
+from api_service.models import LookupTime, SpendHour
 from api_service.services import tracking
 from api_service.services.cache_service import APICacheService
 from api_service.services.migo_service import MigoAPIService
@@ -147,6 +148,26 @@ def test_every_look_up_is_counted_by_what_the_cache_said(migo: MigoAPIService) -
     counted = dict(LookupHour.objects.values_list("outcome", "count"))
     assert counted == {"miss": 2, "hit": 2, "negative": 1}
     assert sum(SpendHour.objects.values_list("queries", flat=True)) == 2
+
+
+def test_every_look_up_is_timed_by_where_its_answer_came_from(
+    migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings
+) -> None:
+    settings.MIGO_CIRCUIT_FAILURES = 0
+    (unknown,) = unknown_rucs(1)
+    for ruc in (RUC, RUC, unknown, unknown, IMPOSSIBLE):
+        migo.consultar_ruc(ruc)
+    APICacheService().delete_ruc(RUC)
+    assert migo.consultar_ruc(RUC)["cache"]["source"] == "store"
+    sandbox.switch(script=["500", "500"])
+    assert migo.consultar_ruc(RUC, force_refresh=True, max_stale=3600)["cache"]["stale"] is True
+    assert migo.consultar_ruc("20131312955")["success"] is False
+    tracking.flush_now()
+
+    counted = LookupTime.objects.values_list("way").annotate(total=Sum("count"))
+    # Of the cache a hit and a known absence; what cannot exist was never looked up
+    assert dict(counted) == {"cache": 2, "upstream": 2, "store": 1, "failed": 2}
+    assert LookupTime.objects.filter(way="cache", bound__gt=100_000).count() == 0
 
 
 # -- invoices

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 
 import pytest
@@ -154,6 +154,21 @@ def test_keys_are_those_of_a_scan(adapter: Adapter) -> None:
         found = [key for node in adapter.nodes() for key in adapter.keys(node, prefix, Deadline.after(10))]
         assert len(found) == len(set(found))
         assert set(found) == set(listed(adapter, prefix))
+
+
+def test_whether_a_scan_counts_as_hits_is_known_and_the_keys_alone_never_do(adapter: Adapter) -> None:
+    node = adapter.nodes()[0]
+    adapter.write(node, many(100), replace=True)
+
+    def hits_of(look: Callable[[str, str, Deadline], Iterable[object]]) -> int:
+        before = adapter.probe(node).hits or 0
+        assert len(list(look(node, "", Deadline.after(5)))) == 100
+        return (adapter.probe(node).hits or 0) - before
+
+    # Beside the probe's, and those of the lock that a listing takes
+    few = range(5)
+    assert hits_of(adapter.scan) in (range(100, 105) if adapter.scan_counts else few)
+    assert hits_of(adapter.keys) in few
 
 
 def test_nothing_to_do_is_no_error(adapter: Adapter) -> None:

@@ -12,7 +12,7 @@ from django.core.cache import caches
 from django.utils import timezone
 from redis import Redis as RedisClient
 
-from api_service.models import CopyRun
+from api_service.models import CopyRun, RunLock
 from api_service.services import copy_plan, copying
 from api_service.services.backends import Adapter, Deadline, Entry, Item, Written, adapter_for_url
 from api_service.services.cache_service import APICacheService
@@ -344,7 +344,7 @@ copying.copy(Job(service.adapter, adapter_for_url(os.environ["TO"], "TO"), servi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_killed_copy_goes_on_where_it_was(
+def test_a_killed_copy_ends_with_its_lease_and_goes_on_where_it_was(
     cluster_cache: APICacheService,
     memcached_cluster: list[Memcached],
     redis_server: Redis,
@@ -360,6 +360,15 @@ def test_a_killed_copy_goes_on_where_it_was(
     gets = int(memcached_cluster[0].stats()["cmd_get"])
     client = RedisClient(port=redis_server.port)
     assert 40 < client.dbsize() < 300
+
+    held_until = RunLock.objects.get(name=copying.LOCK).expires_at
+    assert held_until is not None
+    copying.close_abandoned(held_until - timedelta(seconds=0.1))
+    killed.refresh_from_db()
+    assert killed.state == "running"
+    copying.close_abandoned(held_until + timedelta(minutes=5))
+    killed.refresh_from_db()
+    assert (killed.state, killed.error, killed.finished_at) == ("failed", copying.INTERRUPTED, held_until)
 
     summary = copying.copy(job(cluster_cache, redis_server.url, sample=0), patience=10)
     assert (summary["run"], summary["resumed"], summary["state"]) == (killed.pk, True, "done")

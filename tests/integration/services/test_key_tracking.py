@@ -16,6 +16,7 @@ from api_service.models import (
     CopyRun,
     DailyReads,
     LookupHour,
+    LookupTime,
     RefillRun,
     ServiceSnapshot,
     SpendHour,
@@ -272,13 +273,14 @@ def test_what_is_beyond_its_retention_is_pruned_and_active_keys_never() -> None:
         CopyRun.objects.create(started_at=at, purpose="copy")
         SpendHour.objects.create(hour=at, service="migo", purpose="user", queries=1)
         LookupHour.objects.create(hour=at, service="migo", kind="ruc", outcome="hit", count=1)
+        LookupTime.objects.create(hour=at, service="migo", way="cache", bound=250, count=1)
         row = {"service": "migo", "kind": "ruc", "identifier": "1", "reads": 1, "last_read_at": at}
         DailyReads.objects.create(day=at.date(), **row)
 
     dropped = {name: number for name, number in retention.prune(now).items() if number}
-    assert dropped == {"keys": 2, "runs": 4, "counts": 3}
+    assert dropped == {"keys": 2, "runs": 4, "counts": 4}
     assert set(states()) == {"active", "unknown", *(f"{s}-new" for s in ("active", "unknown", "expired", "removed"))}
-    tables = (TrackRun, WarmRun, RefillRun, CopyRun, LookupHour, SpendHour, DailyReads)
+    tables = (TrackRun, WarmRun, RefillRun, CopyRun, LookupHour, LookupTime, SpendHour, DailyReads)
     assert [model.objects.count() for model in tables] == [1] * len(tables)
 
 
@@ -352,12 +354,13 @@ def test_what_another_client_left_under_the_name_of_an_invalid_ruc_has_no_reason
 
 
 def test_reasons_that_are_not_read_in_time_are_not_kept_as_if_they_were_all(
-    cache: APICacheService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cache: APICacheService, memcached: Memcached, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.add_invalid_ruc("20999999999")
     monkeypatch.setattr(invalid_reasons, "READ_SECONDS", 0.0)
     assert track_keys()["state"] == "done"
     assert reasons_of_last_run() == {}
+    assert "own" not in TrackRun.objects.get().nodes[memcached.address]
     assert "took longer than allowed" in caplog.text
 
 

@@ -9,6 +9,7 @@ from pytest_django.fixtures import Settings
 from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import around, health, monitoring, node_checks, node_samples
 from api_service.services.cache_service import APICacheService
+from api_service.services.key_tracking import track_keys
 from tests.brokers import celery_broker
 from tests.conftest import UseCacheUrl
 from tests.integration.services.conftest import url_of
@@ -199,6 +200,33 @@ def test_rates_since_the_run_before_are_stored(own_cluster_cache: APICacheServic
     assert [row.evictions_per_minute for row in rows] == [0.0] * 3
     assert [row.expired_unfetched_per_minute is not None for row in rows] == [True] * 3
     assert {row.rejected_connections for row in rows} == {0}
+
+
+@pytest.mark.parametrize("kind", ["memcached", "redis"])
+def test_what_an_inventory_reads_is_no_hit_of_anybody(
+    kind: str, memcached: Memcached, redis_server: Redis, use_cache_url: UseCacheUrl
+) -> None:
+    """Every look-up of these five minutes was a miss. The inventory of their middle read 300 reasons."""
+    use_cache_url(memcached.url if kind == "memcached" else redis_server.url)
+    cache = APICacheService()
+    for number in range(300):
+        cache.add_invalid_ruc(f"20999999{number:03}")
+    run_health_check()
+    HealthSample.objects.update(taken_at=timezone.now() - timedelta(minutes=5))
+    for number in range(250):
+        if number == 125:
+            assert track_keys()["state"] == "done"
+        cache.get(f"migo:absent_{number}")
+    sample = run_health_check()
+
+    row = sample.nodes.get()
+    assert (row.hits or 0) > 300
+    assert row.hit_ratio is not None
+    assert row.hit_ratio < 0.02
+    assert codes(sample) == [("hit_ratio_low", row.node)]
+    # Of these five minutes, not of the next
+    HealthSample.objects.filter(pk=sample.pk).update(taken_at=timezone.now() - timedelta(minutes=5))
+    assert run_health_check().nodes.get().hit_ratio is None
 
 
 def test_a_cache_that_nobody_asks_has_no_hit_ratio_however_often_it_is_checked(cluster_cache: APICacheService) -> None:

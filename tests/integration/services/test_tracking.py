@@ -14,8 +14,10 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from api_service.models import DailyReads, LookupHour, TrackedKey
-from api_service.services import keys, tracking
+from api_service.models import DailyReads, LookupHour, LookupTime, TrackedKey
+from api_service.services import keys, lookup_counts, tracking
+from api_service.services.latencies import Way
+from api_service.services.lookup_counts import Batch
 from api_service.services.outcomes import Outcome
 from tests.integration.services.conftest import RunPython, output_of
 from tests.rucs import REAL
@@ -44,6 +46,10 @@ def database_down(after: int = 0) -> Iterator[None]:
 
     with patch.object(CursorWrapper, "execute", down):
         yield
+
+
+def times() -> dict[tuple[str, int], int]:
+    return {(row.way, row.bound): row.count for row in LookupTime.objects.all()}
 
 
 def track(identifier: str, *, node: str = "one:1", state: str = "active") -> TrackedKey:
@@ -95,7 +101,7 @@ def test_counts_belong_to_the_day_in_lima_and_to_the_hour() -> None:
 
 
 def test_a_late_evening_in_lima_is_not_yet_tomorrow() -> None:
-    batch = tracking.Batch()
+    batch = Batch()
     batch.fold([("migo", "ruc", REAL[0], Outcome.HIT, 1.0, None)])
     tracking.write(batch, datetime.fromisoformat("2026-07-15T04:59:00+00:00"))
 
@@ -147,7 +153,7 @@ def test_the_key_is_found_under_the_name_that_the_cache_has_it_under(identifier:
 def test_more_identifiers_than_there_is_room_for_are_counted_by_outcome_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "MAX_IDENTIFIERS", 3)
+    monkeypatch.setattr(lookup_counts, "MAX_IDENTIFIERS", 3)
     for number in range(10):
         tracking.count("migo", "ruc", str(number), Outcome.MISS)
     tracking.count("migo", "ruc", "0", Outcome.HIT)
@@ -187,7 +193,7 @@ def test_what_the_database_refuses_for_good_is_given_up_and_the_others_are_writt
     monkeypatch.setattr(tracking, "IDENTIFIERS_AT_ONCE", 1)
     for ruc in REAL[:3]:
         tracking.count("migo", "ruc", ruc, Outcome.HIT)
-    below_zero = tracking.Batch(reads={("migo", "ruc", "impossible"): -1}, last_read={("migo", "ruc", "impossible"): 1})
+    below_zero = Batch(reads={("migo", "ruc", "impossible"): -1}, last_read={("migo", "ruc", "impossible"): 1})
     tracking._counter._batch.absorb(below_zero)
 
     assert tracking.flush_now() == 3
@@ -226,7 +232,7 @@ def test_counts_wait_while_the_database_is_down_and_are_written_later(caplog: py
 
 
 def test_what_waits_for_the_database_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "MAX_IDENTIFIERS", 3)
+    monkeypatch.setattr(lookup_counts, "MAX_IDENTIFIERS", 3)
     with database_down():
         for number in range(9):
             tracking.count("migo", "ruc", str(number), Outcome.MISS)
@@ -235,6 +241,56 @@ def test_what_waits_for_the_database_stays_bounded(monkeypatch: pytest.MonkeyPat
 
     assert len(reads()) == 3
     assert outcomes() == {"miss": 9}
+
+
+# -- times
+
+
+def test_look_ups_are_written_by_the_hour_by_how_they_were_answered_and_how_long_it_took() -> None:
+    for seconds in (0.0002, 0.00021, 0.0004):
+        tracking.count("migo", "ruc", REAL[0], Outcome.HIT, seconds)
+    tracking.count("migo", "ruc", REAL[1], Outcome.MISS)
+    tracking.answered("migo", Way.UPSTREAM, 0.42)
+    tracking.flush_now()
+    tracking.count("migo", "ruc", REAL[0], Outcome.HIT, 0.0003)
+    tracking.flush_now()
+
+    assert times() == {("cache", 250): 2, ("cache", 500): 2, ("upstream", 500_000): 1}
+    row = LookupTime.objects.filter(way="upstream").get()
+    assert (row.service, row.hour) == ("migo", LookupHour.objects.filter(outcome="hit").get().hour)
+
+
+def test_an_answer_that_came_after_its_look_up_was_written_is_written_with_the_next() -> None:
+    tracking.count("migo", "ruc", REAL[0], Outcome.MISS)
+    assert tracking.flush_now() == 1
+    tracking.answered("migo", Way.FAILED, 7.0)
+    assert tracking._counter.waiting()
+    tracking.flush_now()
+
+    assert times() == {("failed", 10_000_000): 1}
+    assert outcomes() == {"miss": 1}
+    assert not tracking._counter.waiting()
+
+
+def test_times_wait_while_the_database_is_down_and_are_written_once() -> None:
+    with database_down():
+        tracking.count("migo", "ruc", REAL[0], Outcome.HIT, 0.0002)
+        tracking.flush_now()
+    tracking.count("migo", "ruc", REAL[0], Outcome.HIT, 0.0002)
+    tracking.flush_now()
+    tracking.flush_now()
+
+    assert times() == {("cache", 250): 2}
+
+
+def test_times_of_services_that_callers_make_up_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup_counts, "MAX_OUTCOMES", 2)
+    for service in ("migo", "a\0", "s" * 60, "t" * 60):
+        tracking.answered(service, Way.STORE, 0.001)
+    tracking.flush_now()
+
+    counted = dict(LookupTime.objects.values_list("service", "count"))
+    assert counted == {"migo": 1, "(others)": 3}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from pytest_django.fixtures import Settings
 
-from api_service.models import LookupHour, ReadHabit, WarmRun
-from api_service.services import warm_outlook, warm_statistics
+from api_service.models import LookupHour, ReadHabit, ScheduleRun, WarmRun
+from api_service.services import warm_outlook, warm_statistics, warming
+from api_service.services.beat_rules import ByItself
 from api_service.services.cache_service import APICacheService
 from api_service.services.warm_outlook import DUE, UNREAD
 from tests.conftest import UseCacheUrl
@@ -87,6 +90,35 @@ def test_what_never_ends_is_left_alone(rucs: list[str]) -> None:
     now, never = time.time(), float("inf")
     assert warm_outlook.of_ruc(rucs[0], never, None, now).decision == "fresh"
     assert warm_outlook.of_ruc(rucs[0], None, never, now).decision == "known_invalid"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], ByItself.MISSING),
+        ([{"enabled": False}], ByItself.OFF),
+        ([{}], ByItself.YES),
+        ([{"enabled": False}, {}], ByItself.YES),
+        ([{"last_run_at": timedelta(hours=1)}], ByItself.NOT_SENT),
+        ([{"last_run_at": timedelta(hours=1)}, {}], ByItself.YES),
+        ([{"waiting_since": timedelta(hours=2)}], ByItself.NOT_RUN),
+    ],
+    ids=["none", "off", "on", "one of two is on", "Beat is dead", "one of two is sent", "no run succeeds"],
+)
+def test_whether_there_will_be_a_run_is_told_by_the_schedules(
+    rucs: list[str], rows: list[dict[str, Any]], expected: ByItself
+) -> None:
+    """`rows`: each a schedule of the task, sent just now unless it says otherwise; times are ages."""
+    now = timezone.now()
+    every_five, _ = CrontabSchedule.objects.get_or_create(minute="*/5")
+    for number, row in enumerate(rows):
+        sent_at, waiting = now - row.pop("last_run_at", timedelta(0)), row.pop("waiting_since", None)
+        named = {"name": f"warm-{number}", "task": warming.TASK}
+        PeriodicTask.objects.create(**named, crontab=every_five, last_run_at=sent_at, **row)
+        ScheduleRun.objects.create(**named, waiting_since=waiting and now - waiting)
+
+    outlooks = [warm_outlook.of_ruc(ruc, None, None, now.timestamp()) for ruc in (rucs[0], valid_rucs(1, start=500)[0])]
+    assert {outlook.by_itself for outlook in outlooks} == {expected}
 
 
 def test_of_one_that_nobody_has_asked_for_nothing_is_expected(rucs: list[str]) -> None:

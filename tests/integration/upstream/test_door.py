@@ -1,5 +1,7 @@
 import logging
 import os
+import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -60,6 +62,44 @@ def test_a_silent_server_is_left_at_the_read_time_out_and_asked_again(door: Door
         door.request("GET", server.url, timeout=(1.0, 0.2), deadline=5.0, attempts=2)
     assert time.monotonic() - started < 2.0
     assert server.connections == 2
+
+
+class Resolver:
+    """The system's, which keeps names that end in .test to itself until `answers`, or for `seconds`."""
+
+    def __init__(self, port: int, seconds: float = 30.0) -> None:
+        self.answers = threading.Event()
+        self._found = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        self._seconds = seconds
+
+    def getaddrinfo(self, *_args: object, **_kwargs: object) -> object:
+        self.answers.wait(self._seconds)
+        return self._found
+
+
+def test_a_name_look_up_that_hangs_is_left_at_the_deadline_and_closes_what_it_finds_later(
+    door: Door, http_catcher: HttpCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = Resolver(http_catcher.port)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
+    started = time.monotonic()
+    with pytest.raises(UpstreamTimeout):
+        door.request("GET", f"http://slow.test:{http_catcher.port}/", deadline=0.3)
+    assert time.monotonic() - started < 2
+
+    (left,) = [thread for thread in threading.enumerate() if thread.name == "connect"]
+    resolver.answers.set()
+    left.join(10)
+    assert not left.is_alive()
+    assert http_catcher.requests == []
+
+
+def test_a_name_look_up_may_take_longer_than_a_connection(
+    door: Door, http_catcher: HttpCatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two name servers is down: the resolver asks the second one after five seconds."""
+    monkeypatch.setattr(socket, "getaddrinfo", Resolver(http_catcher.port, seconds=0.4).getaddrinfo)
+    assert door.request("GET", f"http://slow.test:{http_catcher.port}/", timeout=(0.2, 10)).body == b"ok"
 
 
 def test_slow_but_steady_within_the_deadline_is_an_answer(door: Door, raw_server: ServerOf) -> None:

@@ -1,6 +1,9 @@
 """gunicorn.conf.py: the folder that the web's processes count in, at each kind of start."""
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +51,33 @@ def test_an_upgrade_goes_on_counting_where_the_old_master_does(
     (tmp_path / "counter_1.db").touch()
     hooks["on_starting"](None)
     assert [path.name for path in tmp_path.iterdir()] == ["counter_1.db"]
+
+
+LOADED_AND_LEFT_ALONE = """
+import gc, runpy, sys
+hooks = runpy.run_path("deploy/gunicorn.conf.py")
+import myproject.wsgi
+assert "api_service.api.application" not in sys.modules
+hooks["post_worker_init"](None)
+assert "api_service.api.application" in sys.modules
+print(gc.get_freeze_count() > 100_000 > len(gc.get_objects()))
+"""
+
+
+def test_a_process_has_loaded_every_address_and_searches_nothing_of_it_for_garbage(tmp_path: Path) -> None:
+    """In a process of its own: what is frozen stays so."""
+    variables = {
+        **os.environ,
+        "DATA_DIR": str(tmp_path),
+        "SECRET_KEY": "test",
+        "DJANGO_SETTINGS_MODULE": "myproject.settings",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_AND_LEFT_ALONE],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

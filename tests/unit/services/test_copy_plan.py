@@ -139,7 +139,19 @@ def test_what_was_copied_stays_so_and_the_rest_begins_anew() -> None:
     ]
     assert copy_plan.can_go_on("failed", nodes)
     assert copy_plan.can_go_on("running", {"a": done})
-    assert not copy_plan.can_go_on("failed", {"a": done})
+    assert copy_plan.can_go_on("failed", {"a": done})
+    assert not copy_plan.can_go_on("done", {"a": done})
+
+
+def test_what_a_killed_copy_was_at_has_failed() -> None:
+    rows = {state: copy_plan.new_node(state) for state in ("copied", "running", "waiting")}
+
+    after = copy_plan.interrupted(rows, "killed")
+    assert [(row["state"], row["error"]) for row in after.values()] == [
+        ("copied", ""),
+        ("failed", "killed"),
+        ("waiting", ""),
+    ]
 
 
 def test_what_was_copied_without_overwriting_is_not_done_for_a_copy_that_overwrites() -> None:

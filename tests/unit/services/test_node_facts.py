@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from api_service.services.node_facts import NodeFacts, Since, increase, restarted, with_rates
+from api_service.services.node_facts import NodeFacts, Since, hits_since, increase, restarted, with_rates
 
 NODE = "10.0.0.1:11211"
 FINE = NodeFacts(
@@ -62,6 +62,28 @@ def test_a_counter_that_was_set_back_has_no_rate_and_the_others_have() -> None:
     now = replace(FINE, hits=10, misses=200, evictions=0, expired_unfetched=50)
 
     assert rates(with_rates(now, FIVE_MINUTES_AGO)) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "hits"),
+    [
+        ((), 500),
+        (((1100, 1300),), 300),
+        (((1100, 1200), (1300, 1400)), 300),
+        (((900, 1200),), 300),
+        (((1400, 2000),), 400),
+        (((100, 1000), (1500, 1600)), 500),
+        (((1000, 1500),), 0),
+    ],
+    ids=["none", "one", "two", "begun before", "still under way", "before and after", "nothing else"],
+)
+def test_hits_that_are_an_inventorys_own_are_left_out_as_far_as_they_are_between_the_two(
+    own: tuple[tuple[int, int], ...], hits: int
+) -> None:
+    """The node counted from 1000 to 1500."""
+    now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, own)
+    assert hits_since(now, since) == hits
+    assert with_rates(now, since).hit_ratio == round(hits / (hits + 100), 4)
 
 
 def test_an_idle_node_has_no_hit_ratio_whatever_the_probe_itself_asked() -> None:

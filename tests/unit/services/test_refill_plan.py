@@ -128,6 +128,12 @@ def test_the_round_trips_of_health_runs_are_nobodys_hits() -> None:
     assert ratio_between(facts(hits=9, misses=90), None, health_runs=4) == 0.0
 
 
+def test_nor_are_those_of_an_inventory() -> None:
+    before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
+    assert ratio_between(after, before, health_runs=0, own=[(800, 910), (920, 940)]) == 20 / 170
+    assert ratio_between(after, None, health_runs=0, own=[(100, 900)]) == 150 / 400
+
+
 def test_counters_of_an_earlier_boot_do_not_count() -> None:
     assert ratio_between(facts(pid=8, hits=30, misses=10), facts(pid=7, hits=10, misses=5), health_runs=0) == 0.75
 

@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
-from api_service.services import tracking
+from api_service.services import lookup_counts, tracking
+from api_service.services.lookup_counts import Batch, Entry
 from api_service.services.outcomes import Outcome
-from api_service.services.tracking import Batch, Entry, ReadCounter
+from api_service.services.tracking import ReadCounter
 
 
 def entries(*identifiers: str, at: float = 1.0) -> Iterator[Entry]:
@@ -63,7 +64,7 @@ def test_outcomes_without_an_identifier_that_fits_are_a_part_too() -> None:
 
 
 def test_endless_services_and_kinds_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "MAX_OUTCOMES", 3)
+    monkeypatch.setattr(lookup_counts, "MAX_OUTCOMES", 3)
     batch = Batch()
     batch.fold((service, kind, "1", Outcome.MISS, 1.0, None) for service, kind in product("abcd", "xyz"))
 

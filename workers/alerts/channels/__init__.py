@@ -29,12 +29,16 @@ SEND_SECONDS = 12.0
 
 
 class ChannelError(Exception):
-    """The message did not arrive. `permanent`: sending it again cannot help; `retry_after`: seconds asked for."""
+    """The message did not arrive. `permanent`: sending it again cannot help; `retry_after`: seconds asked for.
+
+    `arrived`: parts of it that did arrive in this attempt, for the next one to leave out.
+    """
 
     def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(redact(message))
         self.permanent = permanent
         self.retry_after = retry_after
+        self.arrived: tuple[str, ...] = ()
 
 
 class Channel(Protocol):

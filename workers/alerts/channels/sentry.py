@@ -49,20 +49,34 @@ class SentryChannel:
         return [settings.SENTRY_DSN] if settings.SENTRY_DSN else []
 
     def send(self, message: Message) -> None:
-        """Cut off between two of its events it sends all of them again: Sentry drops the ids that it has."""
+        """Only the events that no earlier attempt brought there: a slow Sentry gets the last one, too.
+
+        A worker that is killed in between sends all of them again: Sentry drops the ids that it has.
+        """
+        missing = [event for event in events_of(message) if event["event_id"] not in message.arrived]
         token = _until.set(Deadline.after(SEND_SECONDS))
         try:
-            _capture(_client(self._dsn, settings.SENTRY_ENVIRONMENT), events_of(message))
+            _capture(_client(self._dsn, settings.SENTRY_ENVIRONMENT), missing)
         finally:
             _until.reset(token)
 
 
 def _capture(client: Client, events: list[Event]) -> None:
-    for number, event in enumerate(events):
-        if not _until.get().left():
-            raise ChannelError(f"Sentry took {number} of {len(events)} events in time")
-        if client.capture_event(event) is None:
-            raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
+    arrived: list[str] = []
+    for event in events:
+        try:
+            _capture_one(client, event)
+        except ChannelError as error:
+            error.arrived = tuple(arrived)
+            raise
+        arrived.append(event["event_id"])
+
+
+def _capture_one(client: Client, event: Event) -> None:
+    if not _until.get().left():
+        raise ChannelError("Sentry was too slow for the rest of the message's events")
+    if client.capture_event(event) is None:
+        raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
 
 
 class ConfirmingTransport(Transport):

@@ -1,0 +1,30 @@
+"""Runs that a killed process left open end before anybody sees them: nobody may wait for what will not come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    Base = ModelAdmin[Any]
+else:
+    Base = object
+
+
+class ClosesAbandoned(Base):
+    """Mix-in of the ModelAdmin of a run, the first one: the pages of the others read the row that this one ends."""
+
+    def close_abandoned(self) -> None:
+        raise NotImplementedError
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        self.close_abandoned()
+        return super().changelist_view(request, extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        self.close_abandoned()
+        return super().change_view(request, object_id, form_url, extra_context)
