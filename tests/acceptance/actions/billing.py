@@ -66,6 +66,8 @@ def taken_away(person: Person) -> None:
 
 
 def download(person: Person, kind: str) -> Path:
+    # Not amid the page's last look at the run
+    person.looks_around()
     link = person.main.get_by_role("link", name=person.text("Download %(form)s", form=kind), exact=True)
     with person.page.expect_download() as waiting:
         link.click()

@@ -15,7 +15,7 @@ WORDS = re.compile(
     r"\b(?:the|of|and|with|was|were|is|are|this|that|these|those|its|please|successfully)\b", re.IGNORECASE
 )
 # Names of this site's rows that are words of the catalogue as well
-NAMES = {"admin", "email"}
+NAMES = {"admin", "email", "incidents"}
 # Each piece of text, seen or not, but for icons, which are drawn by their names, what is marked as another language,
 # and the names of time zones
 PIECES = """() => {
