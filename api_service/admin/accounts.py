@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.filters import RelatedFieldListFilter
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission, User
@@ -78,13 +79,21 @@ class Labelled(_Base):
         return field
 
 
+class ByRole(RelatedFieldListFilter):
+    """The roles by their names in the reader's language."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        choices = super().field_choices(field, request, model_admin)
+        return [(pk, words.word(words.ROLES, str(name))) for pk, name in choices]
+
+
 @admin.register(User)
 class PersonAdmin(Labelled, _UserAdmin):
     list_fullwidth = True
     # The two boxes of Django's widget have labels that a screen reader does not read
     filter_horizontal = ()
     list_display = ("username", "roles_text", "is_active", "last_login")
-    list_filter = ("is_active", "groups")
+    list_filter = ("is_active", ("groups", ByRole))
     add_fieldsets = (
         (
             None,
@@ -163,6 +172,11 @@ class RoleAdmin(NamedRows, Labelled, _GroupAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:  # noqa: ARG002 - Django's
         return ("group_name", "may_table") if _is_role(obj) else ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        field.label_from_instance = permission_text
+        return field
 
     @admin.display(description=_("group"), ordering="name")
     def group_name(self, row: Group) -> str:

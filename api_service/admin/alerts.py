@@ -222,7 +222,7 @@ def delivery_cells(delivery: Delivery) -> tuple[object, ...]:
         display.badge(delivery.state, delivery.get_state_display()),
         display.age(delivery.sent_at, timezone.now()),
         display.number(delivery.attempts),
-        delivery.error or display.NOTHING,
+        display.machine(delivery.error),
     )
 
 

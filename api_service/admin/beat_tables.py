@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as theirs
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
-from api_service.admin import cron_words, display
+from api_service.admin import crontab_words, display
 from api_service.admin.row_names import NamedRows
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class ClockedAdmin(NamedRows, ScheduleTable, theirs.ClockedScheduleAdmin):  # ty
 
 @admin.register(CrontabSchedule)
 class CrontabAdmin(ScheduleTable, theirs.CrontabScheduleAdmin):  # type: ignore[misc]  # no types
-    list_display = ("__str__", "in_words")
-    fields = ("in_words", "minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
-    readonly_fields = ("in_words",)
+    list_display = ("__str__", "described")
+    fields = ("described", "minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
+    readonly_fields = ("described",)
 
-    @admin.display(description=_("in words"))
-    def in_words(self, row: CrontabSchedule) -> str:
-        return cron_words.in_words(row) if row.pk else display.NOTHING
+    @admin.display(description=_("when"))
+    def described(self, row: CrontabSchedule) -> str:
+        return crontab_words.in_words(row) if row.pk else display.NOTHING
 
 
 @admin.register(IntervalSchedule)

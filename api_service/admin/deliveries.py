@@ -47,8 +47,8 @@ class DeliveryColumns:
         return display.age(row.due_at, timezone.now()) if row.state == Delivery.State.PENDING else display.NOTHING
 
     @admin.display(description=_("last error"))
-    def error_text(self, row: Delivery) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: Delivery) -> SafeString | str:
+        return display.machine(row.error)
 
     @admin.display(description=_("about"))
     def about(self, row: Delivery) -> str:
@@ -183,8 +183,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         return display.toned(Tone.GOOD, gettext("on"))
 
     @admin.display(description=_("why it is off"))
-    def why(self, row: ChannelState) -> str:
-        return row.reason or display.NOTHING
+    def why(self, row: ChannelState) -> SafeString | str:
+        return display.machine(row.reason)
 
     @admin.display(description=_("disabled"))
     def disabled(self, row: ChannelState) -> str:
@@ -203,8 +203,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         return display.age(row.failed_at, timezone.now())
 
     @admin.display(description=_("last error"))
-    def last_error(self, row: ChannelState) -> str:
-        return row.error or display.NOTHING
+    def last_error(self, row: ChannelState) -> SafeString | str:
+        return display.machine(row.error)
 
     # -- a test
 
@@ -283,7 +283,7 @@ def _tried(outcomes: Iterable[tuple[ChannelState, Tried]]) -> SafeString | str:
         Tried.NOT_YET: display.toned(Tone.BUSY, gettext("not yet")),
     }
     rows = [
-        (row.name, shown[outcome], row.error if outcome is Tried.FAILED else display.NOTHING)
+        (row.name, shown[outcome], display.machine(row.error if outcome is Tried.FAILED else ""))
         for row, outcome in outcomes
     ]
     return display.table((_("channel"), _("test message"), _("error")), rows)

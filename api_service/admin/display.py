@@ -67,6 +67,11 @@ def badge(value: str, word: object) -> SafeString:
     return toned(TONES.get(value, Tone.QUIET), word)
 
 
+def machine(text: str | None) -> SafeString | str:
+    """What a machine has said, as its log has it: in English whatever the page's language, and marked as that."""
+    return format_html('<span lang="en">{}</span>', text) if text else NOTHING
+
+
 def toned(tone: Tone, word: object) -> SafeString:
     return format_html('<span class="cw-badge cw-{}">{}</span>', tone.value, word)
 

@@ -70,7 +70,8 @@ def unknown_table(unknown: Iterable[Mapping[str, str]] | None) -> SafeString | s
         return gettext("not kept by the version that made this run")
     nodes: dict[str, list[str]] = {}
     for one in unknown:
-        nodes.setdefault(one["code"], []).append(gettext("all") if one["node"] == EVERY_NODE else one["node"])
+        where = gettext("all") if one["node"] == EVERY_NODE else words.place(one["code"], one["node"])
+        nodes.setdefault(one["code"], []).append(where)
     rows = [
         (words.word(words.FINDINGS, code), ", ".join(names).strip() or display.NOTHING) for code, names in nodes.items()
     ]

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from api_service.admin import audit, cron_words, display, schedules, styling
+from api_service.admin import audit, crontab_words, display, schedules, styling
 from api_service.admin.row_names import NamedRows
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.task_sending import BrokerDown, send
@@ -73,15 +73,15 @@ class TaskAdmin(NamedRows, PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,
         ]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        said = {str(row.pk): cron_words.in_words(row) for row in CrontabSchedule.objects.all()}
+        said = {str(row.pk): crontab_words.in_words(row) for row in CrontabSchedule.objects.all()}
         return super().render_change_form(request, {**context, "readable_crontabs": said}, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))
 
-    @admin.display(description=_("in words"))
+    @admin.display(description=_("when"))
     def crontab_translation(self, row: PeriodicTask) -> str:
-        return cron_words.in_words(row.crontab) if row.crontab else display.NOTHING
+        return crontab_words.in_words(row.crontab) if row.crontab else display.NOTHING
 
     @admin.display(description=_("state"))
     def state(self, row: PeriodicTask) -> SafeString | str:

@@ -60,6 +60,17 @@ def test_filters_open_and_close_by_keys(person: Page) -> None:
     expect(opener).to_have_attribute("aria-expanded", "false")
 
 
+def test_what_is_added_beside_a_field_is_reached_by_keys_which_lead_back(person: Page) -> None:
+    person.goto("/admin/django_celery_beat/periodictask/add/")
+    opener = person.get_by_role("button", name="Actions: crontab", exact=True)
+    tab_to(person, opener)
+    person.keyboard.press("Enter")
+    expect(person.get_by_role("link", name="Add another crontab")).to_be_focused()
+    expect(opener).to_have_attribute("aria-expanded", "true")
+    person.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+
+
 def test_the_theme_is_chosen_by_keys(person: Page) -> None:
     person.goto(KEYS)
     tab_to(person, person.locator(".cw-user summary"))

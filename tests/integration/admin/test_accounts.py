@@ -62,7 +62,10 @@ def test_roles_have_names_in_both_languages(administrator: Client, language: str
     for name in names:
         assert name in administrator.get(GROUPS, headers=headers).text
         assert name in administrator.get(f"{USERS}{ana.pk}/change/", headers=headers).text
-    assert names[1] in administrator.get(USERS, headers=headers).text
+    people = administrator.get(USERS, headers=headers).text
+    assert names[1] in people
+    # What the list can be narrowed to
+    assert all(re.search(rf">\s*{name}\s*</a>", people) for name in names)
 
 
 @pytest.mark.parametrize(("language", "words"), [("es", ("Incidentes", "ver")), ("en", ("Incidents", "see"))])
@@ -73,6 +76,14 @@ def test_the_page_of_a_role_says_in_words_what_it_may(
     rows = dict(re.findall(r"<tr><td>([^<]+)</td><td>([^<]+)</td></tr>", page))
     assert rows[words[0]].startswith(f"{words[1]}, ")
     assert "Can view" not in page
+
+
+@pytest.mark.parametrize(("language", "said"), [("es", "Incidentes: ver"), ("en", "Incidents: see")])
+def test_permissions_are_offered_in_words(admin_client: Client, admin_user: User, language: str, said: str) -> None:
+    for url in (f"{GROUPS}add/", f"{USERS}{admin_user.pk}/change/"):
+        page = admin_client.get(url, headers={"accept-language": language}).text
+        assert re.search(rf"<option[^>]*>{said}</option>", page)
+        assert "Can view" not in page
 
 
 def test_what_the_code_keeps_is_not_changed_here(administrator: Client, admin_client: Client) -> None:

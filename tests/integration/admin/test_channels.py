@@ -81,7 +81,7 @@ def test_a_test_alert_is_sent_by_a_worker_and_one_sees_it_arrive(
     send_test_alert(**kwargs)
     page = waiting(admin_client, answer)
     assert re.search(r"<td>slack</td><td><span [^>]+>arrived</span>", page)
-    assert re.search(r"<td>webhook</td><td><span [^>]+>did not arrive</span></td><td>[^<]*400", page)
+    assert re.search(r"<td>webhook</td><td><span [^>]+>did not arrive</span></td><td><span lang=.en.>[^<]*400", page)
     assert 'data-live="2"' not in page
     assert LogEntry.objects.get().change_message == "channels=['slack', 'webhook']"
 
