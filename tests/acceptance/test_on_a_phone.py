@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser import PHONE, context, log_in
+from tests.pages import sample
 from tests.site import PASSWORD, USERNAME, Site
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("pages")]
@@ -19,12 +20,15 @@ NAME_IS_CUT = """(() => {
 
 
 def test_no_page_scrolls_sideways_and_each_is_named_in_full(browser: Browser, shown: Site) -> None:
-    """All of them, as the columns of each list are its own; in Spanish, whose words are longer."""
-    assert len(shown.pages) > 100
+    """In Spanish, whose words are longer. Every list, as its columns are its own; of the others, which share templates,
+    a sample: `make screenshots` measures all pages."""
+    lists = [each for each in shown.pages if each.what == "list"]
+    assert len(lists) > 40
     with context(browser, shown.web, size=PHONE, language="es") as person:
         page = person.new_page()
         log_in(page, USERNAME, PASSWORD)
-        found = {each.url: wrong for each in shown.pages if (wrong := wrong_at(page, each.url))}
+        looked_at = [*lists, *(each for each, _ in sample(shown.pages) if each not in lists)]
+        found = {each.url: wrong for each in looked_at if (wrong := wrong_at(page, each.url))}
 
     assert found == {}
 
