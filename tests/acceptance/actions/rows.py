@@ -34,10 +34,9 @@ class Kind:
 def write_and_delete(person: Person, kind: Kind) -> None:
     pk = added(person, kind.model, lambda: kind.write(person, 1))
     kind.change(person)
-    person.presses("Save")
+    person.presses(ON)
     assert person.world.records.get(kind.model, id=pk)[kind.column] == kind.value
     person.is_on_record(object_id=str(pk), action_flag=CHANGE)
-    person.opens_row(kind.model, pk)
     person.presses_as_it_is(f"{person.text('Delete')} {person.name(kind.model)}")
     person.presses("Yes, I’m sure")
     gone(person, kind, pk)
