@@ -29,6 +29,8 @@ KINDS: tuple[tuple[str, str, object, object], ...] = (
     ("evictions_high", "warning", 140.0, 60.0),
     ("upstream_errors", "unhealthy", 0.6, 0.2),
 )
+# What is not of a node of the cache
+PLACES = {"schedule_late": "track-keys", "upstream_errors": "migo"}
 OPEN = 4
 # The newest runs, which are younger than all that is open
 SEEN = 2
@@ -58,7 +60,10 @@ def _find_again(sample: HealthSample, incidents: list[Incident]) -> None:
     sample.status = "unhealthy"
     sample.save()
     down = [one.node for one in incidents if one.code == "node_down"]
-    NodeSample.objects.filter(sample=sample, node__in=down).update(reachable=False, error="connection refused")
+    NodeSample.objects.filter(sample=sample, node__in=down).delete()
+    NodeSample.objects.bulk_create(
+        NodeSample(sample=sample, node=node, reachable=False, error="connection refused") for node in down
+    )
 
 
 def _incident(number: int, size: Size, now: datetime, nodes: tuple[str, ...]) -> Incident:
@@ -69,7 +74,7 @@ def _incident(number: int, size: Size, now: datetime, nodes: tuple[str, ...]) ->
     taken = number % 3 == 1
     return Incident(
         code=code,
-        node=nodes[number // len(KINDS) % len(nodes)] if code.startswith(("node", "hit", "evictions")) else "migo",
+        node=PLACES.get(code) or nodes[(number + number // len(KINDS)) % len(nodes)],
         severity=severity,
         current=severity if is_open else "healthy",
         value=value,
