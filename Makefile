@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench scenarios screenshots peers lock openapi clean runtime dev python
+.PHONY: help run test lint bench scenarios screenshots actions peers lock openapi clean runtime dev python
 
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -29,6 +29,9 @@ scenarios: dev ## what goes wrong at night, done to real processes: which alert,
 
 screenshots: dev ## every page in two languages, two themes and two widths, into FOLDER (ARGS="--only incident --axe")
 	@exec .venv/bin/python -m tests.screenshots "$(or $(FOLDER),var/screenshots)" $(ARGS)
+
+actions: dev ## every action of the admin by clicks in Chromium, in both languages (ARGS="-k incident" selects)
+	@exec .venv/bin/python -X dev -m pytest tests/acceptance/test_actions.py --both-languages $(ARGS)
 
 peers: python ## the libraries that `make bench ARGS=peers` compares us with, into .venv-peers
 	@"$(PYTHON)" scripts/install.py peers

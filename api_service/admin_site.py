@@ -23,6 +23,8 @@ class OperationsSite(Base):
     site_header = _("Cache operations")
     site_title = _("Cache operations")
     index_title = _("Overview")
+    # As `display.NOTHING`: one sign for what is not there
+    empty_value_display = "–"
     # There is no public site behind the admin
     site_url = None
     index_template = "api_service/admin/index.html"

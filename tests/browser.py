@@ -25,7 +25,7 @@ AT_REST = """() => {
     const drawn = [...document.querySelectorAll("canvas")].map(canvas => canvas.toDataURL()).join();
     const same = window.drawnBefore === drawn;
     window.drawnBefore = drawn;
-    const busy = document.querySelector(".htmx-request, [aria-busy=true]");
+    const busy = document.querySelector(".htmx-request, [aria-busy=true], #swagger-ui:empty, .loading-container");
     return document.readyState === "complete" && document.fonts.status === "loaded" && !busy && same;
 }"""
 

@@ -30,6 +30,11 @@ ONCE_IS_ENOUGH = {
 # -- the session ------------------------------------------------------------------------------------------------------
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "each action of the admin in Spanish and in English, not in one of them (tests/acceptance/test_actions.py)"
+    parser.addoption("--both-languages", action="store_true", help=text)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:

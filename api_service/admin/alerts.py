@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -24,6 +25,7 @@ from api_service.admin.display import Tone
 from api_service.admin.filters import ByEnd, chosen
 from api_service.admin.health import measured
 from api_service.admin.incident_acts import IncidentActs
+from api_service.admin.row_names import NamedRows
 from api_service.models import Delivery, FindingState, HealthSample, Incident, Notice, Transition
 from api_service.services import advice
 from api_service.services.advice import Advice
@@ -34,7 +36,7 @@ STEPS_SHOWN = 200
 
 
 @admin.register(Incident)
-class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
+class IncidentAdmin(IncidentActs, NamedRows, TableAdmin[Incident]):
     list_display = ("what_and_where", "severity_badge", "state_badge", "since_text", "lasted", "in_hands_of")
     list_filter = (ByEnd, "severity", chosen("code", _("finding"), words.INCIDENTS))
     ordering = (F("resolved_at").desc(nulls_first=True), "-opened_at")
@@ -55,9 +57,12 @@ class IncidentAdmin(IncidentActs, TableAdmin[Incident]):
     def what(self, row: Incident) -> str:
         return words.word(words.INCIDENTS, row.code)
 
+    def row_name(self, row: Incident) -> str:
+        return capfirst(words.trouble(row.code, row.node))
+
     @admin.display(description=_("incident"))
     def what_and_where(self, row: Incident) -> str:
-        return f"{self.what(row)} {words.place(row.code, row.node)}".strip()
+        return words.trouble(row.code, row.node)
 
     @admin.display(description=_("what users notice"))
     def meaning(self, row: Incident) -> str:
@@ -217,19 +222,22 @@ def delivery_cells(delivery: Delivery) -> tuple[object, ...]:
         display.badge(delivery.state, delivery.get_state_display()),
         display.age(delivery.sent_at, timezone.now()),
         display.number(delivery.attempts),
-        delivery.error or display.NOTHING,
+        display.machine(delivery.error),
     )
 
 
 @admin.register(Transition)
-class TransitionAdmin(TableAdmin[Transition]):
+class TransitionAdmin(NamedRows, TableAdmin[Transition]):
     """All steps of all incidents, the newest first."""
 
     list_display = ("event_badge", "what", "at_text", "by", "told")
     list_filter = ("event", "telling")
     list_select_related = ("incident",)
     ordering = ("-id",)
-    fields = ("incident", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
+    fields = ("incident_link", "event_badge", "at_text", "by", "note", "value_text", "told", "notice")
+
+    def row_name(self, row: Transition) -> str:
+        return capfirst(f"{words.trouble(row.incident.code, row.incident.node)}: {row.get_event_display()}")
 
     @admin.display(description=_("event"))
     def event_badge(self, row: Transition) -> SafeString:
@@ -237,8 +245,12 @@ class TransitionAdmin(TableAdmin[Transition]):
 
     @admin.display(description=_("incident"))
     def what(self, row: Transition) -> str:
-        code, node = row.incident.code, row.incident.node
-        return f"{words.word(words.INCIDENTS, code)} {words.place(code, node)}".strip()
+        return words.trouble(row.incident.code, row.incident.node)
+
+    @admin.display(description=_("incident"))
+    def incident_link(self, row: Transition) -> SafeString:
+        url = reverse("admin:api_service_incident_change", args=[row.incident_id])
+        return format_html('<a href="{}">{}</a>', url, words.trouble(row.incident.code, row.incident.node))
 
     @admin.display(description=_("time"))
     def at_text(self, row: Transition) -> str:
@@ -297,11 +309,14 @@ class NoticeAdmin(TableAdmin[Notice]):
 
 
 @admin.register(FindingState)
-class FindingStateAdmin(TableAdmin[FindingState]):
+class FindingStateAdmin(NamedRows, TableAdmin[FindingState]):
     list_display = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "seen")
     list_filter = ("counts", chosen("code", _("finding"), words.FINDINGS))
     ordering = ("-counts", "code", "node")
     fields = ("what", "node", "counts_badge", "since_text", "recent_text", "value_text", "limit_text", "seen")
+
+    def row_name(self, row: FindingState) -> str:
+        return capfirst(words.trouble(row.code, row.node))
 
     @admin.display(description=_("what"))
     def what(self, row: FindingState) -> str:

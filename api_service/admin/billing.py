@@ -221,8 +221,8 @@ class BillingRunAdmin(ClosesAbandoned, CountedFirst[BillingRun], TableAdmin[Bill
         return format_html('{}<p><a href="{}">{}</a></p>', table, url, gettext("All lines"))
 
     @admin.display(description=_("error"))
-    def error_text(self, row: BillingRun) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: BillingRun) -> SafeString | str:
+        return display.machine(row.error)
 
 
 @admin.register(BillingRow)

@@ -205,7 +205,7 @@ class ClearRunAdmin(ClosesAbandoned, RunColumns, CountedFirst[ClearRun], TableAd
                 display.badge(node["state"], _node_state(node["state"])),
                 display.number(node["found"]),
                 display.NOTHING if row.dry_run else display.number(node["removed"]),
-                node["error"] or display.NOTHING,
+                display.machine(node["error"]),
             )
             for name, node in sorted(row.nodes.items())
         ]

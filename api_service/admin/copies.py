@@ -135,7 +135,7 @@ class CopyRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[C
                 display.badge(facts.get("state", ""), words.word(words.STATES, facts.get("state", ""))),
                 display.number(facts.get("found")),
                 display.number(facts.get("copied")),
-                facts.get("error") or display.NOTHING,
+                display.machine(facts.get("error")),
             )
             for name, facts in sorted(row.nodes.items())
         ]

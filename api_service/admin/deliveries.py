@@ -47,8 +47,8 @@ class DeliveryColumns:
         return display.age(row.due_at, timezone.now()) if row.state == Delivery.State.PENDING else display.NOTHING
 
     @admin.display(description=_("last error"))
-    def error_text(self, row: Delivery) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: Delivery) -> SafeString | str:
+        return display.machine(row.error)
 
     @admin.display(description=_("about"))
     def about(self, row: Delivery) -> str:
@@ -62,7 +62,7 @@ def _about(facts: dict[str, Any]) -> str:
     steps = facts.get("steps", [])
     if not steps:
         return display.NOTHING
-    first = f"{words.word(words.FINDINGS, steps[0]['code'])} {words.place(steps[0]['code'], steps[0]['node'])}".strip()
+    first = words.trouble(steps[0]["code"], steps[0]["node"])
     left = len(steps) - 1
     return gettext("%(first)s and %(left)d more") % {"first": first, "left": left} if left else first
 
@@ -125,6 +125,14 @@ def configured_channels() -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
+NO_CHANNEL = _("No channel has an address: no alert reaches anybody. See the settings.")
+
+
+def why_none() -> list[str]:
+    """Said before anybody tries."""
+    return [] if configured_channels() else [str(NO_CHANNEL)]
+
+
 class TrialForm(forms.Form):
     """To which channels; none is every one."""
 
@@ -146,9 +154,7 @@ class TrialForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         if "channels" not in self.fields:
-            raise forms.ValidationError(
-                gettext("No channel has an address: no alert reaches anybody. See the settings.")
-            )
+            raise forms.ValidationError(str(NO_CHANNEL))
         return self.cleaned_data
 
 
@@ -160,7 +166,7 @@ def trial_arguments(data: dict[str, Any]) -> dict[str, Any]:
 class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
     """Rows are kept by the workers; where messages go is a setting, and shown nowhere."""
 
-    run = Run(task=SEND_TEST, button=_("Send a test alert"), form=TrialForm, kwargs=trial_arguments)
+    run = Run(task=SEND_TEST, button=_("Send a test alert"), form=TrialForm, kwargs=trial_arguments, explain=why_none)
     list_display = ("name", "state_badge", "why", "succeeded", "failed", "last_error")
     ordering = ("-configured", "name")
     actions = ("send_test", "turn_on")
@@ -177,8 +183,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         return display.toned(Tone.GOOD, gettext("on"))
 
     @admin.display(description=_("why it is off"))
-    def why(self, row: ChannelState) -> str:
-        return row.reason or display.NOTHING
+    def why(self, row: ChannelState) -> SafeString | str:
+        return display.machine(row.reason)
 
     @admin.display(description=_("disabled"))
     def disabled(self, row: ChannelState) -> str:
@@ -197,8 +203,8 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
         return display.age(row.failed_at, timezone.now())
 
     @admin.display(description=_("last error"))
-    def last_error(self, row: ChannelState) -> str:
-        return row.error or display.NOTHING
+    def last_error(self, row: ChannelState) -> SafeString | str:
+        return display.machine(row.error)
 
     # -- a test
 
@@ -277,7 +283,7 @@ def _tried(outcomes: Iterable[tuple[ChannelState, Tried]]) -> SafeString | str:
         Tried.NOT_YET: display.toned(Tone.BUSY, gettext("not yet")),
     }
     rows = [
-        (row.name, shown[outcome], row.error if outcome is Tried.FAILED else display.NOTHING)
+        (row.name, shown[outcome], display.machine(row.error if outcome is Tried.FAILED else ""))
         for row, outcome in outcomes
     ]
     return display.table((_("channel"), _("test message"), _("error")), rows)

@@ -10,7 +10,7 @@ from math import floor
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html, format_html_join, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
@@ -65,6 +65,11 @@ TONES = {
 def badge(value: str, word: object) -> SafeString:
     """`word` in the colour of the stored `value`."""
     return toned(TONES.get(value, Tone.QUIET), word)
+
+
+def machine(text: str | None) -> SafeString | str:
+    """What a machine has said, as its log has it: in English whatever the page's language, and marked as that."""
+    return format_html('<span lang="en">{}</span>', text) if text else NOTHING
 
 
 def toned(tone: Tone, word: object) -> SafeString:
@@ -123,9 +128,10 @@ def table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> SafeS
     if not body:
         return NOTHING
     return format_html(
-        # What scrolls on a phone has to be reached by a key
-        '<div class="cw-scroll" tabindex="0"><table class="cw-table">'
+        # What scrolls on a phone has to be reached by a key, and then has to say what it is
+        '<div class="cw-scroll" tabindex="0" role="group" aria-label="{}"><table class="cw-table">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
+        ", ".join(strip_tags(str(heading)) for heading in headings),
         _cells("th", headings),
         format_html_join("", "{}", ((row,) for row in body)),
     )
@@ -146,6 +152,11 @@ def bar(part: float, whole: float) -> SafeString | str:
         '<rect width="{}" height="10"/></svg>',
         round(100 * part / whole),
     )
+
+
+def spoken(word: object) -> SafeString:
+    """For a screen reader, where the eye needs no word."""
+    return format_html('<span class="cw-spoken">{}</span>', word)
 
 
 def counts(values: Iterable[tuple[object, int]]) -> SafeString | str:

@@ -18,6 +18,7 @@ from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.filters import of_identifier
+from api_service.admin.row_names import NamedRows
 from api_service.admin.ruc_links import linked_identifier
 from api_service.models import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.services.warm_policy import SLOT, SLOTS_A_DAY
@@ -47,11 +48,14 @@ class ReadHabitAdmin(TableAdmin[ReadHabit]):
 
 
 @admin.register(ReadHabitBin)
-class ReadHabitBinAdmin(TableAdmin[ReadHabitBin]):
+class ReadHabitBinAdmin(NamedRows, TableAdmin[ReadHabitBin]):
     list_display = ("habit", "half_hour")
     list_select_related = ("habit",)
     ordering = ("-id",)
     fields = ("habit", "half_hour")
+
+    def row_name(self, row: ReadHabitBin) -> str:
+        return f"{row.habit.identifier}: {self.half_hour(row)}"
 
     @admin.display(description=_("half hour"))
     def half_hour(self, row: ReadHabitBin) -> str:

@@ -60,8 +60,7 @@ def findings_words(findings: Iterable[Mapping[str, Any]]) -> str:
 
 def _in_words(finding: Mapping[str, Any]) -> str:
     """Beside a status that it has no part in, a finding has to say so."""
-    where = words.place(finding["code"], finding.get("node", ""))
-    text = f"{words.word(words.FINDINGS, finding['code'])} {where}".strip()
+    text = words.trouble(finding["code"], finding.get("node", ""))
     return text if finding.get("counts", True) else f"{text} ({gettext('does not count yet')})"
 
 
@@ -71,7 +70,8 @@ def unknown_table(unknown: Iterable[Mapping[str, str]] | None) -> SafeString | s
         return gettext("not kept by the version that made this run")
     nodes: dict[str, list[str]] = {}
     for one in unknown:
-        nodes.setdefault(one["code"], []).append(gettext("all") if one["node"] == EVERY_NODE else one["node"])
+        where = gettext("all") if one["node"] == EVERY_NODE else words.place(one["code"], one["node"])
+        nodes.setdefault(one["code"], []).append(where)
     rows = [
         (words.word(words.FINDINGS, code), ", ".join(names).strip() or display.NOTHING) for code, names in nodes.items()
     ]
@@ -84,7 +84,7 @@ def around_table(around: Mapping[str, Any]) -> SafeString | str:
         (words.word(words.READINGS, reading), "\n".join(f"{fact}: {measured(value)}" for fact, value in _flat(facts)))
         for reading, facts in sorted(around.items())
     ]
-    return display.table((_("read"), _("facts")), rows)
+    return display.table((_("reading"), _("facts")), rows)
 
 
 def _flat(facts: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from api_service.admin import audit
+from api_service.admin import audit, words
 from api_service.models import Incident, Transition
 from api_service.services import incident_acts, incident_mutes
 from api_service.services.incident_acts import NOTE_LENGTH
@@ -131,7 +131,10 @@ class IncidentActs(Base):
             "title": ACTS[name].label,
             "opts": self.opts,
             "media": self.media,
-            "incidents": list(queryset.filter(_can_be_done(name, timezone.now()))),
+            "incidents": [
+                (row.pk, words.trouble(row.code, row.node))
+                for row in queryset.filter(_can_be_done(name, timezone.now()))
+            ],
             "action": name,
             "selected": ACTION_CHECKBOX_NAME,
             "note_length": NOTE_LENGTH,

@@ -71,7 +71,7 @@ class SnapshotColumns:
             for name in [*known, *(row.lives.keys() - words.LIVES.keys())]
             for keys in [row.lives[name]]
         ]
-        return display.table((_("at most"), _("keys"), _("share"), ""), rows)
+        return display.table((_("at most"), _("keys"), _("share"), display.spoken(_("share"))), rows)
 
 
 class SnapshotsInline(SnapshotColumns, RowsInline[ServiceSnapshot, TrackRun]):
@@ -121,8 +121,8 @@ class ListingColumns:
         return foreign_counts(row.foreign)
 
     @admin.display(description=_("error"))
-    def error_text(self, row: NodeListing) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: NodeListing) -> SafeString | str:
+        return display.machine(row.error)
 
 
 class ListingsInline(ListingColumns, RowsInline[NodeListing, TrackRun]):
@@ -164,7 +164,7 @@ class TrackRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[TrackRun]):
     @admin.display(description=_("nodes"))
     def nodes_table(self, row: TrackRun) -> SafeString | str:
         rows = [
-            (name, _listed(node["ok"]), display.number(node["keys"]), node["error"] or display.NOTHING)
+            (name, _listed(node["ok"]), display.number(node["keys"]), display.machine(node["error"]))
             for name, node in sorted(row.nodes.items())
         ]
         return display.table((_("node"), _("state"), _("keys"), _("error")), rows)

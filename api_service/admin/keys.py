@@ -33,6 +33,7 @@ from api_service.admin.filters import (
     of_identifier,
     starting_with,
 )
+from api_service.admin.row_names import NamedRows
 from api_service.admin.ruc_links import linked_identifier
 from api_service.models import (
     DailyReads,
@@ -173,11 +174,14 @@ class DailyReadsAdmin(TableAdmin[DailyReads]):
 
 
 @admin.register(LookupHour)
-class LookupHourAdmin(TableAdmin[LookupHour]):
+class LookupHourAdmin(NamedRows, TableAdmin[LookupHour]):
     list_display = ("hour_text", "outcome_badge", "count_text", "service", "kind")
     list_filter = (chosen("outcome", _("outcome"), words.OUTCOMES),)
     ordering = ("-hour", "service", "kind", "outcome")
     fields = ("hour_text", "service", "kind", "outcome_badge", "count_text")
+
+    def row_name(self, row: LookupHour) -> str:
+        return f"{_hour(row.hour)} {row.service}: {words.word(words.OUTCOMES, row.outcome)}"
 
     @admin.display(description=_("hour"))
     def hour_text(self, row: LookupHour) -> str:
@@ -258,11 +262,14 @@ class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
 
 
 @admin.register(SpendHour)
-class SpendHourAdmin(TableAdmin[SpendHour]):
+class SpendHourAdmin(NamedRows, TableAdmin[SpendHour]):
     list_display = ("hour_text", "purpose_text", "queries_text", "service")
     list_filter = (chosen("purpose", _("purpose"), words.PURPOSES),)
     ordering = ("-hour", "service", "purpose")
     fields = ("hour_text", "service", "purpose_text", "queries_text")
+
+    def row_name(self, row: SpendHour) -> str:
+        return f"{_hour(row.hour)} {row.service}: {self.purpose_text(row)}"
 
     @admin.display(description=_("hour"))
     def hour_text(self, row: SpendHour) -> str:

@@ -29,11 +29,11 @@ class NodeColumns:
 
     @admin.display(description=_("state"))
     def state_with_error(self, row: NodeSample) -> SafeString:
-        return format_html("{} {}", self.state_badge(row), row.error)
+        return format_html("{} {}", self.state_badge(row), display.machine(row.error) if row.error else "")
 
     @admin.display(description=_("error"))
-    def error_text(self, row: NodeSample) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: NodeSample) -> SafeString | str:
+        return display.machine(row.error)
 
     @admin.display(description=_("latency"))
     def median(self, row: NodeSample) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -14,9 +15,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from api_service.admin import audit, display, schedules, styling
+from api_service.admin import audit, crontab_words, display, schedules, styling
+from api_service.admin.row_names import NamedRows
 from api_service.services import beat_watch, schedule_runs
 from api_service.services.task_sending import BrokerDown, send
 
@@ -28,6 +30,8 @@ else:
 
 logger = logging.getLogger(__name__)
 
+Switch = Callable[[HttpRequest, QuerySet[PeriodicTask]], None]
+
 admin.site.unregister(PeriodicTask)
 
 
@@ -37,8 +41,16 @@ class TaskForm(PeriodicTaskForm):  # type: ignore[misc]  # django-celery-beat ha
         styling.dress(self, "regtask", "task")
 
 
+class ByTask(admin.AllValuesFieldListFilter):
+    """By the code's name of the task, of which the field's own name is in English only."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = gettext("task")
+
+
 @admin.register(PeriodicTask)
-class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # django-celery-beat has no types
+class TaskAdmin(NamedRows, PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # django-celery-beat has no types
     """Its own action lets everybody who may look start a task, and ends in an error page while the broker is down."""
 
     form = TaskForm
@@ -46,6 +58,10 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
     change_form_template = "api_service/admin/periodic_task.html"
     list_fullwidth = True
     list_display = ("name", "enabled", "state", "sent", "succeeded", "took", "when")
+    list_filter = ("enabled", "one_off", ("task", ByTask), "start_time", "last_run_at")
+
+    def row_name(self, row: PeriodicTask) -> str:
+        return str(row.name)
 
     def get_fieldsets(self, request: HttpRequest, obj: PeriodicTask | None = None) -> Any:
         """Without the saved crontab in words, where the page's script says it of the chosen one."""
@@ -56,8 +72,16 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
             for name, said in fieldsets
         ]
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        said = {str(row.pk): crontab_words.in_words(row) for row in CrontabSchedule.objects.all()}
+        return super().render_change_form(request, {**context, "readable_crontabs": said}, *args, **kwargs)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         return beat_watch.with_runs(super().get_queryset(request))
+
+    @admin.display(description=_("when"))
+    def crontab_translation(self, row: PeriodicTask) -> str:
+        return crontab_words.in_words(row.crontab) if row.crontab else display.NOTHING
 
     @admin.display(description=_("state"))
     def state(self, row: PeriodicTask) -> SafeString | str:
@@ -90,21 +114,29 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
 
     @admin.action(description=_("Enable selected tasks"), permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().enable_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().enable_tasks)
 
     @admin.action(description=_("Disable selected tasks"), permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().disable_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().disable_tasks)
 
     @admin.action(description=_("Toggle activity of selected tasks"), permissions=["change"])
     def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        rows = _kept(queryset)
-        super().toggle_tasks(request, rows)
-        _note_switches(rows)
+        self._switch(request, queryset, super().toggle_tasks)
+
+    def _switch(self, request: HttpRequest, chosen: QuerySet[PeriodicTask], act: Switch) -> None:
+        """One UPDATE switches them all: no row's `save` is called, and nobody is told but by what follows.
+
+        `chosen` is of the filtered list, which a switched row may leave: the rows are taken by their keys.
+        """
+        before: dict[int, bool] = dict(chosen.values_list("pk", "enabled"))
+        rows: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(pk__in=before)
+        act(request, rows)
+        for row in rows.all():
+            if row.enabled != before[row.pk]:
+                audit.note(request, row.name, {"enabled": row.enabled}, PeriodicTask, row.pk)
+            if row.last_run_at is None:
+                schedule_runs.switched(row.name, row.task, timezone.now(), on=row.enabled)
 
     @admin.action(description=_("Run selected tasks"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -120,16 +152,3 @@ class TaskAdmin(PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  
         number = len(queryset)
         text = ngettext("%(count)s task is in its queue.", "%(count)s tasks are in their queues.", number)
         self.message_user(request, text % {"count": number}, messages.SUCCESS)
-
-
-def _kept(chosen: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    """These rows whatever becomes of them: `chosen` is of the filtered list, which a switched row may leave."""
-    rows: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(pk__in=list(chosen.values_list("pk", flat=True)))
-    return rows
-
-
-def _note_switches(rows: QuerySet[PeriodicTask]) -> None:
-    """One UPDATE switches them all: no row's `save` was called, and so nobody was told."""
-    for row in rows.all():
-        if row.last_run_at is None:
-            schedule_runs.switched(row.name, row.task, timezone.now(), on=row.enabled)

@@ -41,8 +41,8 @@ class RunColumns:
         return display.period(row.started_at, row.finished_at)
 
     @admin.display(description=_("error"))
-    def error_text(self, row: AnyRun) -> str:
-        return row.error or display.NOTHING
+    def error_text(self, row: AnyRun) -> SafeString | str:
+        return display.machine(row.error)
 
 
 @admin.register(WarmRun)

@@ -185,3 +185,8 @@ def word(words: Mapping[str, Promise], code: str) -> str:
 def place(code: str, node: str) -> str:
     """Where a finding is: a node by its address, a reading around the cache by its word."""
     return word(READINGS, node) if code == "reading_blind" else node
+
+
+def trouble(code: str, node: str) -> str:
+    """What is wrong, and where."""
+    return f"{word(INCIDENTS, code)} {place(code, node)}".strip()

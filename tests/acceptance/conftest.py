@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium, context, log_in
 from tests.http_catcher import HttpCatcher
+from tests.servers import Redis
 from tests.site import PASSWORD, USERNAME, Site, site
 
 
@@ -19,11 +20,25 @@ def slack() -> Iterator[HttpCatcher]:
 
 
 @pytest.fixture(scope="session")
-def shown(tmp_path_factory: pytest.TempPathFactory, slack: HttpCatcher) -> Iterator[Site]:
-    """With a small past. What counts, counts at first sight."""
-    rules = ",".join(f"{code}=1/1/1" for code in ("node_down", "node_slow", "hit_ratio_low"))
-    folder = tmp_path_factory.mktemp("site")
-    with site(folder, "small", SLACK_WEBHOOK_URL=f"{slack.url}/services/T/B/x", HEALTH_RULES=rules) as running:
+def copies() -> Iterator[Redis]:
+    """The cache that is copied to."""
+    server = Redis().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory, slack: HttpCatcher, copies: Redis) -> Iterator[Site]:
+    """With a small past. What counts, counts at first sight, however often its node has been down before."""
+    settings = {
+        "SLACK_WEBHOOK_URL": f"{slack.url}/services/T/B/x",
+        "COPY_CACHE_URL": copies.url,
+        "HEALTH_RULES": ",".join(f"{code}=1/1/1" for code in ("node_down", "node_slow", "hit_ratio_low")),
+        "ALERT_FLAP_CHANGES": "0",
+        # A warm-up of the schedule is over at once, and in the way of none by hand
+        "WARM_SPREAD": "0",
+    }
+    with site(tmp_path_factory.mktemp("site"), "small", **settings) as running:
         yield running
 
 

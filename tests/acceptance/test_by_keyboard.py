@@ -60,6 +60,17 @@ def test_filters_open_and_close_by_keys(person: Page) -> None:
     expect(opener).to_have_attribute("aria-expanded", "false")
 
 
+def test_what_is_added_beside_a_field_is_reached_by_keys_which_lead_back(person: Page) -> None:
+    person.goto("/admin/django_celery_beat/periodictask/add/")
+    opener = person.get_by_role("button", name="Actions: crontab", exact=True)
+    tab_to(person, opener)
+    person.keyboard.press("Enter")
+    expect(person.get_by_role("link", name="Add another crontab")).to_be_focused()
+    expect(opener).to_have_attribute("aria-expanded", "true")
+    person.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+
+
 def test_the_theme_is_chosen_by_keys(person: Page) -> None:
     person.goto(KEYS)
     tab_to(person, person.locator(".cw-user summary"))
@@ -116,16 +127,3 @@ def test_no_key_opens_the_search_that_would_write_into_the_cache(person: Page) -
     wait_for_rest(person)
     person.keyboard.press("Control+k")
     expect(person.locator("[name=s], #search-input-command")).to_have_count(0)
-
-
-def test_the_way_to_the_page_is_not_cut_off_on_a_phone(on_a_phone: Page, shown: Site) -> None:
-    pages = [each.url for each in shown.pages if each.what in ("list", "change first row")]
-    assert pages
-    cut = []
-    # They share one template
-    for url in pages[::4]:
-        on_a_phone.goto(url)
-        name = on_a_phone.locator(".cw-crumb").last
-        if name.count() and name.evaluate("name => name.scrollWidth > name.clientWidth"):
-            cut.append((url, name.inner_text()))
-    assert cut == []

@@ -91,7 +91,7 @@ def _tone(row: Incident) -> Tone:
 
 def _open(row: Incident, now: datetime) -> Open:
     known = advice.of(row.code, row.node, row.value, row.limit)
-    title = f"{words.word(words.INCIDENTS, row.code)} {words.place(row.code, row.node)}".strip()
+    title = words.trouble(row.code, row.node)
     return Open(
         url=links.page_of(Incident, row.pk),
         badge=display.badge(row.current, row.get_current_display()),

@@ -7,6 +7,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.core.cache import caches
 from django.test import Client
@@ -61,7 +62,10 @@ def test_roles_have_names_in_both_languages(administrator: Client, language: str
     for name in names:
         assert name in administrator.get(GROUPS, headers=headers).text
         assert name in administrator.get(f"{USERS}{ana.pk}/change/", headers=headers).text
-    assert names[1] in administrator.get(USERS, headers=headers).text
+    people = administrator.get(USERS, headers=headers).text
+    assert names[1] in people
+    # What the list can be narrowed to
+    assert all(re.search(rf">\s*{name}\s*</a>", people) for name in names)
 
 
 @pytest.mark.parametrize(("language", "words"), [("es", ("Incidentes", "ver")), ("en", ("Incidents", "see"))])
@@ -72,6 +76,14 @@ def test_the_page_of_a_role_says_in_words_what_it_may(
     rows = dict(re.findall(r"<tr><td>([^<]+)</td><td>([^<]+)</td></tr>", page))
     assert rows[words[0]].startswith(f"{words[1]}, ")
     assert "Can view" not in page
+
+
+@pytest.mark.parametrize(("language", "said"), [("es", "Incidentes: ver"), ("en", "Incidents: see")])
+def test_permissions_are_offered_in_words(admin_client: Client, admin_user: User, language: str, said: str) -> None:
+    for url in (f"{GROUPS}add/", f"{USERS}{admin_user.pk}/change/"):
+        page = admin_client.get(url, headers={"accept-language": language}).text
+        assert re.search(rf"<option[^>]*>{said}</option>", page)
+        assert "Can view" not in page
 
 
 def test_what_the_code_keeps_is_not_changed_here(administrator: Client, admin_client: Client) -> None:
@@ -86,6 +98,73 @@ def test_other_groups_are(administrator: Client) -> None:
     group = Group.objects.create(name="accounting")
     administrator.post(f"{GROUPS}{group.pk}/change/", {"name": "bookkeeping", "permissions": []})
     assert Group.objects.filter(name="bookkeeping").exists()
+
+
+@pytest.mark.parametrize(("language", "name"), [("es", "Observador"), ("en", "Viewer")])
+def test_the_page_of_a_role_is_called_as_in_the_list(administrator: Client, language: str, name: str) -> None:
+    page = administrator.get(f"{GROUPS}{role('viewer').pk}/change/", headers={"accept-language": language}).text
+    head, title = page[page.index("<h1") : page.index("</h1>")], page[page.index("<title>") : page.index("</title>")]
+    assert (name in head, name in title) == (True, True)
+    assert "viewer" not in head + title
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        (
+            "es",
+            (
+                "Incidentes: ver",
+                "Canales de alertas: probar",
+                "Usuarios: eliminar",
+                "Marcas de las tareas periódicas: ver",
+            ),
+        ),
+        ("en", ("Incidents: see", "Alert channels: test", "Users: delete")),
+    ],
+)
+def test_permissions_are_named_in_the_language_of_the_page(
+    admin_client: Client, language: str, words: tuple[str, ...]
+) -> None:
+    ana, group = User.objects.create_user("ana"), Group.objects.create(name="accounting")
+    for url in (f"{USERS}{ana.pk}/change/", f"{GROUPS}{group.pk}/change/", f"{GROUPS}add/"):
+        page = admin_client.get(url, headers={"accept-language": language}).text
+        options = set(re.findall(r"<option[^>]*>([^<]+)</option>", page))
+        assert options.issuperset(words), url
+        assert "Can " not in page
+
+
+# -- what they did stays known
+
+
+@pytest.fixture
+def did(administrator: Client) -> User:
+    ana = User.objects.create_user("ana")
+    LogEntry.objects.create(user=ana, object_repr="RUC 20100038146", action_flag=CHANGE)
+    return ana
+
+
+def test_an_account_in_the_audit_log_is_kept_and_its_page_says_what_to_do_instead(
+    administrator: Client, did: User
+) -> None:
+    url = f"{USERS}{did.pk}/delete/"
+    for page in (administrator.get(url), administrator.post(url, {"post": "yes"})):
+        assert "Deactivate the account instead" in page.text
+        assert f'<a href="{USERS}{did.pk}/change/">ana</a>' in page.text
+    assert User.objects.filter(pk=did.pk).exists()
+
+
+def test_of_several_none_goes_while_one_of_them_is_in_the_audit_log(administrator: Client, did: User) -> None:
+    ben = User.objects.create_user("ben")
+    chosen = {"action": "delete_selected", "_selected_action": [did.pk, ben.pk], "post": "yes"}
+    assert "Deactivate the account instead" in administrator.post(USERS, chosen).text
+    assert User.objects.filter(pk__in=[did.pk, ben.pk]).count() == 2
+
+
+def test_an_account_that_did_nothing_is_deleted(administrator: Client, did: User) -> None:
+    ben = User.objects.create_user("ben")
+    administrator.post(f"{USERS}{ben.pk}/delete/", {"post": "yes"})
+    assert not User.objects.filter(pk=ben.pk).exists()
 
 
 # -- an administrator is no superuser

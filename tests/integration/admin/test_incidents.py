@@ -11,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from api_service.models import Incident, MaintenanceWindow, Transition
+from api_service.models import FindingState, Incident, MaintenanceWindow, Transition
 from api_service.services import incident_acts
 from tests.integration.admin.conftest import DOWN, NODE, Rows, Staff
 
@@ -42,6 +42,21 @@ def test_open_incidents_come_first(incident: Incident, admin_client: Client) -> 
     listed = admin_client.get(LIST, headers=EN).text
     assert listed.index(page(incident)) < listed.index(page(over))
     assert "node does not answer" in listed
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("es", f"El nodo no responde {DOWN}"), ("en", f"Node does not answer {DOWN}")]
+)
+@pytest.mark.parametrize("model", [Incident, Transition, FindingState])
+def test_no_page_calls_a_trouble_by_its_code(
+    rows: Rows, admin_client: Client, model: type[Any], language: str, words: str
+) -> None:
+    url = f"/admin/api_service/{model._meta.model_name}/{rows[model].pk}/change/"
+    text = admin_client.get(url, headers={"accept-language": language}).text
+    head, title = text[text.index("<h1") : text.index("</h1>")], text[text.index("<title>") : text.index("</title>")]
+    assert words in head
+    assert words.lower() in title.lower()
+    assert "node_down" not in text
 
 
 def test_they_are_filtered_by_kind(incident: Incident, admin_client: Client) -> None:
@@ -108,7 +123,7 @@ def test_from_the_list_several_are_asked_for_and_then_done(incident: Incident, a
     slow, over = another(), another(node="", current="healthy", resolved_at=timezone.now())
     chosen = {"action": "mute_1h", "_selected_action": [incident.pk, slow.pk, over.pk]}
     question = admin_client.post(LIST, chosen, headers=EN).text
-    assert f"node_down {DOWN}" in question
+    assert f"node does not answer {DOWN}" in question
     assert f'value="{over.pk}"' not in question
     assert not Transition.objects.filter(event="muted").exists()
     answer = admin_client.post(LIST, {**chosen, "confirmed": "yes", "note": "we know"}, follow=True, headers=EN)
@@ -144,7 +159,7 @@ def test_the_mute_of_an_incident_that_is_over_is_found_and_taken_back(incident: 
     text = admin_client.get(page(incident)).text
     assert [name for name in ("acknowledge", "mute_1h", "unmute") if f'value="{name}"' in text] == ["unmute"]
     asked = {"action": "unmute", "_selected_action": [incident.pk]}
-    assert f"<li>{incident}</li>" in admin_client.post(LIST, asked).text
+    assert f"<li>node does not answer {DOWN}</li>" in admin_client.post(LIST, asked, headers=EN).text
     admin_client.post(f"{LIST}{incident.pk}/act/", {"act": "unmute", "note": "seen"})
     incident.refresh_from_db()
     assert (incident.muted_until, incident.transitions.latest("pk").event) == (None, "unmuted")

@@ -85,6 +85,19 @@ def test_landmarks_name_the_parts_of_a_page(rows: Rows, admin_client: Client) ->
 
 
 @pytest.mark.parametrize(
+    ("language", "name"), [("es", "Añadir ventana de mantenimiento"), ("en", "Add maintenance window")]
+)
+def test_the_link_that_adds_a_row_is_read_by_its_name_and_not_by_that_of_its_icon(
+    rows: Rows, admin_client: Client, language: str, name: str
+) -> None:
+    page = admin_client.get("/admin/api_service/maintenancewindow/", headers={"accept-language": language}).text
+    link = re.search(r'<a [^>]*class="addlink.*?</a>', page, re.DOTALL)
+    assert link is not None
+    assert f'aria-label="{name}"' in link[0]
+    assert re.sub(r'<span [^>]*aria-hidden="true">add</span>', "", link[0]).partition(">")[2] == "</a>"
+
+
+@pytest.mark.parametrize(
     ("label", "tone"), [("Producción", "danger"), ("production", "danger"), ("Pruebas", "info"), ("staging", "info")]
 )
 def test_a_page_says_which_deployment_it_is(

@@ -160,11 +160,13 @@ def test_a_health_run_shows_what_it_could_not_judge(rows: Rows, admin_client: Cl
     assert "not kept by the version that made this run" in page()
     unknown = [{"code": "hit_ratio_low", "node": node} for node in (NODE, DOWN)]
     unknown += [{"code": "queue_long", "node": "*"}, {"code": "cache_path_broken", "node": ""}]
+    unknown += [{"code": "reading_blind", "node": "tracking"}]
     models.HealthSample.objects.update(unknown=unknown)
     text = page()
     assert f"<td>few look-ups are in the cache</td><td>{NODE}, {DOWN}</td>" in text
     assert "<td>many tasks wait</td><td>all</td>" in text
     assert "<td>the application cannot use the cache</td><td>–</td>" in text
+    assert "<td>key inventories</td>" in text
 
 
 def test_json_is_shown_as_tables_and_never_raw(rows: Rows, admin_client: Client) -> None:

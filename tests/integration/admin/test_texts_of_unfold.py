@@ -1,4 +1,7 @@
-"""Django-unfold has no Spanish: what its pages show is in our catalog. And no template of ours has anything inline."""
+"""Django-unfold has no Spanish, django-celery-beat has some: what their pages show is in our catalog.
+
+And no template of ours has anything inline.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
-from django.utils.translation import gettext, override
+from django.utils.translation import gettext, ngettext, override
 
 import api_service
 from api_service.admin import display
@@ -35,6 +38,8 @@ NOT_SHOWN = {
     "Select currency",
     "You can not create nested object without parent",
 }
+# Of django-celery-beat: one word, and a table that is no page
+THE_SAME = {(text, text) for text in ("crontab", "crontabs", "periodic task track", "periodic task tracks")}
 
 
 def shown_pages(rows: Rows) -> Iterator[str]:
@@ -86,6 +91,27 @@ def test_no_text_of_unfold_is_shown_in_english_to_who_reads_spanish(rows: Rows, 
     assert len(texts) > 60
     with override("es"):
         assert sorted(text for text in texts - NOT_SHOWN if gettext(text) == text) == []
+
+
+def test_no_text_of_django_celery_beat_is_shown_in_english_to_who_reads_spanish() -> None:
+    """Of its tables, forms and messages; the same word in both languages is one too."""
+    package = Path(str(getattr(find_spec("django_celery_beat"), "origin", ""))).parent
+    texts = {text for name in ("admin", "models") for text in forms_of(package / f"{name}.py")}
+    assert len(texts) > 60
+    with override("es"):
+        assert sorted(one for one, many in texts - THE_SAME if _shown(one, many) == one) == []
+
+
+def _shown(one: str, many: str) -> str:
+    return gettext(one) if one == many else ngettext(one, many, 1)
+
+
+def forms_of(module: Path) -> set[tuple[str, str]]:
+    """One and many; of a text without a number that text twice."""
+    found = extract_from_file("python", module, keywords={**KEYWORDS, "ngettext_lazy": (1, 2)})
+    return {
+        (text[0], text[1]) if isinstance(text, tuple) else (text, text) for _line, text, _comments, _context in found
+    }
 
 
 SCRIPT = r"""<script(?![^>]*\s(?:src=|type="application/json"))[^>]*>"""
