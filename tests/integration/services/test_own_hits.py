@@ -112,7 +112,7 @@ def test_a_health_run_amid_an_inventory_has_no_hit_ratio_nor_has_the_next_and_th
     assert [ratio_of(sample) for sample in samples] == [None, None]
     assert ratio_of(after) == pytest.approx(0.5, abs=0.02)
     assert [sample.findings for sample in [*samples, after]] == [[], [], []]
-    unknown = [{one["code"] for one in sample.unknown} for sample in [*samples, after]]
+    unknown = [{one["code"] for one in sample.unknown or ()} for sample in [*samples, after]]
     assert ["hit_ratio_low" in codes for codes in unknown] == [True, True, False]
 
 
@@ -159,7 +159,7 @@ def test_reads_are_found_by_time_and_node_and_no_others_are_loaded(
         run = TrackRun.objects.create(started_at=now + timedelta(minutes=began))
         for node in ("a", "b"):
             NodeListing.objects.create(run=run, node=node, own_reads=[row(number, now, began, ended)])
-    NodeListing.objects.create(run=run, node="c")
+    NodeListing.objects.create(run=TrackRun.objects.create(started_at=now), node="c")
 
     def found(at: int, until: int, node: str | None = None) -> dict[str, list[int | None]]:
         with django_assert_num_queries(1):
