@@ -1,4 +1,4 @@
-"""Hits that an inventory makes on a node are nobody's: left out of its hit ratio, or there is none where that cannot be."""
+"""Hits that an inventory makes on a node are nobody's: left out of its hit ratio, or there is none."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -138,11 +138,16 @@ def test_reads_that_failed_amid_are_of_unknown_number(filled: str) -> None:
     run = TrackRun.objects.create(started_at=timezone.now())
     NodeListing.objects.create(run=run, node=node)
     before = timezone.now()
-    with pytest.raises(TimeoutError), own_hits.reading(run.pk, adapter, node) as own:
-        own.hits += 7
-        raise TimeoutError
-    with own_hits.reading(run.pk, adapter, node) as own:
-        own.hits += 7
+
+    def read(error: Exception | None) -> None:
+        with own_hits.reading(run.pk, adapter, node) as own:
+            own.hits += 7
+            if error:
+                raise error
+
+    with pytest.raises(TimeoutError):
+        read(TimeoutError())
+    read(None)
 
     failed, whole = own_hits.within(before, timezone.now())[node]
     assert failed.hits is None
