@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.core.validators import RegexValidator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,9 +20,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from api_service.admin import audit, spending, styling
+from api_service.admin import audit, ruc_marks, spending, styling
 from api_service.admin.ruc_links import ruc_url
-from api_service.services import ruc, ruc_acts
+from api_service.services import durations, ruc, ruc_acts
 from api_service.services.outcomes import Outcome
 from api_service.services.ruc_acts import Marked, Removed
 from api_service.services.ruc_rules import RucFacts
@@ -35,14 +32,11 @@ logger = logging.getLogger(__name__)
 CHANGE: Final = "api_service.change_storedanswer"
 DELETE: Final = "api_service.delete_storedanswer"
 LONGEST_HOURS: Final = 30 * 24
-# As they are written down below
-MARKED: Final = re.compile(r"mark: (beside_an_answer, )?reason=\w+ hours=(?P<hours>\d+)")
-TAKEN_BACK: Final = ("unmark: yes", "unmark: nothing_there", "refresh: found")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is told to the person, and written down of it: `done` in codes, whatever the language."""
+    """What is told to the person, and written down of it: `done` in codes, whatever the language (`ruc_marks`)."""
 
     text: str
     done: str
@@ -91,11 +85,6 @@ class Act:
     pays: bool = False
 
 
-def logged_as(number: str) -> str:
-    """What the log calls a RUC."""
-    return f"{audit.RUC_PREFIX}{number}"
-
-
 def offered(request: HttpRequest, facts: RucFacts) -> list[tuple[str, str, Promise]]:
     """Name, address and label of what this person may do to it now."""
     return [
@@ -119,13 +108,13 @@ def act_page(request: HttpRequest, number: str, act: str) -> HttpResponse:
     form = wanted.form(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         if wanted.pays:
-            audit.note(request, logged_as(number), f"{act}: asked")
+            audit.note(request, ruc_marks.logged_as(number), f"{act}: asked")
         return _done(request, number, wanted.carry_out(number, form.cleaned_data))
     return _question(request, number, wanted, form)
 
 
 def _done(request: HttpRequest, number: str, said: Said) -> HttpResponse:
-    audit.note(request, logged_as(number), said.done)
+    audit.note(request, ruc_marks.logged_as(number), said.done)
     logger.info("RUC %s: %s, by %s", number, said.done, request.user.get_username())
     messages.add_message(request, said.level, said.text)
     return HttpResponseRedirect(ruc_url(number))
@@ -153,7 +142,11 @@ def _refresh_explained() -> list[str]:
     return [
         _("It asks APIMIGO for a new answer: one paid query, and one more for each retry after a failure."),
         _("Nothing is asked where a limit of paid queries is reached."),
-        _("A mark as invalid ends when APIMIGO has a record."),
+        _(
+            "The answer replaces a mark as invalid, one by hand too: a record ends it, and what APIMIGO does not know "
+            "is listed for %(life)s from then, with its reason."
+        )
+        % {"life": durations.short(settings.CACHE_TTL_INVALID_RUC)},
         *spending.lines(),
     ]
 
@@ -198,8 +191,8 @@ def _mark_explained() -> list[str]:
         _("Every look-up is told that there is no such record, with this reason, and nothing is paid for it."),
         _("The answer is removed from the cache; the stored one stays, and is used again when the mark ends."),
         _(
-            "The mark is one key in the cache: a node that restarts, is emptied or runs out of memory loses it before "
-            "its time. The page of the RUC says so then."
+            "The mark is one key in the cache. A newer answer or a clearing ends it before its time, and so does a "
+            "node that restarts or runs out of memory. The page of the RUC says so where no newer answer is known."
         ),
     ]
 
@@ -217,17 +210,6 @@ def _mark(number: str, said: dict[str, Any]) -> Said:
         )
         return Said(text, f"mark: {marked.value}, reason={reason} hours={hours}", messages.WARNING)
     return Said(_("It is listed as invalid."), f"mark: reason={reason} hours={hours}")
-
-
-def marked_until(log: Iterable[LogEntry]) -> datetime | None:
-    """Until when the last mark was to hold, None where it was taken back since. `log`: of one RUC, newest first."""
-    for row in log:
-        said = row.get_change_message()
-        if marked := MARKED.fullmatch(said):
-            return row.action_time + timedelta(hours=int(marked["hours"]))
-        if said.startswith(TAKEN_BACK):
-            return None
-    return None
 
 
 def _unmark_explained() -> list[str]:

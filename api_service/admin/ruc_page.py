@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from api_service.admin import ruc_acts, ruc_sections
+from api_service.admin import ruc_acts, ruc_marks, ruc_sections
 from api_service.admin.ruc_links import ruc_url
+from api_service.admin.ruc_marks import Mark
 from api_service.services import hot_rucs, ruc, ruc_facts, ruc_rules, warm_outlook
 from api_service.services.outcomes import Outcome
 from api_service.services.ruc_rules import RucFacts
@@ -70,7 +70,8 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
     now = timezone.now()
     facts, lives = ruc_facts.of(number, now.timestamp()), ruc_facts.lives()
     shown = ruc_rules.newest(facts, lives)
-    log = _log(number) if request.user.has_perm(VIEW_LOG) else None
+    may_see_log = request.user.has_perm(VIEW_LOG)
+    log = list(ruc_marks.done_to(number).select_related("user")[:ACTS_SHOWN]) if may_see_log else None
     return {
         **admin.site.each_context(request),
         "title": f"RUC {number}",
@@ -81,7 +82,7 @@ def _context(request: HttpRequest, number: str) -> dict[str, Any]:
         "sections": [
             ruc_sections.record(shown, can_exist=facts.can_exist),
             ruc_sections.freshness(facts, shown, now),
-            ruc_sections.invalid(facts, ruc_acts.marked_until(log or ()), now),
+            ruc_sections.invalid(facts, _mark(facts) if may_see_log else None, now),
             ruc_sections.reads(ruc_facts.reads_by_day(number, timezone.localdate(now)), ruc_facts.habit(number), now),
             ruc_sections.warming(_outlook(facts, now.timestamp()), ruc_facts.warms(number), now),
             ruc_sections.places(facts),
@@ -99,12 +100,12 @@ def _outlook(facts: RucFacts, now: float) -> Outlook | None:
     return warm_outlook.of_ruc(facts.ruc, _end(facts.answer), _end(facts.negative), now)
 
 
+def _mark(facts: RucFacts) -> Mark | None:
+    """A mark that is there speaks for itself, and on a node that does not answer nobody knows."""
+    return ruc_marks.last(facts.ruc) if facts.negative.outcome not in {Outcome.HIT, Outcome.OUTAGE} else None
+
+
 def _end(read: Any) -> float | None:
     if read.outcome is not Outcome.HIT:
         return None
     return float("inf") if read.expires_at is None else float(read.expires_at)
-
-
-def _log(number: str) -> list[LogEntry]:
-    rows = LogEntry.objects.filter(content_type=None, object_repr=ruc_acts.logged_as(number))
-    return list(rows.select_related("user").order_by("-pk")[:ACTS_SHOWN])

@@ -22,8 +22,9 @@ from api_service.admin import display, ruc_words, words
 from api_service.admin.display import Tone
 from api_service.admin.habits import half_hour_text, verdict
 from api_service.admin.ruc_links import linked
+from api_service.admin.ruc_marks import Mark
 from api_service.models import DailyReads, TrackedKey, WarmedAnswer
-from api_service.services import billing, warm_outlook
+from api_service.services import billing, ruc_rules, warm_outlook
 from api_service.services.beat_rules import ByItself
 from api_service.services.hot_rucs import Hot
 from api_service.services.outcomes import CacheRead, Outcome
@@ -110,11 +111,11 @@ def _stored(facts: RucFacts, now: datetime) -> Text:
     return format_html('{} {} <a href="{}">{}</a>', badge, _exactly(born, now), url, _("Look at it"))
 
 
-def invalid(facts: RucFacts, marked_until: datetime | None, now: datetime) -> Section:
-    """The list of invalid RUCs: why it is on it, since and until when. `marked_until`: by hand, as the log has it."""
+def invalid(facts: RucFacts, mark: Mark | None, now: datetime) -> Section:
+    """The list of invalid RUCs: why it is on it, since and until when. `mark`: by hand, as the log has it."""
     title, read = _("List of invalid RUCs"), facts.negative
     if read.outcome is not Outcome.HIT or not isinstance(read.value, Mapping):
-        return Section(title, [(_("Listed"), _not_listed(read, marked_until, now))])
+        return Section(title, [(_("Listed"), _not_listed(facts, mark, now))])
     reason = str(read.value.get("reason", ""))
     return Section(
         title,
@@ -127,16 +128,18 @@ def invalid(facts: RucFacts, marked_until: datetime | None, now: datetime) -> Se
     )
 
 
-def _not_listed(read: CacheRead, marked_until: datetime | None, now: datetime) -> Text:
-    """A mark that the cache has lost was somebody's decision, which look-ups do not follow any more."""
-    if read.outcome is Outcome.OUTAGE:
+def _not_listed(facts: RucFacts, mark: Mark | None, now: datetime) -> Text:
+    """A mark was somebody's decision. Who or what ended it is not known, but for an answer that is there to be seen."""
+    if facts.negative.outcome is Outcome.OUTAGE:
         return display.toned(Tone.BAD, _("its node does not answer"))
-    if marked_until is None or marked_until <= now:
+    if mark is None or mark.until <= now or ruc_rules.answered_since(facts, mark.made_at.timestamp()):
         return display.toned(Tone.QUIET, _("not listed"))
-    lost = display.toned(Tone.BAD, _("not any more: the cache has lost the mark"))
-    return format_html(
-        _("{lost} It was to hold until {until}: mark it again."), lost=lost, until=_exactly(marked_until, now)
+    ended = display.toned(Tone.WARNING, _("not any more"))
+    text = _(
+        "{ended} It was marked by hand until {until}. A restart, an eviction, a clearing, a program or a newer answer "
+        "has ended that before its time."
     )
+    return format_html(text, ended=ended, until=_exactly(mark.until, now))
 
 
 def reads(days: Sequence[DailyReads], habit: Sequence[tuple[int, float]], now: datetime) -> Section:

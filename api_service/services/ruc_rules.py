@@ -72,6 +72,13 @@ def next_lookup(facts: RucFacts, now: float, lives: Lives) -> Next:
     return Next.STORED if is_fresh else Next.PAID
 
 
+def answered_since(facts: RucFacts, at: float) -> bool:
+    """Whether cache or store has a record that was made since then (Unix seconds)."""
+    cached = facts.answer.born_at if facts.answer.outcome in {Outcome.HIT, Outcome.STALE} else -inf
+    stored = -inf if facts.stored is None else facts.stored.born_at
+    return max(cached, stored) >= at
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The newest record that there is. Unix seconds: `ends` of its life, `stale_until` it is shown at the latest."""

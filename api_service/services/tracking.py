@@ -25,7 +25,7 @@ from api_service.models import DailyReads, LookupHour, LookupTime, TrackedKey
 from api_service.services import counters, keys, metrics, warm_results, warm_statistics
 from api_service.services.cache_service import APICacheService
 from api_service.services.latencies import Way
-from api_service.services.lookup_counts import MAX_IDENTIFIERS, Batch, Entry, Identity, Timed, times_of
+from api_service.services.lookup_counts import MAX_IDENTIFIERS, Batch, Entry, Identity, Timed, by_way, times_of
 from api_service.services.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
@@ -126,8 +126,8 @@ class ReadCounter:
         self._batch.fold(entries)
         for (service, _kind, _outcome), seconds in times.items():
             self._batch.fold_times(service, Way.CACHE, seconds)
-        for service, way, seconds_of_one in timed:
-            self._batch.fold_times(service, way, (seconds_of_one,))
+        for (service, way), seconds in by_way(timed).items():
+            self._batch.fold_times(service, way, seconds)
         metrics.looked_up(entries)
         metrics.took(times)
 

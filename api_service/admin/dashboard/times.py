@@ -31,16 +31,20 @@ TITLES: Mapping[Way, Promise] = {
 }
 NAMES: Mapping[Way, Promise] = {
     Way.CACHE: gettext_lazy("from the cache"),
+    Way.STORE: gettext_lazy("from the answer store"),
     Way.UPSTREAM: gettext_lazy("from a provider, paid"),
+    # Left out, an hour without the provider would look as fast as any
+    Way.FAILED: gettext_lazy("an error or an old answer"),
 }
 USUAL, MOST = 0.5, 0.95
 
 
 @dataclass(frozen=True)
 class Wait:
-    """`usual` is the median, `most` the time within which 95 of 100 had their answer."""
+    """`usual` is the median, `most` the time within which 95 of 100 had their end; `look_ups` are all of them."""
 
     name: str
+    look_ups: str
     usual: str
     most: str
 
@@ -62,7 +66,8 @@ def times(of: Buckets) -> Times:
 
 
 def _wait(name: str, steps: Steps) -> Wait:
-    return Wait(name, *(_milliseconds(_within(steps, part)) for part in (USUAL, MOST)))
+    number = display.number(sum(steps.values()))
+    return Wait(name, number, *(_milliseconds(_within(steps, part)) for part in (USUAL, MOST)))
 
 
 def drawn(on: Axis) -> Iterator[Chart]:

@@ -227,11 +227,23 @@ def test_the_first_page_says_how_long_an_answer_takes_from_the_cache_and_when_it
     assert "from the cache" in shown
     assert "paid" not in shown
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    for way, bound, count in (("upstream", 500_000, 90), ("upstream", 1_000_000, 10), ("failed", 10_000_000, 800)):
-        models.LookupTime.objects.create(hour=hour, service="migo", way=way, bound=bound, count=count)
+    for bound, count in ((500_000, 90), (1_000_000, 10)):
+        models.LookupTime.objects.create(hour=hour, service="migo", way="upstream", bound=bound, count=count)
     shown = card(index(admin_client), "Time to an answer")
     # Within a step evenly: 50 of the 90 that took 250 to 500 ms, half of the 10 that took 500 to 1,000
     assert re.findall(r"389 ms|95 of 100 within 750 ms", shown) == ["389 ms", "95 of 100 within 750 ms"]
+
+
+def test_the_wait_for_an_error_and_the_answers_of_the_store_are_told_beside_the_quick_ones(
+    rows: Rows, admin_client: Client
+) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for way, bound, count in (("store", 5_000, 4), ("failed", 10_000_000, 1_800)):
+        models.LookupTime.objects.create(hour=hour, service="migo", way=way, bound=bound, count=count)
+    tile = card(index(admin_client), "Time to an answer")
+    shown = " ".join(re.sub(r"<[^>]+>", " ", tile).split())
+    assert "3.8 ms 4 × from the answer store; 95 of 100 within 4.9 ms" in shown
+    assert "7,500 ms 1,800 × an error or an old answer; 95 of 100 within 9,750 ms" in shown
 
 
 def test_where_no_look_up_was_timed_there_is_no_time(rows: Rows, admin_client: Client) -> None:

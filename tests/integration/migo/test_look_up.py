@@ -167,7 +167,6 @@ def test_every_look_up_is_timed_by_where_its_answer_came_from(
     counted = LookupTime.objects.values_list("way").annotate(total=Sum("count"))
     # Of the cache a hit and a known absence; what cannot exist was never looked up
     assert dict(counted) == {"cache": 2, "upstream": 2, "store": 1, "failed": 2}
-    assert LookupTime.objects.filter(way="cache", bound__gt=100_000).count() == 0
 
 
 # -- invoices

@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from api_service.models import DailyReads, LookupHour, LookupTime, TrackedKey
-from api_service.services import keys, lookup_counts, tracking
+from api_service.services import keys, latencies, lookup_counts, tracking
 from api_service.services.latencies import Way
 from api_service.services.lookup_counts import Batch
 from api_service.services.outcomes import Outcome
@@ -258,6 +258,16 @@ def test_look_ups_are_written_by_the_hour_by_how_they_were_answered_and_how_long
     assert times() == {("cache", 250): 2, ("cache", 500): 2, ("upstream", 500_000): 1}
     row = LookupTime.objects.filter(way="upstream").get()
     assert (row.service, row.hour) == ("migo", LookupHour.objects.filter(outcome="hit").get().hour)
+
+
+def test_look_ups_of_one_way_are_put_into_steps_at_once_as_it_is_a_caller_who_adds_up() -> None:
+    for number in range(500):
+        tracking.answered("migo", Way.STORE if number % 5 else Way.UPSTREAM, 0.001)
+    with patch.object(latencies, "counted", autospec=True, side_effect=latencies.counted) as counted:
+        tracking.flush_now()
+
+    assert counted.call_count == 2
+    assert times() == {("store", 1_000): 400, ("upstream", 1_000): 100}
 
 
 def test_an_answer_that_came_after_its_look_up_was_written_is_written_with_the_next() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from api_service.services.answers import Stored
 from api_service.services.outcomes import MISS, OUTAGE, CacheRead, Outcome
-from api_service.services.ruc_rules import Lives, Next, RucFacts, newest, next_lookup
+from api_service.services.ruc_rules import Lives, Next, RucFacts, answered_since, newest, next_lookup
 
 NOW = 1_795_362_562.0
 LIVES = Lives(life=3600.0, while_refreshing=900.0, on_failure=86_400.0)
@@ -62,3 +62,19 @@ def test_without_it_the_store_has_and_its_life_counts_from_its_birth() -> None:
 
 def test_of_what_nobody_has_there_is_no_record() -> None:
     assert newest(replace(NOTHING, negative=LISTED), LIVES) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, False),
+        ({"answer": HIT}, True),
+        ({"answer": stale(901)}, False),
+        ({"answer": stale(901), "stored": stored(10)}, True),
+        ({"answer": OUTAGE, "stored": stored(101)}, False),
+        # What is listed is no record
+        ({"negative": LISTED}, False),
+    ],
+)
+def test_a_record_of_cache_or_store_may_be_newer_than_a_moment(known: dict[str, Any], expected: bool) -> None:
+    assert answered_since(replace(NOTHING, **known), NOW - 100) is expected
