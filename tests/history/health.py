@@ -51,8 +51,8 @@ def is_down(number: int, place: int) -> bool:
 def _sample(number: int, at: datetime, nodes: tuple[str, ...]) -> HealthSample:
     down = [node for place, node in enumerate(nodes) if is_down(number, place)]
     slow = number % TROUBLE_EVERY == 11
-    findings = [_finding("node_down", "unhealthy", node, "connection refused", "", at) for node in down]
-    findings += [_finding("node_slow", "warning", nodes[0], 71.5, 50.0, at)] if slow else []
+    findings = [finding("node_down", "unhealthy", node, "connection refused", "", at) for node in down]
+    findings += [finding("node_slow", "warning", nodes[0], 71.5, 50.0, at)] if slow else []
     queue = {"length": number % 3, "oldest_seconds": None}
     connection = "❌ " + ", ".join(down) if down else "✅ OK"
     return HealthSample(
@@ -72,7 +72,7 @@ def _sample(number: int, at: datetime, nodes: tuple[str, ...]) -> HealthSample:
     )
 
 
-def _finding(code: str, severity: str, node: str, value: object, limit: object, since: datetime) -> dict[str, Any]:
+def finding(code: str, severity: str, node: str, value: object, limit: object, since: datetime) -> dict[str, Any]:
     facts = {"code": code, "severity": severity, "node": node, "value": value, "limit": limit}
     return {**facts, "since": since.isoformat(), "counts": True}
 
