@@ -12,8 +12,7 @@ class TrackRun(Run):
     """One inventory of every node. A node that failed is named in `nodes`; its rows became "unknown"."""
 
     keys_seen = models.PositiveBigIntegerField(_("keys"), default=0)
-    # {"127.0.0.1:11211": {"ok": true, "keys": 3, "error": "", "own": …}, …}: `own`, where it read values there, says
-    # which of the node's hits are those
+    # {"127.0.0.1:11211": {"ok": true, "keys": 3, "error": ""}, …}
     nodes = models.JSONField(_("nodes"), default=dict)
     # {"session": 12, …}: keys that are not ours, by prefix; never touched
     foreign = models.JSONField(_("foreign keys"), default=dict)
@@ -52,6 +51,9 @@ class NodeListing(models.Model):
     services = models.JSONField(_("services"), default=dict)
     foreign = models.JSONField(_("foreign keys"), default=dict)
     error = models.CharField(_("error"), max_length=300, blank=True)
+    # As own_hits.OwnReadsJSON: which of the node's hits were the inventory's
+    # The default of the database is for the workers of the release before, while they still run
+    own_reads = models.JSONField(_("own reads"), default=list, db_default=[])
 
     class Meta:
         verbose_name = _("listing of a node")

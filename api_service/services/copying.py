@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
 
-from django.db.models import QuerySet
+from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
 from api_service.models import CopyRun, RunLock
@@ -22,11 +22,11 @@ from api_service.services.backends import Deadline, Entry, InventoryError, Item
 from api_service.services.copy_checks import Job, check
 from api_service.services.copy_plan import COPIED, FAILED, RUNNING, Marks, NodeJSON, Reason, Sample, Shares
 from api_service.services.copy_proof import Proof, prove
-from api_service.services.leases import Lease, LeaseLost, lease
-from api_service.services.locks import is_held
+from api_service.services.leases import Lease, LeaseLost, renewed_lease
+from api_service.services.locks import holding
 
 LOCK = "copy_cache"
-# A copy that ended longer ago is begun anew: of its keys many have ended since
+# A copy that ended longer ago, by itself or by its kill, is begun anew: of its keys many have ended since
 GO_ON_WITHIN = timedelta(hours=1)
 LEASE_SECONDS = 30.0
 # Longer than a lease: one that was killed still holds it when its copy is begun again
@@ -85,18 +85,21 @@ def copy(job: Job, *, restart: bool = False, patience: float | None = None, tell
     Raises CannotCopy before anything was done, CopyUnderWay after `patience` seconds, LeaseLost.
     """
     check(job)
-    with lease(LOCK, LEASE_SECONDS, PATIENCE if patience is None else patience) as held:
+    with renewed_lease(LOCK, LEASE_SECONDS, PATIENCE if patience is None else patience) as held:
         if held is None:
             raise CopyUnderWay
         return _Copying(job, held, tell, restart=restart).carry_out()
 
 
 def close_abandoned(now: datetime) -> None:
-    """A copy whose process was killed has failed, as of the end of its lease. It can be gone on with as before."""
-    left = [run.pk for run in CopyRun.objects.filter(state=State.RUNNING).only("pk")]
-    if left and not is_held(LOCK, now):
-        lock = RunLock.objects.filter(name=LOCK, expires_at__lt=now).first()
-        _interrupt(CopyRun.objects.filter(pk__in=left), now if lock is None else lock.expires_at)
+    """A copy whose process was killed has failed, as of the end of its lease: for GO_ON_WITHIN from then it is gone on
+    with, after that begun anew.
+    """
+    # In the UPDATE itself: one that goes on with the row at this moment holds the lock
+    left = CopyRun.objects.filter(~Exists(holding(LOCK, now)), state=State.RUNNING)
+    if left.exists():
+        lock = RunLock.objects.filter(name=LOCK, expires_at__lte=now).first()
+        _interrupt(left, now if lock is None else lock.expires_at)
 
 
 def seen(job: Job, node: str, skipped: Counter[str]) -> Iterator[Entry]:
@@ -130,7 +133,6 @@ class _Copying:
                     self._save()
             self._prove()
         except LeaseLost:
-            # The row may be another process's by now
             raise
         except BaseException as error:
             self._end(State.FAILED, f"stopped: {type(error).__name__} {error}".strip())
@@ -260,7 +262,6 @@ class _Copying:
     def _progress(self) -> None:
         if monotonic() - self._told >= TELL_SECONDS:
             self._told = monotonic()
-            self._lease.renew()
             self._save()
             if self._tell:
                 self._tell(self.summary())
@@ -270,6 +271,8 @@ class _Copying:
         self._save()
 
     def _save(self) -> None:
+        """Raises LeaseLost: the row may be another process's by now."""
+        self._lease.renew()
         run, rows = self._run, list(self._run.nodes.values())
         run.found = sum(row["found"] for row in rows)
         run.copied = sum(row["copied"] for row in rows)

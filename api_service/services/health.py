@@ -116,12 +116,11 @@ class Report:
 
 
 class Checking:
-    """A check that has begun: others may be asked meanwhile. Give it what the previous run saw of each node."""
+    """A check that has begun: others may be asked meanwhile."""
 
     def __init__(
         self,
         service: APICacheService,
-        since: Mapping[str, Since] | None = None,
         *,
         prefix: str | None = None,
         seconds: float = CHECK_SECONDS,
@@ -129,7 +128,6 @@ class Checking:
         self.at = timezone.now()
         self._started = monotonic()
         self._service = service
-        self._since = since or {}
         # An alias that needs longer is of no use to anybody, however long the nodes take to list their keys
         self._alias_until = Deadline.after(PROBE_SECONDS)
         # The adapter finds its cache where it is made: in the caller's thread
@@ -138,11 +136,16 @@ class Checking:
         self._nodes = NodeChecks(service.adapter, asked)
         self._alias = beside("check-alias", lambda: alias_check.check(service))
 
-    def report(self) -> Report:
-        """Waits for what is still under way, within the limit."""
-        nodes = [with_rates(node, self._since.get(node.node), ROUND_TRIPS, GETS_BESIDE) for node in self._nodes.facts()]
+    def probed(self) -> None:
+        """Waits for the nodes' answers, within their limit."""
+        self._nodes.facts()
+
+    def report(self, since: Mapping[str, Since] | None = None) -> Report:
+        """Waits for what is still under way, within the limit. `since`: what the previous run saw of each node."""
+        since = since or {}
+        nodes = [with_rates(node, since.get(node.node), ROUND_TRIPS, GETS_BESIDE) for node in self._nodes.facts()]
         alias = self._alias_facts()
-        found, unknown = node_rules.judged(nodes, alias.error, self._since, limits())
+        found, unknown = node_rules.judged(nodes, alias.error, since, limits())
         found = health_rules.worst_first([*found, *alias.refusals])
         return Report(
             at=self.at,
@@ -167,7 +170,7 @@ class Checking:
 
 def check(service: APICacheService, since: Mapping[str, Since] | None = None) -> Report:
     """Probe everything; `since` is what the previous run saw of each node."""
-    return Checking(service, since).report()
+    return Checking(service).report(since)
 
 
 def _invalid_prefix(service: APICacheService) -> str:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from time import time
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
 
 from django.db import DatabaseError
 
@@ -27,6 +29,7 @@ from api_service.services.cache_service import INVALID_KEY, APICacheService
 from api_service.services.envelope import unwrap
 from api_service.services.inventory import batches
 from api_service.services.outcomes import Outcome
+from api_service.services.own_hits import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ READ_SECONDS: Final = 5.0
 REASONS_KEPT: Final = 20
 LENGTH: Final = 60
 OTHERS: Final = "(others)"
+
+
+Reading: TypeAlias = Callable[[str], AbstractContextManager[Tally]]
 
 
 class ReasonsJSON(TypedDict):
@@ -53,46 +59,47 @@ def note(run: int) -> None:
     What cannot be counted to the end is logged and not kept, and pages go on with the count before: the inventory
     itself is done.
     """
-    cache, read = APICacheService(), Counter[str]()
+    cache = APICacheService()
     try:
-        try:
-            counted = count(cache, Deadline.after(READ_SECONDS), read)
-        finally:
-            own_hits.note(run, cache.adapter, read)
+        counted = count(cache, Deadline.after(READ_SECONDS), partial(own_hits.reading, run, cache.adapter))
         TrackRun.objects.filter(pk=run).update(invalid_reasons=counted)
     except (InventoryError, DatabaseError) as error:
         logger.warning("inventory %d goes without the reasons of invalid RUCs: %s", run, error_text(error))
 
 
-def count(cache: APICacheService, deadline: Deadline, read: Counter[str]) -> ReasonsJSON:
+def count(cache: APICacheService, deadline: Deadline, reading: Reading) -> ReasonsJSON:
     """What has ended or cannot be understood meanwhile does not count. Raises InventoryError, naming a node.
 
-    `read` is told how many values were read on each node, whatever comes of it.
+    `reading` is what the reads on one node are put into, and told how many values they were.
     """
     names = _names()
     wanted = [cache.wire_prefix + name for name in names[:MOST_READ]]
-    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline, read)))
+    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline, reading)))
     return {"complete": len(names) <= MOST_READ, "reasons": shortened(reasons)}
 
 
-def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline, read: Counter[str]) -> Iterator[Any]:
+def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline, reading: Reading) -> Iterator[Any]:
     places: defaultdict[str, list[str]] = defaultdict(list)
     for key in wire_keys:
         places[adapter.node_for(key)].append(key)
     for node, keys in places.items():
-        yield from _values_on(adapter, node, keys, deadline, read)
+        _must_be_in_time(node, deadline)
+        with reading(node) as own:
+            yield from _values_on(adapter, node, keys, deadline, own)
 
 
-def _values_on(
-    adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline, read: Counter[str]
-) -> Iterator[Any]:
+def _values_on(adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline, own: Tally) -> Iterator[Any]:
     for batch in batches(keys, AT_ONCE):
-        if not deadline.left():
-            raise InventoryError(node, "reading the values took longer than allowed")
+        _must_be_in_time(node, deadline)
         now, found = time(), adapter.read(node, batch)
-        read[node] += len(found.values) + len(found.foreign)
+        own.hits += len(found.values) + len(found.foreign)
         reads = (unwrap(_decoded(data), now) for data in found.values.values())
         yield from (read.value for read in reads if read.outcome is Outcome.HIT)
+
+
+def _must_be_in_time(node: str, deadline: Deadline) -> None:
+    if not deadline.left():
+        raise InventoryError(node, "reading the values took longer than allowed")
 
 
 def _decoded(data: bytes) -> object:

@@ -21,12 +21,13 @@ from api_service.services import (
     invalid_reasons,
     key_table,
     node_claims,
+    own_hits,
     retired_nodes,
     task_sending,
     track_runs,
     tracking,
 )
-from api_service.services.backends import Deadline, Entry
+from api_service.services.backends import Adapter, Deadline, Entry
 from api_service.services.backends.base import error_text
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_table import Recorded
@@ -142,9 +143,16 @@ def _list(listing: NodeListing, deadline: Deadline) -> bool:
 
 def _record(listing: NodeListing, deadline: Deadline) -> Recorded:
     service, now = APICacheService(), listing.listed_at or timezone.now()
-    entries = Counted(service.adapter.scan(listing.node, "", deadline))
+    entries = Counted(_scanned(listing, service.adapter, deadline))
     with node_claims.renewed(listing, lambda: entries.keys, deadline):
         return key_table.record(listing.node, entries, service.wire_prefix, now)
+
+
+def _scanned(listing: NodeListing, adapter: Adapter, deadline: Deadline) -> Iterator[Entry]:
+    entries = adapter.scan(listing.node, "", deadline)
+    if not adapter.scan_counts:
+        return entries
+    return own_hits.counted(entries, listing.run_id, adapter, listing.node)
 
 
 def _retire(listing: NodeListing) -> Recorded:

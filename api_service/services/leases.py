@@ -54,16 +54,25 @@ def lease(name: str, seconds: float, patience: float) -> Iterator[Lease | None]:
 
 
 @contextmanager
-def renewed_lock(name: str, seconds: float) -> Iterator[bool]:
-    """True for the one holder, for whom a thread renews the lease: one that was killed blocks the others for `seconds`,
-    however long his work may last. One that hung for longer is not stopped: for work that two may do at once, at worst.
+def renewed_lease(name: str, seconds: float, patience: float) -> Iterator[Lease | None]:
+    """A lease that a thread renews: one that was killed blocks the others for `seconds`, however long a step of its
+    work may last. Its holder renews it, too, before each effect that two must not have: that says that it was lost.
     """
-    with lease(name, seconds, 0.0) as held:
+    with lease(name, seconds, patience) as held:
         if held is None:
-            yield False
+            yield None
             return
         with _renewing(held, seconds / 3):
-            yield True
+            yield held
+
+
+@contextmanager
+def renewed_lock(name: str, seconds: float) -> Iterator[bool]:
+    """True for the one holder, as in `renewed_lease`. One that lost it is not told: for work that two may do at once,
+    at worst.
+    """
+    with renewed_lease(name, seconds, 0.0) as held:
+        yield held is not None
 
 
 @contextmanager

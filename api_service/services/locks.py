@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from api_service.models import RunLock
@@ -34,7 +34,12 @@ def claim_for(name: str, seconds: float) -> bool:
 
 
 def is_held(name: str, now: datetime) -> bool:
-    return RunLock.objects.filter(name=name, expires_at__gt=now).exclude(token="").exists()
+    return holding(name, now).exists()
+
+
+def holding(name: str, now: datetime) -> QuerySet[RunLock]:
+    """The lock where somebody holds it; also for a condition of what is to happen only while nobody does."""
+    return RunLock.objects.filter(name=name, expires_at__gt=now).exclude(token="")
 
 
 def take_turn(name: str) -> None:

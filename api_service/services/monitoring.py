@@ -35,8 +35,11 @@ def run_health_check() -> HealthSample:
     readings = around.begin(now)
     previous = judged.order_by("-taken_at").prefetch_related("nodes").first()
     # The nodes are asked while what is around them is read
-    checking = health.Checking(APICacheService(), since_of(previous, datetime.now(UTC)))
-    report, seen = checking.report(), readings.collect()
+    checking = health.Checking(APICacheService())
+    checking.probed()
+    # After that: of an inventory that has begun before a node was probed, the node's count has a part
+    since = since_of(previous, checking.at, datetime.now(UTC))
+    report, seen = checking.report(since), readings.collect()
     return store(replace(report, duration_ms=round((monotonic() - started) * 1000, 1)), seen)
 
 
@@ -73,8 +76,10 @@ def with_earlier_runs(report: health.Report) -> health.Report:
     return replace(report, findings=found, status=verdict(found))
 
 
-def since_of(sample: HealthSample | None, now: datetime) -> dict[str, Since]:
-    """What the previous run saw of each node; one that was down then cannot be said to have restarted since.
+def since_of(sample: HealthSample | None, at: datetime, until: datetime) -> dict[str, Since]:
+    """What the previous run saw of each node, for one of `at` that has probed them or will have by `until`.
+
+    One that was down then cannot be said to have restarted since.
 
     Where nobody was told that it was down, as one run is too few, it is compared with when it last answered: a restart
     that a run met in the middle would be told by neither.
@@ -85,8 +90,8 @@ def since_of(sample: HealthSample | None, now: datetime) -> dict[str, Since]:
     rows = {row.node: (row, sample.taken_at) for row in sample.nodes.all()}
     untold = [node for node, (row, _at) in rows.items() if not row.reachable and node not in told]
     rows |= {row.node: (row, row.sample.taken_at) for row in node_samples.rows_last_reachable(untold)}
-    own = own_hits.since(min(taken_at for _row, taken_at in rows.values())) if rows else {}
+    own = own_hits.within(min(taken_at for _row, taken_at in rows.values()), until) if rows else {}
     return {
-        node: Since(node_samples.facts_of(row), (now - taken_at).total_seconds(), tuple(own.get(node, ())))
+        node: Since(node_samples.facts_of(row), (at - taken_at).total_seconds(), tuple(own.get(node, ())))
         for node, (row, taken_at) in rows.items()
     }

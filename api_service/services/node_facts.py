@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
-# A node's count of hits before something and after it
-Span: TypeAlias = tuple[int, int]
+
+@dataclass(frozen=True, slots=True)
+class OwnReads:
+    """What an inventory read on a node: `hits` of those that the node counted from `first` to `last`.
+
+    None is "not known"; without `last` they may still go on.
+    """
+
+    first: int | None
+    last: int | None
+    hits: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Since:
 
     facts: NodeFacts
     seconds: float
-    own: tuple[Span, ...] = ()
+    own: tuple[OwnReads, ...] = ()
 
 
 BOOT_JITTER_SECONDS = 3  # `time - uptime` moves by a second or two between readings
@@ -99,16 +107,36 @@ def continues(now: NodeFacts, since: Since) -> bool:
 
 
 def hits_since(now: NodeFacts, since: Since) -> int | None:
-    """Those of look-ups; None where the node cannot tell."""
+    """Those of look-ups; None where the node cannot tell, or an inventory read on it as one of the two was made."""
     hits = increase(now.hits, since.facts.hits)
     if hits is None or now.hits is None or since.facts.hits is None:
         return None
-    return hits - between(since.own, since.facts.hits, now.hits)
+    own = own_between(since.own, since.facts.hits, now.hits)
+    return None if own is None else hits - own
 
 
-def between(spans: Iterable[Span], before: int, now: int) -> int:
-    """How much of what a counter went up by, from `before` to `now`, is in the spans."""
-    return sum(max(0, min(last, now) - max(first, before)) for first, last in spans)
+def own_between(reads: Iterable[OwnReads], before: int, now: int) -> int | None:
+    """How many of the hits that a node counted from `before` to `now` are in `reads`.
+
+    None where one of the two lies amid them: how many had been made by then nobody knows, as others ask meanwhile.
+    """
+    total = 0
+    for own in reads:
+        if (hits := _hits_of(own, before, now)) is None:
+            return None
+        total += hits
+    return total
+
+
+def _hits_of(own: OwnReads, before: int, now: int) -> int | None:
+    first, last = own.first, own.last
+    # The node could not be asked then, or booted amid the reads
+    if first is None or (last is not None and last < first):
+        return None
+    if now <= first or (last is not None and last <= before):
+        return 0
+    is_whole = last is not None and before <= first and last <= now
+    return own.hits if is_whole else None
 
 
 def increase(now: int | None, before: int | None) -> int | None:

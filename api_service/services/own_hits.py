@@ -1,53 +1,120 @@
 """Hits that nobody's look-up was: an inventory reads on the nodes, and they count it as any other get.
 
-Nothing reads a value without being counted, nor does Redis tell the end of a key. So the run keeps how many hits were
-its own and what the node's count was after them; whoever compares two readings of that count leaves out what of them
-lies between.
+Nothing reads a value without being counted, nor does Redis tell the end of a key. So what reads there keeps the node's
+count of hits from before its first read and from after its last one, and how many were its own: whoever compares two
+readings of that count leaves those out, and knows of a reading that lies amid them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypedDict
 
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from api_service.models import TrackRun
-from api_service.services.backends import Adapter
-from api_service.services.node_facts import Span
+from api_service.models import NodeListing
+from api_service.services.backends import Adapter, Entry
+from api_service.services.node_facts import OwnReads
 
-# A run begins at most so long before it reads values
+# A run has read all that it reads so long after it began
 LONGEST_RUN = timedelta(hours=1)
 
 
-class OwnHitsJSON(TypedDict):
-    """`hits`: how many, the last of which made the node's count `up_to`; `at` is ISO 8601 with offset."""
+class OwnReadsJSON(TypedDict):
+    """As `OwnReads`; the times are ISO 8601 with offset. `ended` is null while they go on."""
 
-    hits: int
-    up_to: int
-    at: str
-
-
-def note(run: int, adapter: Adapter, read: Mapping[str, int]) -> None:
-    """Keep with the inventory what it has just read on each node. For the one process that ends it."""
-    row = TrackRun.objects.get(pk=run)
-    for node, facts in row.nodes.items():
-        hits = read.get(node, 0) + (facts["keys"] if adapter.scan_counts else 0)
-        up_to = adapter.probe(node).hits if hits else None
-        if up_to is not None:
-            # The get of the probe is ours as well
-            facts["own"] = OwnHitsJSON(hits=hits + 1, up_to=up_to, at=timezone.now().isoformat())
-    row.save(update_fields=["nodes"])
+    began: str
+    ended: str | None
+    first: int | None
+    last: int | None
+    hits: int | None
 
 
-def since(at: datetime) -> dict[str, list[Span]]:
-    """What inventories have read on each node since then. One query."""
-    spans: defaultdict[str, list[Span]] = defaultdict(list)
-    for nodes in TrackRun.objects.filter(started_at__gt=at - LONGEST_RUN).values_list("nodes", flat=True):
-        for node, facts in nodes.items():
-            own: OwnHitsJSON | None = facts.get("own")
-            if own is not None and datetime.fromisoformat(own["at"]) > at:
-                spans[node].append((own["up_to"] - own["hits"], own["up_to"]))
-    return dict(spans)
+@dataclass(slots=True)
+class Tally:
+    hits: int = 0
+
+
+@contextmanager
+def reading(run: int, adapter: Adapter, node: str) -> Iterator[Tally]:
+    """Around the reads of an inventory on one node: they are on record before the first of them is made.
+
+    `hits` is for the caller to count them. What stops them leaves their number unknown: a reply that was not received
+    was counted, too.
+    """
+    tally, before, began = Tally(), adapter.probe(node).hits, timezone.now()
+    number = _begin(run, node, before, began)
+    hits: int | None = None
+    try:
+        yield tally
+        # The gets of the two probes are ours as well
+        hits = tally.hits + 2
+    finally:
+        _end(run, node, number, adapter.probe(node).hits, hits)
+
+
+def counted(entries: Iterable[Entry], run: int, adapter: Adapter, node: str) -> Iterator[Entry]:
+    """The entries of a scan that its server counts, keys of others among them."""
+    with reading(run, adapter, node) as own:
+        for entry in entries:
+            own.hits += 1
+            yield entry
+
+
+def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, list[OwnReads]]:
+    """What inventories have read on each node, or that one, between the two or partly so. One query."""
+    found: defaultdict[str, list[OwnReads]] = defaultdict(list)
+    rows = _of_runs(at, until) if node is None else _of_runs(at, until).filter(node=node)
+    for name, reads in rows.values_list("node", "own_reads"):
+        found[name] += [_plain(own) for own in reads if _touches(own, at, until)]
+    return dict(found)
+
+
+def close_left(now: datetime) -> None:
+    """Reads whose process was killed end now at the latest. Call it under the run lock: nobody else reads."""
+    for row in _of_runs(now, now):
+        if any(own["ended"] is None for own in row.own_reads):
+            row.own_reads = [{**own, "ended": own["ended"] or now.isoformat()} for own in row.own_reads]
+            row.save(update_fields=["own_reads"])
+
+
+def _of_runs(at: datetime, until: datetime) -> QuerySet[NodeListing]:
+    runs = NodeListing.objects.filter(run__started_at__gt=at - LONGEST_RUN, run__started_at__lte=until)
+    return runs.exclude(own_reads=[])
+
+
+def _touches(own: OwnReadsJSON, at: datetime, until: datetime) -> bool:
+    is_over = own["ended"] is not None and datetime.fromisoformat(own["ended"]) <= at
+    return not is_over and datetime.fromisoformat(own["began"]) <= until
+
+
+def _plain(own: OwnReadsJSON) -> OwnReads:
+    return OwnReads(own["first"], own["last"], own["hits"])
+
+
+def _begin(run: int, node: str, hits: int | None, at: datetime) -> int:
+    """Its number among those of the node."""
+    first = None if hits is None else hits - 1
+    with _row(run, node) as row:
+        row.own_reads.append(OwnReadsJSON(began=at.isoformat(), ended=None, first=first, last=None, hits=None))
+        return len(row.own_reads) - 1
+
+
+def _end(run: int, node: str, number: int, last: int | None, hits: int | None) -> None:
+    with _row(run, node) as row:
+        row.own_reads[number] |= {"ended": timezone.now().isoformat(), "last": last, "hits": hits}
+
+
+@contextmanager
+def _row(run: int, node: str) -> Iterator[NodeListing]:
+    """To be changed: two may read on a node where one of them lost its claim."""
+    with transaction.atomic():
+        row = NodeListing.objects.select_for_update().only("own_reads").get(run=run, node=node)
+        yield row
+        row.save(update_fields=["own_reads"])

@@ -135,7 +135,7 @@ def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
         raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
     by_hand = row.reason == RefillRun.Reason.BY_HAND
     since = row.started_at if by_hand or row.booted_at is None else row.booted_at
-    own = own_hits.since(since).get(row.node, ())
+    own = own_hits.within(since, timezone.now(), row.node).get(row.node, ())
     row.hit_ratio_during = ratio_between(after, before if by_hand else None, _health_runs(row), own)
     row.hits_at_end, row.misses_at_end = after.hits, after.misses
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from api_service.services import keys
 from api_service.services.backends.base import GETS_BESIDE, ROUND_TRIPS, Item
 from api_service.services.envelope import VERSION
-from api_service.services.node_facts import NodeFacts, Span, between, increase, restarted
+from api_service.services.node_facts import NodeFacts, OwnReads, increase, own_between, restarted
 
 # What ends sooner would be gone before somebody asks for it
 LEAST_LEFT = 5.0
@@ -62,13 +62,18 @@ def other_boot(now: NodeFacts, pid: int | None, booted_at: float | None) -> bool
     return restarted(now, NodeFacts(now.node, reachable=True, pid=pid, booted_at=booted_at))
 
 
-def ratio_between(now: NodeFacts, before: NodeFacts | None, health_runs: int, own: Iterable[Span] = ()) -> float | None:
+def ratio_between(
+    now: NodeFacts, before: NodeFacts | None, health_runs: int, own: Iterable[OwnReads] = ()
+) -> float | None:
     """Hits over gets of the node since `before`, since its boot without one; None where nobody asked.
 
+    Nor is there one where an inventory read on the node when one of the two was made.
     `health_runs` that looked at the node meanwhile asked as well: that few gets are nobody's. Nor are those in `own`.
     """
     hits, misses = _since(before, now)
-    hits -= between(own, (now.hits or 0) - hits, now.hits or 0)
+    if (own_hits := own_between(own, (now.hits or 0) - hits, now.hits or 0)) is None:
+        return None
+    hits -= own_hits
     if hits + misses <= GETS_OF_A_HEALTH_RUN * (health_runs + 1):
         return None
     # Their round trips are all hits, and nobody's

@@ -12,6 +12,7 @@ from django.utils import timezone
 from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import own_hits, refill, task_sending
 from api_service.services.beside import beside
+from api_service.services.health import CHECK_SECONDS
 from api_service.services.locks import is_held
 from api_service.services.node_facts import NodeFacts
 from api_service.services.refill_plan import other_boot, ratio_between
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 TASK = "workers.tasks.refill_node"
 SUPERSEDED = "the node has booted again: that boot is refilled instead"
 AFTER_AT_LEAST = timedelta(minutes=5)
+CHECK_AT_MOST = timedelta(seconds=CHECK_SECONDS)
 # Nobody asked for that long: there will be no ratio of "after the refill"
 AFTER_AT_MOST = timedelta(hours=1)
 # Of the 5 s of a health run. A task that the broker takes later does no harm: the second of two finds nothing to do
@@ -91,7 +93,10 @@ def _ratio_before(sample: HealthSample, node: str) -> float | None:
     if not seen:
         return None
     earlier = seen[1] if len(seen) == 2 else None
-    own = own_hits.since(earlier.sample.taken_at).get(node, ()) if earlier else ()
+    since = earlier.sample.taken_at if earlier else seen[0].booted_at
+    # It was probed after that moment; what was read after its next boot is of other counters
+    until = seen[0].sample.taken_at + CHECK_AT_MOST
+    own = own_hits.within(since, until, node).get(node, ()) if since else ()
     return ratio_between(_facts(seen[0]), _facts(earlier) if earlier else None, health_runs=1, own=own)
 
 
@@ -102,11 +107,13 @@ def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
         hits_at_end__isnull=False,
         finished_at__range=(now - AFTER_AT_MOST, now - AFTER_AT_LEAST),
     )
+    # The nodes were probed after `now`
+    until = now + CHECK_AT_MOST
     by_node = {node.node: node for node in nodes if node.reachable}
     for row in ended.filter(node__in=by_node):
         facts = _facts(by_node[row.node])
         if _is_of(row, facts):
-            own = own_hits.since(row.finished_at).get(row.node, ()) if row.finished_at else ()
+            own = own_hits.within(row.finished_at, until, row.node).get(row.node, ()) if row.finished_at else ()
             row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row), own)
             row.save(update_fields=["hit_ratio_after"])
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from django.db import transaction
 from django.utils import timezone
 
 from api_service.models import NodeListing, TrackRun
-from api_service.services import key_history, node_claims, retired_nodes
+from api_service.services import key_history, node_claims, own_hits, retired_nodes
 from api_service.services.key_history import ServiceJSON
-from api_service.services.own_hits import OwnHitsJSON
 
 State = TrackRun.State
 
@@ -26,7 +25,6 @@ class NodeJSON(TypedDict):
     ok: bool
     keys: int
     error: str
-    own: NotRequired[OwnHitsJSON]
 
 
 class TrackSummary(TypedDict):
@@ -55,6 +53,7 @@ def close_left() -> None:
     for run in TrackRun.objects.filter(state=State.RUNNING).order_by("pk"):
         if not close_if_complete(run.pk):
             _close_interrupted(run.pk, timezone.now())
+    own_hits.close_left(timezone.now())
 
 
 def _close_interrupted(run: int, now: datetime) -> None:

@@ -29,16 +29,18 @@ class Command(ServiceCommand):
         parser.add_argument("--store", action="store_true", help="keep the result as the monitor does")
 
     def act(self, options: Mapping[str, Any]) -> None:
-        report = health.check(APICacheService(), self._since())
+        checking = health.Checking(APICacheService())
+        checking.probed()
+        report = checking.report(self._since(checking.at))
         stored = monitoring.store(report, around.read(report.at)).pk if options["store"] else None
         result = {**report.as_json(), "sample": stored}
         self.show(result, as_json=options["json"], text=lambda: _text(report))
         if report.status is Severity.UNHEALTHY:
             raise partly("the cache is unhealthy")
 
-    def _since(self) -> dict[str, Since]:
+    def _since(self, at: datetime) -> dict[str, Since]:
         try:
-            return monitoring.since_of(selectors.latest_sample(), datetime.now(UTC))
+            return monitoring.since_of(selectors.latest_sample(), at, datetime.now(UTC))
         except DatabaseTrouble as error:
             self.stderr.write(f"Not compared with the last run, the database does not answer: {error}")
             return {}

@@ -360,7 +360,7 @@ def test_reasons_that_are_not_read_in_time_are_not_kept_as_if_they_were_all(
     monkeypatch.setattr(invalid_reasons, "READ_SECONDS", 0.0)
     assert track_keys()["state"] == "done"
     assert reasons_of_last_run() == {}
-    assert "own" not in TrackRun.objects.get().nodes[memcached.address]
+    assert TrackRun.objects.get().listings.get(node=memcached.address).own_reads == []
     assert "took longer than allowed" in caplog.text
 
 

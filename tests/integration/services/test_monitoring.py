@@ -118,7 +118,7 @@ def wait_for_the_retry(node: Memcached) -> None:
 def test_the_first_run_has_nobody_to_compare_with(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
     use_cache_url(url_of(own_memcached))
 
-    assert monitoring.since_of(None, timezone.now()) == {}
+    assert monitoring.since_of(None, timezone.now(), timezone.now()) == {}
     assert codes(run_health_check()) == []
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from api_service.services.node_facts import NodeFacts, Since, hits_since, increase, restarted, with_rates
+from api_service.services.node_facts import NodeFacts, OwnReads, Since, hits_since, increase, restarted, with_rates
 
 NODE = "10.0.0.1:11211"
 FINE = NodeFacts(
@@ -68,22 +68,40 @@ def test_a_counter_that_was_set_back_has_no_rate_and_the_others_have() -> None:
     ("own", "hits"),
     [
         ((), 500),
-        (((1100, 1300),), 300),
-        (((1100, 1200), (1300, 1400)), 300),
-        (((900, 1200),), 300),
-        (((1400, 2000),), 400),
-        (((100, 1000), (1500, 1600)), 500),
-        (((1000, 1500),), 0),
+        ((OwnReads(1100, 1350, 200),), 300),
+        ((OwnReads(1100, 1200, 100), OwnReads(1300, 1400, 50)), 350),
+        # As far as the node had counted when the two were read
+        ((OwnReads(100, 1000, 700), OwnReads(1500, 1600, 100)), 500),
+        ((OwnReads(100, 1000, None), OwnReads(1500, None, None)), 500),
+        ((OwnReads(1000, 1500, 500),), 0),
     ],
-    ids=["none", "one", "two", "begun before", "still under way", "before and after", "nothing else"],
+    ids=["none", "one", "two", "before and after", "before and not begun", "nothing else"],
 )
-def test_hits_that_are_an_inventorys_own_are_left_out_as_far_as_they_are_between_the_two(
-    own: tuple[tuple[int, int], ...], hits: int
-) -> None:
+def test_hits_that_are_an_inventorys_own_are_left_out(own: tuple[OwnReads, ...], hits: int) -> None:
     """The node counted from 1000 to 1500."""
     now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, own)
     assert hits_since(now, since) == hits
     assert with_rates(now, since).hit_ratio == round(hits / (hits + 100), 4)
+
+
+@pytest.mark.parametrize(
+    "amid",
+    [
+        OwnReads(900, 1200, 200),
+        OwnReads(1400, 2000, 300),
+        OwnReads(900, 2000, 800),
+        OwnReads(1100, None, None),
+        OwnReads(900, None, None),
+        OwnReads(1100, 1200, None),
+        OwnReads(None, 1200, 80),
+        OwnReads(9000, 300, 200),
+    ],
+    ids=["before", "now", "both", "goes on", "went on", "interrupted", "node away", "node booted"],
+)
+def test_there_is_no_ratio_where_nobody_knows_how_many_of_the_hits_an_inventory_made(amid: OwnReads) -> None:
+    now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, (OwnReads(1001, 1002, 1), amid))
+    assert hits_since(now, since) is None
+    assert rates(with_rates(now, since))[:2] == (None, 0.0)
 
 
 def test_an_idle_node_has_no_hit_ratio_whatever_the_probe_itself_asked() -> None:

@@ -5,7 +5,7 @@ from api_service.caches.serializer import dumps, loads
 from api_service.services.backends import Item
 from api_service.services.envelope import unwrap, wrap
 from api_service.services.keys import normalize
-from api_service.services.node_facts import NodeFacts
+from api_service.services.node_facts import NodeFacts, OwnReads
 from api_service.services.outcomes import Outcome
 from api_service.services.refill_plan import LifeOf, items, other_boot, ratio_between
 
@@ -130,8 +130,13 @@ def test_the_round_trips_of_health_runs_are_nobodys_hits() -> None:
 
 def test_nor_are_those_of_an_inventory() -> None:
     before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
-    assert ratio_between(after, before, health_runs=0, own=[(800, 910), (920, 940)]) == 20 / 170
-    assert ratio_between(after, None, health_runs=0, own=[(100, 900)]) == 150 / 400
+    assert ratio_between(after, before, health_runs=0, own=[OwnReads(905, 940, 30)]) == 20 / 170
+    assert ratio_between(after, None, health_runs=0, own=[OwnReads(100, 900, 800)]) == 150 / 400
+
+
+def test_there_is_no_ratio_since_a_count_that_was_read_amid_an_inventory() -> None:
+    before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
+    assert ratio_between(after, before, health_runs=0, own=[OwnReads(890, 910, 20)]) is None
 
 
 def test_counters_of_an_earlier_boot_do_not_count() -> None:
