@@ -1,4 +1,5 @@
-"""The policies of our pages, in a real browser: nothing that a page needs is refused, and what is foreign is."""
+"""The policies of our pages, in a real browser: what is foreign is refused. That nothing which a page needs is refused
+is looked for on the way of `test_every_page.py`, which visits the pages."""
 
 from __future__ import annotations
 
@@ -7,43 +8,20 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser import context, log_in, wait_for_rest
-from tests.pages import sample
+from tests.acceptance.refusals import note_refusals, refused
+from tests.browser import context, log_in
 from tests.site import PASSWORD, USERNAME, Site
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("pages")]
-
-NOTE = """
-window.refused = [];
-document.addEventListener("securitypolicyviolation", event => window.refused.push(
-    `${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile ?? ""}:${event.lineNumber} ${event.sample}`));
-"""
 
 
 @pytest.fixture(scope="module")
 def person(browser: Browser, shown: Site) -> Iterator[Page]:
     with context(browser, shown.web) as with_cookies:
         page = with_cookies.new_page()
-        page.add_init_script(NOTE)
+        note_refusals(page)
         log_in(page, USERNAME, PASSWORD)
         yield page
-
-
-def refused(page: Page) -> list[str]:
-    return list(page.evaluate("window.refused"))
-
-
-def test_no_page_asks_for_what_its_policy_refuses(person: Page, shown: Site) -> None:
-    """Each sort of page, and a third of the others."""
-    found: dict[str, list[str]] = {}
-    for url in ("/admin/login/", "/admin/password_change/", *(each.url for each, _is_first in sample(shown.pages))):
-        person.goto(url)
-        wait_for_rest(person)
-        if said := refused(person):
-            found[url] = said
-
-    assert found == {}
-    assert len(shown.pages) > 80
 
 
 def test_what_stands_in_a_page_is_not_run_and_nothing_foreign_is_loaded(person: Page) -> None:
