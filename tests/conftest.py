@@ -23,7 +23,7 @@ DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
 ONCE_IS_ENOUGH = {
     *("commands", "http", "docs"),
     *("test_access.py", "test_navigation.py", "test_texts_of_unfold.py", "test_query_counts.py"),
-    *("test_live_pages.py", "test_dashboard_refresh.py"),
+    *("test_live_pages.py", "test_dashboard_refresh.py", "test_dashboard_volume.py"),
 }
 
 

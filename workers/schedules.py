@@ -42,8 +42,9 @@ TABLE: dict[str, Schedule] = {
     "warm-frequent-rucs": Schedule(
         "workers.tasks.warm_frequent_rucs", crontab(minute="2-59/5"), 240, "warming", margin=5, max_runtime=6
     ),
+    # Just after a health check, which leaves out what an inventory reads on a node: it is over before the next one
     "track-keys": Schedule(
-        "workers.tasks.track_keys", crontab(minute="4-59/10"), 480, "tracking", margin=9, max_runtime=6
+        "workers.tasks.track_keys", crontab(minute="1-59/10"), 480, "tracking", margin=9, max_runtime=6
     ),
     "read-account": Schedule(
         "workers.tasks.read_account", crontab(minute=9), 600, "tracking", margin=11, max_runtime=2

@@ -173,11 +173,6 @@ class RoleAdmin(NamedRows, Labelled, _GroupAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:  # noqa: ARG002 - Django's
         return ("group_name", "may_table") if _is_role(obj) else ()
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
-        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
-        field.label_from_instance = permission_text
-        return field
-
     @admin.display(description=_("group"), ordering="name")
     def group_name(self, row: Group) -> str:
         return group_text(row)

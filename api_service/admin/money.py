@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time
+
 from django.contrib import admin
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -16,14 +18,18 @@ from api_service.admin.filters import ByService
 from api_service.admin.row_names import NamedRows
 from api_service.models import AccountReading, CircuitChange, RateWindow, UpstreamCalls, UpstreamCircuit
 from api_service.models.money import CircuitState
-from api_service.services import results
+from api_service.services import rate_rules, results
 from api_service.services.around_rules import ANSWERED
 
-_TONES = {CircuitState.CLOSED: Tone.GOOD, CircuitState.HALF_OPEN: Tone.WARNING, CircuitState.OPEN: Tone.BAD}
+_TONES: dict[str, Tone] = {
+    CircuitState.CLOSED: Tone.GOOD,
+    CircuitState.HALF_OPEN: Tone.WARNING,
+    CircuitState.OPEN: Tone.BAD,
+}
 
 
 def circuit_badge(row: UpstreamCircuit | CircuitChange) -> SafeString:
-    return display.toned(_TONES.get(CircuitState(row.state), Tone.QUIET), row.get_state_display())
+    return display.toned(_TONES.get(row.state, Tone.QUIET), row.get_state_display())
 
 
 @admin.register(UpstreamCircuit)
@@ -98,7 +104,7 @@ class RateWindowAdmin(TableAdmin[RateWindow]):
 
     @admin.display(description=_("paid queries of the last minute"))
     def taken_text(self, row: RateWindow) -> str:
-        return display.number(sum(row.taken.values()))
+        return display.number(sum(rate_rules.within(row.taken, time()).values()))
 
 
 @admin.register(AccountReading)

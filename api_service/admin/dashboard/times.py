@@ -32,7 +32,7 @@ TITLES: Mapping[Way, Promise] = {
 NAMES: Mapping[Way, Promise] = {
     Way.CACHE: gettext_lazy("from the cache"),
     Way.STORE: gettext_lazy("from the answer store"),
-    Way.UPSTREAM: gettext_lazy("from a provider, paid"),
+    Way.UPSTREAM: gettext_lazy("from a provider"),
     # Left out, an hour without the provider would look as fast as any
     Way.FAILED: gettext_lazy("an error or an old answer"),
 }

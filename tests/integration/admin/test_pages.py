@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from time import time
 
 import pytest
 from django.apps import apps
@@ -315,6 +316,14 @@ def test_the_time_that_keys_have_left_is_a_table_from_short_to_long(rows: Rows, 
     page = admin_client.get(page_url(rows[models.ServiceSnapshot]), headers={"accept-language": "en"}).text
     found = re.findall(r"<td>([^<]+)</td><td>(\d+)</td><td>([\d.]+ %)</td>", page)
     assert found == [("1 hour", "9", "90.0 %"), ("without end", "1", "10.0 %")]
+
+
+def test_what_was_paid_before_the_last_minute_is_not_of_it(admin_client: Client) -> None:
+    now = int(time())
+    models.RateWindow.objects.create(service="migo", taken={str(now - 300): 7, str(now - 1): 41})
+    text = admin_client.get(list_url(models.RateWindow)).content.decode()
+    assert ">41<" in text
+    assert ">48<" not in text
 
 
 def test_an_inventory_shows_each_node_and_each_service(rows: Rows, admin_client: Client) -> None:

@@ -347,7 +347,7 @@ def test_a_server_that_dies_or_freezes_amid_the_work_is_an_error_that_names_it(
         ACTS[act](adapter, node, harmed())
     assert raised.value.node == node
     assert raised.value.reason
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("act", ACTS)
