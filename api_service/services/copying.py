@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
 
+from django.db import transaction
 from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
@@ -23,7 +24,7 @@ from api_service.services.copy_checks import Job, check
 from api_service.services.copy_plan import COPIED, FAILED, RUNNING, Marks, NodeJSON, Reason, Sample, Shares
 from api_service.services.copy_proof import Proof, prove
 from api_service.services.leases import Lease, LeaseLost, renewed_lease
-from api_service.services.locks import holding
+from api_service.services.locks import holding, take_turn
 
 LOCK = "copy_cache"
 # A copy that ended longer ago, by itself or by its kill, is begun anew: of its keys many have ended since
@@ -85,6 +86,8 @@ def copy(job: Job, *, restart: bool = False, patience: float | None = None, tell
     Raises CannotCopy before anything was done, CopyUnderWay after `patience` seconds, LeaseLost.
     """
     check(job)
+    # Before the lease is ours: the lock still tells since when nobody copies
+    close_abandoned(timezone.now())
     with renewed_lease(LOCK, LEASE_SECONDS, PATIENCE if patience is None else patience) as held:
         if held is None:
             raise CopyUnderWay
@@ -95,11 +98,13 @@ def close_abandoned(now: datetime) -> None:
     """A copy whose process was killed has failed, as of the end of its lease: for GO_ON_WITHIN from then it is gone on
     with, after that begun anew.
     """
-    # In the UPDATE itself: one that goes on with the row at this moment holds the lock
     left = CopyRun.objects.filter(~Exists(holding(LOCK, now)), state=State.RUNNING)
     if left.exists():
-        lock = RunLock.objects.filter(name=LOCK, expires_at__lte=now).first()
-        _interrupt(left, now if lock is None else lock.expires_at)
+        with transaction.atomic():
+            # One that goes on with the row at this moment got the lock before, or waits for it until the row is closed
+            take_turn(LOCK)
+            lock = RunLock.objects.filter(name=LOCK, expires_at__lte=now).first()
+            _interrupt(left, now if lock is None else lock.expires_at)
 
 
 def seen(job: Job, node: str, skipped: Counter[str]) -> Iterator[Entry]:
@@ -186,6 +191,7 @@ class _Copying:
         return row
 
     def _batch(self, node: str, batch: list[Entry], row: NodeJSON, skipped: Counter[str]) -> None:
+        self._lease.renew()
         found, now = self._job.source.read(node, [entry.key for entry in batch]), time()
         row["found"] += len(batch)
         foreign = set(found.foreign)

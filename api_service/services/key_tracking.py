@@ -8,7 +8,8 @@ A node that cannot be listed to the end is reported; its rows stay and become "u
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from time import sleep
 from typing import TypedDict
@@ -143,16 +144,18 @@ def _list(listing: NodeListing, deadline: Deadline) -> bool:
 
 def _record(listing: NodeListing, deadline: Deadline) -> Recorded:
     service, now = APICacheService(), listing.listed_at or timezone.now()
-    entries = Counted(_scanned(listing, service.adapter, deadline))
-    with node_claims.renewed(listing, lambda: entries.keys, deadline):
+    scan = _scanned(listing, service.adapter, deadline)
+    entries = Counted(scan)
+    # A scan that was not taken to its end asks the node once more, and writes: here, not when its frame is collected
+    with closing(scan), node_claims.renewed(listing, lambda: entries.keys, deadline):
         return key_table.record(listing.node, entries, service.wire_prefix, now)
 
 
-def _scanned(listing: NodeListing, adapter: Adapter, deadline: Deadline) -> Iterator[Entry]:
+def _scanned(listing: NodeListing, adapter: Adapter, deadline: Deadline) -> Generator[Entry, None, None]:
     entries = adapter.scan(listing.node, "", deadline)
-    if not adapter.scan_counts:
-        return entries
-    return own_hits.counted(entries, listing.run_id, adapter, listing.node)
+    if adapter.scan_counts:
+        entries = own_hits.counted(entries, listing.run_id, adapter, listing.node)
+    yield from entries
 
 
 def _retire(listing: NodeListing) -> Recorded:

@@ -24,6 +24,8 @@ from api_service.services.node_facts import OwnReads
 
 # A run has read all that it reads so long after it began
 LONGEST_RUN = timedelta(hours=1)
+# Between the hosts of an inventory and of who compares two readings
+CLOCKS_APART = timedelta(seconds=30)
 
 
 class OwnReadsJSON(TypedDict):
@@ -68,20 +70,26 @@ def counted(entries: Iterable[Entry], run: int, adapter: Adapter, node: str) -> 
 
 
 def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, list[OwnReads]]:
-    """What inventories have read on each node, or that one, between the two or partly so. One query."""
+    """What inventories have read on each node, or that one, between the two or partly so. One query.
+
+    Also what lies CLOCKS_APART from them, if the node's counts are there to tell whether it was between.
+    """
     found: defaultdict[str, list[OwnReads]] = defaultdict(list)
-    rows = _of_runs(at, until) if node is None else _of_runs(at, until).filter(node=node)
+    rows = _of_runs(at, until + CLOCKS_APART)
+    if node is not None:
+        rows = rows.filter(node=node)
     for name, reads in rows.values_list("node", "own_reads"):
         found[name] += [_plain(own) for own in reads if _touches(own, at, until)]
     return dict(found)
 
 
 def close_left(now: datetime) -> None:
-    """Reads whose process was killed end now at the latest. Call it under the run lock: nobody else reads."""
-    for row in _of_runs(now, now):
-        if any(own["ended"] is None for own in row.own_reads):
-            row.own_reads = [{**own, "ended": own["ended"] or now.isoformat()} for own in row.own_reads]
-            row.save(update_fields=["own_reads"])
+    """Reads whose process was killed end now at the latest. Under the run lock: who still reads has lost its claim."""
+    for run, node, reads in _of_runs(now, now).values_list("run", "node", "own_reads"):
+        if any(own["ended"] is None for own in reads):
+            with _row(run, node) as row:
+                for own in row.own_reads:
+                    own["ended"] = own["ended"] or now.isoformat()
 
 
 def _of_runs(at: datetime, until: datetime) -> QuerySet[NodeListing]:
@@ -90,8 +98,13 @@ def _of_runs(at: datetime, until: datetime) -> QuerySet[NodeListing]:
 
 
 def _touches(own: OwnReadsJSON, at: datetime, until: datetime) -> bool:
-    is_over = own["ended"] is not None and datetime.fromisoformat(own["ended"]) <= at
-    return not is_over and datetime.fromisoformat(own["began"]) <= until
+    is_over = own["ended"] is not None and datetime.fromisoformat(own["ended"]) <= at - _slack(own["last"])
+    return not is_over and datetime.fromisoformat(own["began"]) <= until + _slack(own["first"])
+
+
+def _slack(hits: int | None) -> timedelta:
+    """Without a count nothing but the clock tells on which side of a reading it was."""
+    return timedelta() if hits is None else CLOCKS_APART
 
 
 def _plain(own: OwnReadsJSON) -> OwnReads:

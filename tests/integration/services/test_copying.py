@@ -438,6 +438,35 @@ def test_a_copy_that_failed_long_ago_is_begun_anew(
     assert (again["run"] != first["run"], again["resumed"]) == (True, False)
 
 
+@pytest.mark.parametrize("another", [False, True], ids=["at once", "after a copy to another target"])
+def test_a_copy_that_was_killed_long_ago_is_begun_anew(
+    another: bool,
+    cluster_cache: APICacheService,
+    redis_server: Redis,
+    clusters: Callable[[int], list[Memcached]],
+) -> None:
+    """Nobody opened a page nor checked the cache since, which close it as well."""
+    killed_at, work = timezone.now() - timedelta(hours=3), job(cluster_cache, redis_server.url)
+    places = [copy_plan.label(adapter.name, adapter.nodes()) for adapter in (work.source, work.target)]
+    states = dict(zip(work.source.nodes(), [copy_plan.COPIED, copy_plan.RUNNING, copy_plan.WAITING], strict=True))
+    killed = CopyRun.objects.create(
+        purpose=work.purpose,
+        source=places[0],
+        target=places[1],
+        started_at=killed_at,
+        nodes={node: copy_plan.new_node(state, replaced=False) for node, state in states.items()},
+    )
+    RunLock.objects.create(name=copying.LOCK, token="of the killed", expires_at=killed_at)
+    filled(NAMES[:60])
+    if another:
+        copied(cluster_cache, url_of(*clusters(1)))
+    summary = copied(cluster_cache, redis_server.url)
+
+    killed.refresh_from_db()
+    assert (killed.state, killed.error, killed.finished_at) == ("failed", copying.INTERRUPTED, killed_at)
+    assert (summary["run"] != killed.pk, summary["resumed"], summary["copied"]) == (True, False, 60)
+
+
 @pytest.mark.parametrize("before", [False, True], ids=["begun without", "begun with it"])
 def test_overwriting_does_not_trust_what_was_copied_without_it(
     before: bool, own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis

@@ -1,16 +1,17 @@
 """Hits that an inventory makes on a node are nobody's: left out of its hit ratio, or there is none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from redis import Redis as RedisClient
 
 from api_service.models import HealthSample, NodeListing, TrackRun
-from api_service.services import monitoring, own_hits
+from api_service.services import key_table, monitoring, own_hits
 from api_service.services.backends import Entry
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.backends.redis import RedisAdapter
@@ -153,6 +154,58 @@ def test_reads_that_failed_amid_are_of_unknown_number(filled: str) -> None:
     assert failed.hits is None
     assert None not in (failed.first, failed.last)
     assert whole.hits == 7 + 2
+
+
+@pytest.mark.parametrize("filled", ["redis"], indirect=True)
+def test_reads_have_ended_when_what_takes_their_entries_fails(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_node: str, entries: Iterable[Entry], *_rest: object) -> None:
+        next(iter(entries))
+        raise DatabaseError("the disk is full")
+
+    monkeypatch.setattr(key_table, "record", fail)
+    with pytest.raises(DatabaseError) as raised:
+        track_keys()
+
+    # What is raised holds the frames, and with them the scan, as the log of a worker does
+    assert raised.tb is not None
+    (own,) = NodeListing.objects.get().own_reads
+    assert (own["ended"] is None, own["last"] is None, own["hits"]) == (False, False, None)
+
+
+def test_closing_what_was_left_loses_no_reads_that_begin_meanwhile() -> None:
+    now = timezone.now()
+    left, late = row(1, now, began=-2, ended=None), row(2, now, began=-1, ended=None)
+    listing = NodeListing.objects.create(run=TrackRun.objects.create(started_at=now), node="a", own_reads=[left])
+    statements: list[str] = []
+
+    def begin(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if "api_service_nodelisting" in sql:
+            statements.append(sql)
+            if len(statements) == 2:
+                NodeListing.objects.update(own_reads=[left, late])
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(begin):
+        own_hits.close_left(now)
+
+    listing.refresh_from_db()
+    assert [(own["first"], own["ended"]) for own in listing.own_reads] == [(1, now.isoformat()), (2, now.isoformat())]
+
+
+def test_reads_that_are_counted_are_found_though_the_clocks_of_two_hosts_are_apart() -> None:
+    now = timezone.now()
+    run = TrackRun.objects.create(started_at=now + timedelta(seconds=20))
+
+    def reads(first: int | None, last: int | None, began: int, ended: int | None) -> own_hits.OwnReadsJSON:
+        at, over = (None if part is None else (now + timedelta(seconds=part)).isoformat() for part in (began, ended))
+        assert at is not None
+        return {"began": at, "ended": over, "first": first, "last": last, "hits": None}
+
+    ended = [reads(1, 9, -50, -20), reads(2, None, -50, -20), reads(3, 9, -50, -40)]
+    begun = [reads(4, None, 20, None), reads(None, None, 20, None), reads(5, None, 40, None)]
+    NodeListing.objects.create(run=run, node="a", own_reads=[*ended, *begun])
+
+    assert [own.first for own in own_hits.within(now, now, "a")["a"]] == [1, 4]
 
 
 def test_reads_are_found_by_time_and_node_and_no_others_are_loaded(
