@@ -18,12 +18,14 @@ UseCacheUrl = Callable[[str], ExitStack]
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_serialized_rollback"}
 # These start processes of their own, each with the database it chooses.
 DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
-# Not repeated on PostgreSQL. Every page of the admin, for roles, languages, keys and browsers, is the same on each
-# database; commands and addresses call services whose own tests are repeated
+# Not repeated on PostgreSQL. Every page and form of the admin, for roles, languages, keys and browsers, is the same on
+# each database (test_pages and test_plans are repeated: all their queries); commands and addresses call services whose
+# own tests are repeated
 ONCE_IS_ENOUGH = {
-    *("commands", "http", "docs"),
+    *("commands", "http", "docs", "api", "metrics"),
     *("test_access.py", "test_navigation.py", "test_texts_of_unfold.py", "test_query_counts.py"),
-    *("test_live_pages.py", "test_dashboard_refresh.py", "test_dashboard_volume.py"),
+    *("test_live_pages.py", "test_dashboard_refresh.py", "test_dashboard_volume.py", "test_run_by_hand.py"),
+    *("test_accounts.py", "test_channels.py", "test_clearing.py", "test_copies.py", "test_tokens.py", "test_titles.py"),
 }
 
 

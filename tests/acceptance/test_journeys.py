@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -51,11 +52,13 @@ def alert(shown: Site, slack: HttpCatcher, person: Page) -> Iterator[str]:
 
 
 def link_in(slack: HttpCatcher, address: str) -> str:
-    """Of the newest message that names the node."""
+    """To the incident of the node, in the newest message that tells of it: a message may tell of others, too."""
     for request in reversed(slack.requests):
-        text = request.content.decode()
-        if address in text and (found := re.search(r"http://[\w.:]+/admin/api_service/incident/\d+/change/", text)):
-            return found[0]
+        for block in json.loads(request.content)["blocks"]:
+            text = block.get("text", {}).get("text", "")
+            link = re.search(r"http://[\w.:]+/admin/api_service/incident/\d+/change/", text)
+            if link and address in text and "node_down" in text:
+                return link[0]
     return ""
 
 

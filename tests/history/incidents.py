@@ -49,7 +49,7 @@ def fill(size: Size, now: datetime, nodes: tuple[str, ...]) -> None:
     Delivery.objects.bulk_create(
         (_delivery(next(numbers), step, channel) for step in steps for channel in CHANNELS), batch_size=5000
     )
-    _states(now, nodes)
+    _states(now, nodes, {(one.code, one.node) for one in incidents[:OPEN]})
     for sample in HealthSample.objects.order_by("-taken_at")[:SEEN]:
         _find_again(sample, incidents[:OPEN])
 
@@ -140,21 +140,22 @@ def _delivery(number: int, step: Transition, channel: str) -> Delivery:
     )
 
 
-def _states(now: datetime, nodes: tuple[str, ...]) -> None:
+def _states(now: datetime, nodes: tuple[str, ...], is_open: set[tuple[str, str]]) -> None:
+    """What counts has its incident: a health run would open one for each that had none."""
     FindingState.objects.bulk_create(
         FindingState(
             code=code,
             node=node,
-            recent="01101" if place else "11111",
-            counts=not place,
-            since=None if place else now - timedelta(minutes=12),
+            recent="11111" if (code, node) in is_open else "01101",
+            counts=(code, node) in is_open,
+            since=now - timedelta(minutes=12) if (code, node) in is_open else None,
             severity=severity,
             value=value,
             limit=limit,
             seen_at=now - timedelta(minutes=3),
         )
         for code, severity, value, limit in KINDS
-        for place, node in enumerate(nodes)
+        for node in ((PLACES[code],) if code in PLACES else nodes)
     )
     for name, error in (("slack", ""), ("email", ""), ("webhook", "HTTP 404: no_service")):
         ChannelState.objects.create(
