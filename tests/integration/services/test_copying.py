@@ -58,6 +58,15 @@ def copied(service: APICacheService, url: str, **options: Any) -> CopySummary:
     return copying.copy(job(service, url, **options), patience=0)
 
 
+def copied_without(node: Memcached, service: APICacheService, url: str, **options: Any) -> CopySummary:
+    """A copy of a filled cluster of which a node is down, which is up and empty afterwards."""
+    filled()
+    node.kill()
+    summary = copied(service, url, **options)
+    node.restart()
+    return summary
+
+
 def listed(adapter: Adapter) -> dict[str, Entry]:
     return {entry.key: entry for node in adapter.nodes() for entry in adapter.scan(node, "", Deadline.after(10))}
 
@@ -391,10 +400,7 @@ def test_a_copy_that_ended_is_not_gone_on_with(cache: APICacheService, redis_ser
 def test_a_restart_begins_anew(
     own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis
 ) -> None:
-    filled()
-    own_cluster[0].kill()
-    first = copied(own_cluster_cache, redis_server.url)
-    own_cluster[0].restart()
+    first = copied_without(own_cluster[0], own_cluster_cache, redis_server.url)
     again = copying.copy(job(own_cluster_cache, redis_server.url), restart=True, patience=0)
 
     assert first["state"] == "failed"
@@ -428,10 +434,7 @@ def test_a_copy_that_failed_long_ago_is_begun_anew(
     own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis
 ) -> None:
     """Its keys have ended since: who switches to the target would pay for all of them."""
-    filled()
-    own_cluster[0].kill()
-    first = copied(own_cluster_cache, redis_server.url)
-    own_cluster[0].restart()
+    first = copied_without(own_cluster[0], own_cluster_cache, redis_server.url)
     CopyRun.objects.update(finished_at=timezone.now() - timedelta(hours=2))
     again = copied(own_cluster_cache, redis_server.url)
     assert (first["state"], again["state"]) == ("failed", "done")
@@ -471,10 +474,7 @@ def test_a_copy_that_was_killed_long_ago_is_begun_anew(
 def test_overwriting_does_not_trust_what_was_copied_without_it(
     before: bool, own_cluster_cache: APICacheService, own_cluster: list[Memcached], redis_server: Redis
 ) -> None:
-    filled()
-    own_cluster[0].kill()
-    first = copied(own_cluster_cache, redis_server.url, replace=before)
-    own_cluster[0].restart()
+    first = copied_without(own_cluster[0], own_cluster_cache, redis_server.url, replace=before)
     client = RedisClient(port=redis_server.port)
     theirs = dict.fromkeys(listed(own_cluster_cache.adapter), b"9")
     client.mset(theirs)
