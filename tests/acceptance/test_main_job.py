@@ -182,9 +182,9 @@ def test_a_killed_node_is_one_alert_and_its_return_one_recovery(
     stack.run_task("deliver_alerts")
 
     # Two bad runs make it count, two good ones end it
-    assert down[-1].get("status", "unhealthy") == "unhealthy"
+    assert down[-1]["status"] == "unhealthy"
     assert during.status == 200
-    assert up[-1].get("status", "healthy") == "healthy"
+    assert up[-1]["status"] == "healthy"
     opening, recovery = catcher.slack_messages()[slack:]
     assert memcached_node.address in str(opening)
     assert memcached_node.address in str(recovery)

@@ -116,7 +116,7 @@ def test_a_warm_up_goes_on_after_a_restart_of_everything(
     vendor.switch(latency=0.0)
     stack.start()
 
-    assert stack.run_task("warm_frequent_rucs", **asked)["result"]["state"] == "already_running"
+    assert stack.ask_for("warm_frequent_rucs", **asked)["result"]["state"] == "already_running"
     # The killed run's lease ends by itself after a minute and a half; an operator who knows better releases it
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE api_service_runlock SET token = '' WHERE name = 'warm_frequent_rucs'")
