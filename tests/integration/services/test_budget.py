@@ -214,6 +214,7 @@ def test_a_month_has_a_cap_too_and_begins_on_its_first_day_in_lima() -> None:
     reserve("migo", Purpose.USER, 10, caps, NOW.replace(month=8, day=1, hour=0))
 
 
+@pytest.mark.usefixtures("_clocks_stand_still")
 def test_warming_stops_at_its_share_of_a_minute_and_a_refused_call_leaves_no_trace() -> None:
     caps = Caps(0, 0, 0.5, minute=10)
     reserve("migo", Purpose.WARM, 5, caps, NOW)
