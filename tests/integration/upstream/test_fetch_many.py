@@ -216,7 +216,8 @@ def test_what_was_answered_is_handed_over_while_other_calls_are_under_way(
 def test_a_failed_chunk_comes_back_when_it_is_due_and_the_others_go_on(
     client_of: ClientOf, sandbox: RunningSandbox
 ) -> None:
-    sandbox.switch(script=["429:1", *["ok"] * 20])
+    # Long enough for all the others on a machine that stalls
+    sandbox.switch(script=["429:3", *["ok"] * 20])
     order: list[int] = []
     ledger = Ledger()
     results = client_of("v1", parallel=2).fetch_many(
