@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from api_service.models import TrackedKey
 from api_service.services import providers, tracking
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
@@ -63,6 +65,13 @@ def vendor(sandbox: RunningSandbox, settings: Settings) -> Iterator[RunningSandb
     providers.provider.cache_clear()
     yield sandbox
     providers.provider.cache_clear()
+
+
+def ended(cache: APICacheService, *names: str) -> None:
+    """As if these keys had come to the end of their lives, which no server can be hurried to."""
+    assert TrackedKey.objects.filter(key__in=names).update(expires_at=timezone.now()) == len(names)
+    for name in names:
+        assert cache.delete(name)
 
 
 def database_url() -> str:

@@ -104,6 +104,12 @@ def clear_with_answers() -> str:
     return clearing.clear(clearing.request("migo", via="command", with_answers=True))["state"]
 
 
+def set_patience(seconds: float) -> None:
+    from django.conf import settings
+
+    settings.ANSWER_STORE_SECONDS = seconds
+
+
 def set_cap(queries: int) -> None:
     from django.conf import settings
 
