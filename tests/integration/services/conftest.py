@@ -1,8 +1,6 @@
 """Caches on the servers of a test, processes that share its database, and a vendor played by the sandbox."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from api_service.models import TrackedKey
 from api_service.services import providers, tracking
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
+from tests.project_process import ProjectProcess
 from tests.sandbox_fixture import RunningSandbox, sandbox, sandbox_server
 from tests.servers import Memcached
 
@@ -88,13 +87,12 @@ def run_python(transactional_db: None) -> Iterator[RunPython]:
     started: list[subprocess.Popen[str]] = []
 
     def run(code: str, **variables: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": database_url(), **variables},
+        process = ProjectProcess(
+            "-c",
+            f"import django; django.setup()\n{code}",
+            variables={"DATABASE_URL": database_url(), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         started.append(process)
         return process
