@@ -24,22 +24,34 @@ PR_SET_CHILD_SUBREAPER = 36
 class ProjectProcess(subprocess.Popen[str]):
     """`Popen([sys.executable, "-c" | "-m" | FILE, …])` in text: a process of its own in all but how it is loaded."""
 
-    def __init__(self, *argv: str, variables: Mapping[str, str], **options: Any) -> None:
-        environment = {**os.environ, **variables}
-        super().__init__([sys.executable, *argv], env=environment, cwd=ROOT, text=True, **options)
+    def __init__(self, *argv: str, env: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__([sys.executable, *argv], env=env, cwd=ROOT, text=True, **options)
 
     def _execute_child(self, *given: Any) -> None:
         """Instead of fork and exec."""
         if not FORKED:
             super()._execute_child(*given)  # type: ignore[misc]
             return
-        argv, environment, pipes = given[0][1:], given[6], given[10:16]
+        argv, environment, pipes = given[0][1:], given[6] or os.environ, given[10:16]
         own = (pipes[0], pipes[3], pipes[5])
         self.pid = zygote().fork(
             argv, environment, [standard if end == -1 else end for standard, end in enumerate(own)]
         )
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def run_project(
+    *argv: str, env: Mapping[str, str] | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`; what it wrote is kept."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with ProjectProcess(*argv, env=env, **pipes) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
 
 class Zygote:

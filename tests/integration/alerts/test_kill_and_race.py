@@ -1,6 +1,7 @@
 """Senders that are killed, and senders that run at the same time: processes of their own on a database of their own."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -55,11 +56,11 @@ class Sender:
 
 
 def starter(stack: ExitStack, folder: Path, settings: dict[str, str]) -> Start:
-    variables = {"DATA_DIR": str(folder), **settings}
+    environment = {**os.environ, "DATA_DIR": str(folder), **settings}
 
     def start(mode: str, *numbers: float) -> Sender:
         argv = ["-m", "tests.integration.alerts.sender", mode, *map(str, numbers)]
-        process = ProjectProcess(*argv, variables=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = ProjectProcess(*argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stack.enter_context(process)
         stack.callback(process.kill)
         return Sender(process)

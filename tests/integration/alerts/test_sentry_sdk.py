@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.http_catcher import HttpCatcher, parse_envelope
+from tests.project_process import run_project
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "migo-token-for-tests-4711"
@@ -45,10 +44,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
             "OTHER_PASSWORD": "unknown-secret-88",
             "CELERY_BROKER_URL": "memory://",
         }
-        command = [sys.executable, "-m", "tests.integration.alerts.reporter"]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=100
-        )
+        done = run_project("-m", "tests.integration.alerts.reporter", env={**os.environ, **own}, timeout=100)
         assert done.returncode == 0, done.stderr
         yield Reported(catcher, json.loads(done.stdout), done.stderr)
 

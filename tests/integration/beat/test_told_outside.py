@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from tests.http_catcher import HttpCatcher
 from tests.integration.beat.scheduled import OPERATORS_OWN
+from tests.project_process import run_project
 from workers.schedules import TABLE
 
 # One process for all: on one process of pytest-xdist
@@ -50,10 +49,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
             "SENTRY_DSN": catcher.sentry_dsn,
             "HEALTHCHECK_PING_URL": ",".join(f"{name}={catcher.url}{KEY}/{name}" for name in TABLE),
         }
-        command = [sys.executable, "-m", "tests.integration.beat.scheduled"]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=100
-        )
+        done = run_project("-m", "tests.integration.beat.scheduled", env={**os.environ, **own}, timeout=100)
         assert done.returncode == 0, done.stderr
         yield Heard(catcher, json.loads(done.stdout), done.stderr)
 

@@ -2,14 +2,14 @@
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 from threading import Barrier
 
 from api_service.services.cache_service import APICacheService
 from api_service.services.outcomes import Outcome
 from tests.conftest import UseCacheUrl
+from tests.project_process import ProjectProcess
 from tests.rucs import record, valid_rucs
 from tests.servers import Memcached, Redis
 
@@ -25,6 +25,7 @@ from api_service.services.cache_service import APICacheService
 from tests.rucs import valid_rucs
 service, number = APICacheService(), int(sys.argv[1])
 rucs = valid_rucs({per_process}, start=number * {per_process})
+print("ready", flush=True)
 sys.stdin.readline()  # all processes begin together
 sys.exit(not all(service.add_invalid_ruc(ruc) for ruc in rucs))
 """
@@ -79,22 +80,21 @@ def test_redis_loses_none_either(own_redis: Redis, use_cache_url: UseCacheUrl) -
 
 def _add_from_many_processes(url: str) -> None:
     code = ADDER.format(per_process=PER_PROCESS)
-    root = Path(__file__).resolve().parents[3]
-    adders = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(number)],
-            env={**os.environ, "CACHE_URL": url, "LOG_LEVEL": "ERROR"},
-            cwd=root,
-            stdin=subprocess.PIPE,
-        )
-        for number in range(PROCESSES)
-    ]
-    for adder in adders:
-        assert adder.stdin is not None
-        adder.stdin.write(b"\n")
-        adder.stdin.flush()
-    codes = [adder.wait(timeout=100) for adder in adders]
-    for adder in adders:
-        assert adder.stdin is not None
-        adder.stdin.close()
+    environment = {**os.environ, "CACHE_URL": url, "LOG_LEVEL": "ERROR"}
+    with ExitStack() as stack:
+        adders = [stack.enter_context(_adder(code, str(number), environment)) for number in range(PROCESSES)]
+        for adder in adders:
+            stack.callback(adder.kill)
+        for adder in adders:
+            assert adder.stdout is not None
+            assert adder.stdout.readline() == "ready\n"
+        for adder in adders:
+            assert adder.stdin is not None
+            adder.stdin.write("\n")
+            adder.stdin.flush()
+        codes = [adder.wait(timeout=100) for adder in adders]
     assert codes == [0] * PROCESSES
+
+
+def _adder(code: str, number: str, environment: dict[str, str]) -> ProjectProcess:
+    return ProjectProcess("-c", code, number, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,6 +13,7 @@ from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.commands.conftest import Run
 from tests.migo_fixtures import IMPOSSIBLE, known_rucs
+from tests.project_process import run_project
 from tests.servers import Memcached, Redis
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,8 +79,7 @@ def test_the_exit_code_reaches_the_shell(own_three: list[Memcached], tmp_path: P
     env["DATABASE_URL"] = f"sqlite:///{tmp_path / 'db.sqlite3'}"
 
     def shell(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", *args]
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return run_project("manage.py", *args, env=env)
 
     fine, wrong = shell("check_cache"), shell("check_cache", "--bogus")
     own_three[2].kill()

@@ -1,5 +1,6 @@
 """Caches on the servers of a test, processes that share its database, and a vendor played by the sandbox."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,7 +91,7 @@ def run_python(transactional_db: None) -> Iterator[RunPython]:
         process = ProjectProcess(
             "-c",
             f"import django; django.setup()\n{code}",
-            variables={"DATABASE_URL": database_url(), **variables},
+            env={**os.environ, "DATABASE_URL": database_url(), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

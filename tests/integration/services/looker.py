@@ -5,6 +5,7 @@ seconds that it took and its result.
 """
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ class Looker:
 
     def __init__(self, **variables: str) -> None:
         self.process = ProjectProcess(
-            "-m", __name__, variables=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            "-m", __name__, env={**os.environ, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def __call__(self, act: str, *arguments: object) -> tuple[float, Any]:

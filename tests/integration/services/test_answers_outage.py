@@ -13,6 +13,7 @@ import pytest
 from api_service.services.budget import CAP_SECONDS
 from tests.integration.services.looker import ROOT, Looker
 from tests.processes import free_port
+from tests.project_process import ProjectProcess
 from tests.rucs import REAL, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Postgres
@@ -230,15 +231,8 @@ def test_a_process_says_that_its_last_read_counts_were_refused() -> None:
 @contextmanager
 def counting_process(database: str) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "DATABASE_URL": database, "CACHE_URL": "locmem://", "READ_FLUSH_SECONDS": "60"}
-    with subprocess.Popen(
-        [sys.executable, "-c", COUNTER],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with ProjectProcess("-c", COUNTER, env=environment, **pipes) as process:
         try:
             yield process
         finally:
@@ -269,14 +263,8 @@ def test_a_health_run_on_a_frozen_database_fails_in_time_and_the_next_one_goes_o
 ) -> None:
     """It cannot be stored: who watches the schedules hears that it failed."""
     variables = {"DATABASE_URL": database, "CACHE_URL": memcached.url, "HEALTH_AROUND_SECONDS": "2"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import django; django.setup(){MONITOR}"],
-        cwd=ROOT,
-        env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    code = f"import django; django.setup(){MONITOR}"
+    process = ProjectProcess("-c", code, env={**os.environ, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with process:
         said, heard = process.stdin, process.stdout
         assert said is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from pytest_django import Settings
 from myproject import pages
 from myproject.security import security_config
 from tests.migo_fixtures import folder_of_static_files
-from tests.unit.deploy.files import ROOT
+from tests.project_process import run_project
 
 __all__ = ["folder_of_static_files"]
 
@@ -34,9 +33,8 @@ PRODUCTION = {
 
 def check(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, with these variables only."""
-    command = [sys.executable, "manage.py", "check", "--fail-level", "WARNING", *arguments]
-    environment = {"DATA_DIR": str(tmp_path / "data"), **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    command = ("manage.py", "check", "--fail-level", "WARNING", *arguments)
+    return run_project(*command, env={"DATA_DIR": str(tmp_path / "data"), **variables})
 
 
 def test_a_deployment_as_the_documentation_describes_it_passes_every_check(tmp_path: Path) -> None:

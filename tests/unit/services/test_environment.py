@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from api_service.caches.urls import cache_config
 from myproject.env import POSTGRES_LIMITS, Environment, database_config, local_secret, secret_parts
+from tests.project_process import run_project
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,9 +18,7 @@ def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a process says that reads the settings with these variables only."""
     code = "from django.conf import settings; print(settings.CACHE_URL, settings.MIGO_TOKEN == 'from-a-file')"
     environment = {"DATA_DIR": str(tmp_path / "data"), "DJANGO_SETTINGS_MODULE": "myproject.settings", **variables}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    return run_project("-c", code, env=environment)
 
 
 # -- CACHE_URL --------------------------------------------------------------------------------------------------------
