@@ -186,8 +186,8 @@ def _invalid(service: APICacheService) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for provider in providers.TABLE:
         start = service.wire_prefix + keys.service_key(provider, "invalid_")
-        listed = inventory.listing(service.adapter, start, LISTING_SECONDS)
-        found[provider] = [entry.key.removeprefix(start) for entry in listed.entries]
+        listed, _failed = inventory.names(service.adapter, start, LISTING_SECONDS)
+        found[provider] = [key.removeprefix(start) for key in listed]
     return found
 
 

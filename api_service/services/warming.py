@@ -128,12 +128,16 @@ def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
     now, experience = time(), warm_results.experience(timezone.now())
     candidates, first = _candidates(asked, now)
     names = [candidate.ruc for candidate in candidates]
-    reads = cache.read_many([RUC_KEY + ruc for ruc in names] + [INVALID_KEY + ruc for ruc in names])
-    unknown = {ruc for ruc in names if _unknown(reads[RUC_KEY + ruc].outcome, reads[INVALID_KEY + ruc].outcome)}
+    reads = cache.read_many([RUC_KEY + ruc for ruc in names])
+    ends = _ends(reads, RUC_KEY, names)
+    # What is fresh is left alone whatever else is there: to ask would be thousands of misses that nobody had
+    due = [ruc for ruc in names if ends.get(ruc, 0.0) <= now + lead()]
+    negatives = cache.read_many([INVALID_KEY + ruc for ruc in due])
+    unknown = {ruc for ruc in due if _unknown(reads[RUC_KEY + ruc].outcome, negatives[INVALID_KEY + ruc].outcome)}
     row.break_even = None if asked.rucs else settings.WARM_BREAK_EVEN / warm_results.calibration(experience)
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
-        Cached(_ends(reads, RUC_KEY, names), _ends(reads, INVALID_KEY, names)),
+        Cached(ends, _ends(negatives, INVALID_KEY, due)),
         moment(now, first),
         Rules(asked.limit, row.break_even or 0.0, recheck_share=1.0 if asked.rucs else settings.WARM_RECHECK_SHARE),
     )
