@@ -31,6 +31,7 @@ from api_service.services import (
     refill,
     retention,
     task_sending,
+    track_runs,
     tracking,
     warming,
 )
@@ -131,7 +132,8 @@ def warm_frequent_rucs(
 @checked
 def track_keys() -> Summary:
     """Record every active key of every node."""
-    return _exclusively("track_keys", 320, lambda: dict(key_tracking.track_keys()))
+    with renewed_lock(track_runs.LOCK, track_runs.LEASE_SECONDS) as held:
+        return dict(key_tracking.track_keys()) if held else ALREADY_RUNNING
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
-    Base = ModelAdmin[Any]
+    from api_service.admin.run_by_hand import RunByHand as Base
 else:
     Base = object
 
@@ -28,3 +27,7 @@ class ClosesAbandoned(Base):
     ) -> HttpResponse:
         self.close_abandoned()
         return super().change_view(request, object_id, form_url, extra_context)
+
+    def wait_view(self, request: HttpRequest) -> HttpResponse:
+        self.close_abandoned()
+        return super().wait_view(request)

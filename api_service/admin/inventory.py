@@ -14,6 +14,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import RowsInline, TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.filters import ByInventoryNode, ByService
@@ -21,6 +22,7 @@ from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.admin.run_page import RunPage
 from api_service.admin.runs import RunColumns
 from api_service.models import NodeListing, ServiceSnapshot, TrackRun
+from api_service.services import track_runs
 
 
 class SnapshotColumns:
@@ -137,7 +139,7 @@ def foreign_counts(foreign: dict[str, int]) -> SafeString | str:
 
 
 @admin.register(TrackRun)
-class TrackRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[TrackRun]):
+class TrackRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[TrackRun]):
     run = Run(
         task="workers.tasks.track_keys",
         button=_("Track now"),
@@ -147,6 +149,9 @@ class TrackRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[TrackRun]):
     ordering = ("-started_at",)
     fields = ("started", "state_badge", "took", "keys_text", "nodes_table", "foreign_text", "error_text")
     inlines = (ListingsInline, SnapshotsInline)
+
+    def close_abandoned(self) -> None:
+        track_runs.close_abandoned(timezone.now())
 
     def get_fields(self, request: HttpRequest, obj: TrackRun | None = None) -> tuple[Any, ...]:
         """The rows of the nodes say more than what the run keeps of them; the oldest runs have none."""

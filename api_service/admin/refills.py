@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.run_by_hand import Run, RunByHand
@@ -56,7 +57,7 @@ class RefillForm(forms.Form):
 
 
 @admin.register(RefillRun)
-class RefillRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
+class RefillRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
     run = Run(
         task="workers.tasks.refill_node",
         button=_("Refill a node"),
@@ -70,6 +71,9 @@ class RefillRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[RefillRun]):
         *("started", "node", "reason_text", "booted", "requested_by", "state_badge", "took", "candidates_text"),
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
+
+    def close_abandoned(self) -> None:
+        refill.close_abandoned(timezone.now())
 
     def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"node": kwargs["node"]}

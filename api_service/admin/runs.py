@@ -15,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from api_service.admin import display, words
+from api_service.admin.abandoned import ClosesAbandoned
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
 from api_service.admin.forms import WarmForm, arguments, explained
@@ -46,7 +47,7 @@ class RunColumns:
 
 
 @admin.register(WarmRun)
-class WarmRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
+class WarmRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
     run = Run(
         task=warming.TASK,
         button=_("Warm now"),
@@ -62,6 +63,9 @@ class WarmRunAdmin(RunColumns, RunPage, RunByHand, TableAdmin[WarmRun]):
         *("started", "requested_by", "state_badge", "dry_run", "took", "limit", "budget", "candidates", "from_store"),
         *("paid_text", "refreshed", "read_text", "break_even", "failed_text", "skipped_text", "error_text"),
     )
+
+    def close_abandoned(self) -> None:
+        warming.close_abandoned(timezone.now())
 
     @admin.display(description=_("loaded again"))
     def done(self, row: WarmRun) -> str:

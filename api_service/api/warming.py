@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from ninja import File, Form, Path, Query, Router, Schema
 from ninja.files import UploadedFile
@@ -58,12 +59,14 @@ def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:
 @router.get("/warming/runs", response=WarmRunPage, auth=LOOKING, summary="Warm runs")
 def runs(request: HttpRequest, paging: Query[Paging]) -> Rows:  # noqa: ARG001 - ninja passes it
     """What each looked at, refreshed and paid; later, what of that was read in time."""
+    warming.close_abandoned(timezone.now())
     return newest_first(WarmRun.objects.all(), paging, _as_json)
 
 
 @router.get("/warming/runs/{number}", response={200: WarmRunSchema, 404: None}, auth=LOOKING, summary="One warm run")
 def one(request: HttpRequest, number: Path[RowNumber]) -> dict[str, Any]:  # noqa: ARG001 - ninja passes it
     """How far it is, and what came of it."""
+    warming.close_abandoned(timezone.now())
     run = WarmRun.objects.filter(pk=number).first()
     if run is None:
         text = _("There is no warm run %d.") % number

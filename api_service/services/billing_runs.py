@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeAlias, TypedDict
 
 from django.db import transaction
@@ -17,15 +18,13 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from api_service.models import BillingRow, BillingRun
-from api_service.services import answers, billing_work, filling, inventory, task_sending
+from api_service.services import answers, billing_work, filling, inventory, leases, task_sending
 from api_service.services.billing_upload import Line
 from api_service.services.cache_service import MIGO, APICacheService
-from api_service.services.leases import lease
-from api_service.services.locks import is_held
+from api_service.services.leases import renewed_lease
 from api_service.services.subjects import RUC, Subject
 
 TASK: Final = "workers.tasks.check_billing"
-# Longer than any batch: the look-ups of one call, and those of others that it waits for
 LEASE_SECONDS: Final = 90.0
 # A task that comes again after its worker was killed waits for what the dead one still holds
 PATIENCE: Final = LEASE_SECONDS + 5
@@ -177,7 +176,7 @@ def carry_out(
     Raises BillingUnderWay when another process is still at it after `patience` seconds, and LeaseLost when this one
     was held up for so long that another took over.
     """
-    with lease(_lock_name(run.pk), LEASE_SECONDS, patience) as held:
+    with renewed_lease(_lock_name(run.pk), LEASE_SECONDS, patience) as held:
         if held is None:
             raise BillingUnderWay(f"another process works on billing run {run.pk}")
         run.refresh_from_db()
@@ -196,7 +195,7 @@ def take_turn(run: BillingRun) -> BillingSummary:
         try:
             task_sending.send(TASK, {"run": run.pk}, countdown=summary["retry_after"])
         except task_sending.BrokerDown as error:
-            _fail(run, f"its next turn could not be sent: {error}; resume it", timezone.now())
+            _fail(f"its next turn could not be sent: {error}; resume it", run, timezone.now())
             raise
     return summary
 
@@ -217,14 +216,13 @@ def find(number: int) -> BillingRun:
 
 def close_abandoned(now: datetime) -> None:
     """Runs that nobody will bring to an end: their process was killed, or no worker took the task."""
-    for run in BillingRun.objects.filter(state__in=OPEN).only("pk", "state", "queued_at"):
-        if run.state == State.RUNNING and not is_held(_lock_name(run.pk), now):
-            _fail(run, INTERRUPTED, now)
-        elif run.state == State.WAITING and (run.queued_at or now) < now - WAITING_AT_MOST:
-            _fail(run, NOT_TAKEN, now)
+    running, waiting = (BillingRun.objects.filter(state=state) for state in (State.RUNNING, State.WAITING))
+    leases.close_abandoned(running, lambda run: _lock_name(run.pk), partial(_fail, INTERRUPTED), now)
+    for run in waiting.filter(queued_at__lt=now - WAITING_AT_MOST):
+        _fail(NOT_TAKEN, run, now)
 
 
-def _fail(run: BillingRun, error: str, now: datetime) -> None:
+def _fail(error: str, run: BillingRun, now: datetime) -> None:
     same = BillingRun.objects.filter(pk=run.pk, state=run.state)
     same.update(state=State.FAILED, error=error, finished_at=now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import TypeAlias
 
@@ -16,12 +17,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import ClearRun, StoredAnswer
-from api_service.services import clear_plan, task_sending
+from api_service.services import clear_plan, leases, task_sending
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_nodes import SECONDS, NodesClearing
 from api_service.services.clear_plan import NodeJSON, Selection, Totals
-from api_service.services.leases import Lease, LeaseLost, lease
-from api_service.services.locks import is_held
+from api_service.services.leases import Lease, LeaseLost, renewed_lease
 
 TASK = "workers.tasks.clear_service_cache"
 LEASE_SECONDS = 30.0
@@ -155,7 +155,7 @@ def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None,
     Raises ClearingUnderWay when another one of the service is still at it after `patience` seconds, and LeaseLost
     when this process was held up for so long that another one took over.
     """
-    with lease(_lock_name(run.service), LEASE_SECONDS, patience) as held:
+    with renewed_lease(_lock_name(run.service), LEASE_SECONDS, patience) as held:
         if held is None:
             raise ClearingUnderWay(_refuse(run))
         run.refresh_from_db()
@@ -185,12 +185,10 @@ def as_json(run: ClearRun) -> ClearSummary:
 
 def close_abandoned(now: datetime) -> None:
     """Rows that nobody will bring to an end: their process was killed, or no worker took the task."""
-    open_rows = ClearRun.objects.filter(state__in=OPEN)
-    for run in open_rows.only("pk", "service", "state", "queued_at"):
-        if run.state == State.RUNNING and not is_held(_lock_name(run.service), now):
-            _fail(run, State.RUNNING, INTERRUPTED, now)
-        elif run.state == State.WAITING and (run.queued_at or now) < now - WAITING_AT_MOST:
-            _fail(run, State.WAITING, NOT_TAKEN, now)
+    running, waiting = (ClearRun.objects.filter(state=state) for state in (State.RUNNING, State.WAITING))
+    leases.close_abandoned(running, lambda run: _lock_name(run.service), partial(_fail, INTERRUPTED), now)
+    for run in waiting.filter(queued_at__lt=now - WAITING_AT_MOST):
+        _fail(NOT_TAKEN, run, now)
 
 
 def prune(now: datetime) -> int:
@@ -213,8 +211,8 @@ class _Recorded:
     def carry_out(self) -> None:
         cache, now = APICacheService(), timezone.now()
         run = self._run
-        close_others = ClearRun.objects.filter(service=run.service, state=State.RUNNING).exclude(pk=run.pk)
-        close_others.update(state=State.FAILED, error=INTERRUPTED, finished_at=now)
+        for other in ClearRun.objects.filter(service=run.service, state=State.RUNNING).exclude(pk=run.pk):
+            _fail(INTERRUPTED, other, now)
         if not run.nodes:
             run.started_at = now
         run.state, run.error, run.finished_at, run.backend = State.RUNNING, "", None, cache.backend
@@ -309,9 +307,12 @@ def _refuse(run: ClearRun) -> str:
     others: QuerySet[ClearRun] = ClearRun.objects.filter(service=run.service, state=State.RUNNING).exclude(pk=run.pk)
     other = others.order_by("-started_at").first()
     error = f"another clearing of {run.service} is under way" + (f" (run {other.pk})" if other else "")
-    _fail(run, State.WAITING, error, timezone.now())
+    if run.state == State.WAITING:
+        _fail(error, run, timezone.now())
     return error
 
 
-def _fail(run: ClearRun, state: str, error: str, now: datetime) -> None:
-    ClearRun.objects.filter(pk=run.pk, state=state).update(state=State.FAILED, error=error, finished_at=now)
+def _fail(error: str, run: ClearRun, at: datetime) -> None:
+    """Unless it is in another state by now."""
+    same = ClearRun.objects.filter(pk=run.pk, state=run.state)
+    same.update(state=State.FAILED, error=error, finished_at=at)

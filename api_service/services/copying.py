@@ -13,18 +13,16 @@ from datetime import datetime, timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
 
-from django.db import transaction
-from django.db.models import Exists, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from api_service.models import CopyRun, RunLock
-from api_service.services import copy_plan
+from api_service.models import CopyRun
+from api_service.services import copy_plan, leases
 from api_service.services.backends import Deadline, Entry, InventoryError, Item
 from api_service.services.copy_checks import Job, check
 from api_service.services.copy_plan import COPIED, FAILED, RUNNING, Marks, NodeJSON, Reason, Sample, Shares
 from api_service.services.copy_proof import Proof, prove
 from api_service.services.leases import Lease, LeaseLost, renewed_lease
-from api_service.services.locks import holding, take_turn
 
 LOCK = "copy_cache"
 # A copy that ended longer ago, by itself or by its kill, is begun anew: of its keys many have ended since
@@ -98,13 +96,7 @@ def close_abandoned(now: datetime) -> None:
     """A copy whose process was killed has failed, as of the end of its lease: for GO_ON_WITHIN from then it is gone on
     with, after that begun anew.
     """
-    left = CopyRun.objects.filter(~Exists(holding(LOCK, now)), state=State.RUNNING)
-    if left.exists():
-        with transaction.atomic():
-            # One that goes on with the row at this moment got the lock before, or waits for it until the row is closed
-            take_turn(LOCK)
-            lock = RunLock.objects.filter(name=LOCK, expires_at__lte=now).first()
-            _interrupt(left, now if lock is None else lock.expires_at)
+    leases.close_abandoned(_running(), lambda _run: LOCK, _interrupt, now)
 
 
 def seen(job: Job, node: str, skipped: Counter[str]) -> Iterator[Entry]:
@@ -301,7 +293,8 @@ def _row(job: Job, *, restart: bool) -> tuple[CopyRun, bool]:
     before = run is not None
     if run is None:
         run = CopyRun(purpose=job.purpose, source=source, target=target, started_at=timezone.now())
-    _interrupt(CopyRun.objects.exclude(pk=run.pk), timezone.now())
+    for left in _running().exclude(pk=run.pk):
+        _interrupt(left, timezone.now())
     run.state, run.error, run.finished_at, run.requested_by = State.RUNNING, "", None, job.requested_by[:150]
     run.nodes = copy_plan.resumed(job.source.nodes(), run.nodes, replace=job.replace)
     return run, before
@@ -313,8 +306,10 @@ def _goes_on(last: CopyRun) -> bool:
     return not is_old and copy_plan.can_go_on(last.state, last.nodes)
 
 
-def _interrupt(runs: QuerySet[CopyRun], at: datetime | None) -> None:
-    left = runs.filter(state=State.RUNNING)
-    for run in left:
-        nodes = copy_plan.interrupted(run.nodes, INTERRUPTED)
-        left.filter(pk=run.pk).update(state=State.FAILED, error=INTERRUPTED, finished_at=at, nodes=nodes)
+def _running() -> QuerySet[CopyRun]:
+    return CopyRun.objects.filter(state=State.RUNNING)
+
+
+def _interrupt(run: CopyRun, at: datetime) -> None:
+    nodes = copy_plan.interrupted(run.nodes, INTERRUPTED)
+    _running().filter(pk=run.pk).update(state=State.FAILED, error=INTERRUPTED, finished_at=at, nodes=nodes)

@@ -52,6 +52,19 @@ def listing(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> Listing:
     return found
 
 
+def names(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> tuple[list[str], dict[str, str]]:
+    """The names alone, which cost no hit: an entry of Redis is one that nobody had. And node → why it failed."""
+    deadline, found = Deadline.after(seconds), list[str]()
+
+    def collect(node: str) -> None:
+        if adapter.scan_counts:
+            found.extend(adapter.keys(node, prefix, deadline))
+        else:
+            found.extend(entry.key for entry in adapter.scan(node, prefix, deadline))
+
+    return found, _each_node(adapter, "list", collect)
+
+
 def flush(adapter: Adapter) -> bool:
     """Empty every node; False when one could not be."""
     return not _each_node(adapter, "flush", adapter.flush)
@@ -62,15 +75,14 @@ def cleanup(service: APICacheService) -> dict[str, int]:
     now, counts = time(), Counter(invalid_rucs=0, rucs=0, other=0)
     dropped = (key.removeprefix(service.wire_prefix) for key in service.adapter.drop_expired())
     counts.update(map(_counted_as, filter(keys.parse, dropped)))
-    found = listing(service.adapter, service.wire_prefix)
-    names = (entry.key.removeprefix(service.wire_prefix) for entry in found.entries)
-    for batch in batches(filter(keys.parse, names), BATCH):
+    found, failed = names(service.adapter, service.wire_prefix)
+    for batch in batches(filter(keys.parse, (key.removeprefix(service.wire_prefix) for key in found)), BATCH):
         stored, _unreachable = service.cache.fetch_many(batch)
         for name in batch:
             read = unwrap(stored.get(name), now)
             if read.outcome is Outcome.STALE and _is_over(name, read, now):
                 counts[_counted_as(name)] += _removed(service, name)
-    return {**counts, "nodes_failed": len(found.failed)}
+    return {**counts, "nodes_failed": len(failed)}
 
 
 def _is_over(name: str, read: CacheRead, now: float) -> bool:

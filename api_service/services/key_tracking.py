@@ -68,7 +68,7 @@ class Counted:
 
 
 def track_keys(seconds: float = SECONDS) -> TrackSummary:
-    """List every node, write the rows, record the run. Call it under the run lock "track_keys"."""
+    """List every node, write the rows, record the run. Call it under the lease `track_runs.LOCK`."""
     track_runs.close_left()
     tracking.flush_now()
     deadline, nodes = Deadline.after(seconds), APICacheService().adapter.nodes()

@@ -1,23 +1,30 @@
-"""A run lock that its holder renews: it may work for hours, and one that was killed blocks others for seconds only."""
+"""A run lock that its holder renews: it may work for hours, and one that was killed blocks others for seconds only.
+
+A row says that its run goes on while somebody holds the lease of that run: `close_abandoned` ends the others.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event, Thread
 from time import sleep
+from typing import TypeVar
 
 from django.db import Error as DatabaseTrouble
-from django.db import connections
+from django.db import connections, transaction
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from api_service.models import RunLock
 from api_service.services.backends import Deadline
-from api_service.services.locks import run_lock
+from api_service.services.locks import is_held, run_lock, take_turn
 
 logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row", bound=Model)
 
 POLL_SECONDS = 0.5
 # What the last renewal may still need: whoever waits for it longer waits for a database that hangs
@@ -73,6 +80,28 @@ def renewed_lock(name: str, seconds: float) -> Iterator[bool]:
     """
     with renewed_lease(name, seconds, 0.0) as held:
         yield held is not None
+
+
+def close_abandoned(
+    running: QuerySet[Row], lock_of: Callable[[Row], str], end: Callable[[Row, datetime], None], now: datetime
+) -> None:
+    """`end` each of the rows whose lease nobody holds, as of when it ran out.
+
+    Who works on a row has taken its lease before and gives it back afterwards. Nobody takes one while its row is ended.
+    """
+    for row in running:
+        name = lock_of(row)
+        if not is_held(name, now):
+            with transaction.atomic():
+                take_turn(name)
+                left = running.filter(pk=row.pk).first()
+                if left is not None and not is_held(name, now):
+                    end(left, _ran_out(name, now))
+
+
+def _ran_out(name: str, now: datetime) -> datetime:
+    """Of a lock that was given back nobody knows."""
+    return RunLock.objects.filter(name=name, expires_at__lte=now).values_list("expires_at", flat=True).first() or now
 
 
 @contextmanager

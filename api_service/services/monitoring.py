@@ -11,7 +11,6 @@ from django.db import transaction
 from api_service.models import HealthSample, NodeSample
 from api_service.services import (
     around,
-    copying,
     finding_states,
     health,
     node_rules,
@@ -65,8 +64,6 @@ def store(report: health.Report, seen: Around) -> HealthSample:
         # One transaction: a boot that was seen is a refill that is owed, whatever dies next
         refill_watch.note(sample, rows, known)
     refill_watch.send_due()
-    # Nothing else runs that would: the next copy may be months away
-    copying.close_abandoned(report.at)
     return sample
 
 

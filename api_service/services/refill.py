@@ -16,10 +16,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
-from api_service.services import inventory, keys, own_hits, providers, refill_order, refill_rows
+from api_service.services import inventory, keys, leases, own_hits, providers, refill_order, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.cache_service import APICacheService
-from api_service.services.leases import Lease, LeaseLost, lease
+from api_service.services.leases import Lease, LeaseLost, renewed_lease
 from api_service.services.node_facts import BOOT_JITTER_SECONDS, NodeFacts, restarted
 from api_service.services.redaction import redact
 from api_service.services.refill_plan import other_boot, ratio_between
@@ -81,7 +81,7 @@ def refill(node: str, run: int | None = None, requested_by: str = "", *, patienc
         check_node(node)
     elif not RefillRun.objects.filter(pk=run, node=node).exists():
         raise ValueError(f"run: no refill {run} of node {node[:255]!r}")
-    with lease(lock_of(node), LEASE_SECONDS, patience) as held:
+    with renewed_lease(lock_of(node), LEASE_SECONDS, patience) as held:
         if held is None:
             return _nothing_done(node, ALREADY_RUNNING)
         row = _by_hand(node, requested_by) if run is None else _claimed(run)
@@ -95,6 +95,16 @@ def candidates(node: str) -> RefillSummary:
     """What a refill would look at; nothing is written, not even a run."""
     check_node(node)
     return {**_nothing_done(node, DRY_RUN), "candidates": len(_candidates(APICacheService(), node))}
+
+
+def close_abandoned(now: datetime) -> None:
+    """One whose process was killed waits again: the next health run has it gone on with."""
+    running = RefillRun.objects.filter(state=State.RUNNING)
+    leases.close_abandoned(running, lambda row: lock_of(row.node), _wait, now)
+
+
+def _wait(row: RefillRun, _at: datetime) -> None:
+    RefillRun.objects.filter(pk=row.pk, state=State.RUNNING).update(state=State.WAITING)
 
 
 def _by_hand(node: str, requested_by: str) -> RefillRun:
@@ -176,8 +186,8 @@ def _invalid(service: APICacheService) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for provider in providers.TABLE:
         start = service.wire_prefix + keys.service_key(provider, "invalid_")
-        listed = inventory.listing(service.adapter, start, LISTING_SECONDS)
-        found[provider] = [entry.key.removeprefix(start) for entry in listed.entries]
+        listed, _failed = inventory.names(service.adapter, start, LISTING_SECONDS)
+        found[provider] = [key.removeprefix(start) for key in listed]
     return found
 
 

@@ -13,7 +13,6 @@ from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import own_hits, refill, task_sending
 from api_service.services.beside import beside
 from api_service.services.health import CHECK_SECONDS
-from api_service.services.locks import is_held
 from api_service.services.node_facts import NodeFacts
 from api_service.services.refill_plan import other_boot, ratio_between
 
@@ -50,9 +49,8 @@ def note(sample: HealthSample, nodes: Sequence[NodeSample], known: Collection[st
 
 def send_due() -> None:
     """Send what waits, and what a worker left running when it died. A broker that is down: the next run sends it."""
-    for row in RefillRun.objects.filter(state__in=[State.WAITING, State.RUNNING]).order_by("pk"):
-        if row.state == State.RUNNING and is_held(refill.lock_of(row.node), timezone.now()):
-            continue
+    refill.close_abandoned(timezone.now())
+    for row in RefillRun.objects.filter(state=State.WAITING).order_by("pk"):
         kwargs = {"node": row.node, "run": row.pk}
         try:
             beside("send-refill", partial(task_sending.send, TASK, kwargs)).result(BROKER_SECONDS)

@@ -8,14 +8,18 @@ from datetime import datetime
 from typing import TypedDict
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import NodeListing, TrackRun
-from api_service.services import key_history, node_claims, own_hits, retired_nodes
+from api_service.services import key_history, leases, node_claims, own_hits, retired_nodes
 from api_service.services.key_history import ServiceJSON
 
 State = TrackRun.State
 
+# Held by who runs an inventory. Longer than its listings may hold up a renewal, on SQLite
+LOCK = "track_keys"
+LEASE_SECONDS = 90.0
 INTERRUPTED = "interrupted: its worker stopped before the end"
 FOREIGN_PREFIXES = 100
 OTHERS = "(others)"
@@ -50,17 +54,28 @@ def open_run(nodes: Sequence[str], now: datetime) -> TrackRun:
 
 def close_left() -> None:
     """End the runs whose workers stopped before the end. Call it under the run lock: all of them are dead."""
-    for run in TrackRun.objects.filter(state=State.RUNNING).order_by("pk"):
-        if not close_if_complete(run.pk):
-            _close_interrupted(run.pk, timezone.now())
+    for run in _running():
+        _end(run, timezone.now())
     own_hits.close_left(timezone.now())
 
 
-def _close_interrupted(run: int, now: datetime) -> None:
-    ended = {"state": State.FAILED, "finished_at": now, "error": INTERRUPTED}
-    with transaction.atomic():
-        if TrackRun.objects.filter(pk=run, state=State.RUNNING).update(**ended):
-            node_claims.unfinished(run).update(**ended, leased_until=None)
+def close_abandoned(now: datetime) -> None:
+    """Runs whose process was killed, once no other worker lists a node of theirs any more."""
+    left = _running().exclude(listings__leased_until__gt=now)
+    leases.close_abandoned(left, lambda _run: LOCK, _end, now)
+
+
+def _running() -> QuerySet[TrackRun]:
+    return TrackRun.objects.filter(state=State.RUNNING).order_by("pk")
+
+
+def _end(run: TrackRun, at: datetime) -> None:
+    """As complete where every node has ended: only its last step was not made."""
+    if not close_if_complete(run.pk):
+        ended = {"state": State.FAILED, "finished_at": at, "error": INTERRUPTED}
+        with transaction.atomic():
+            if _running().filter(pk=run.pk).update(**ended):
+                node_claims.unfinished(run.pk).update(**ended, leased_until=None)
 
 
 def close_if_complete(run_id: int) -> bool:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from time import time
 from typing import TypedDict
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import WarmRun
-from api_service.services import tracking, warm_results, warm_statistics
+from api_service.services import leases, tracking, warm_results, warm_statistics
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
-from api_service.services.leases import LeaseLost, lease
+from api_service.services.leases import LeaseLost, renewed_lease
 from api_service.services.outcomes import CacheRead, Outcome
 from api_service.services.redaction import redact
 from api_service.services.ruc import is_valid
@@ -28,7 +30,7 @@ from api_service.services.warm_refresh import Refresh, Request, lead
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted: its worker stopped before the end"
-# A killed run blocks the next one for so long at most; longer than a call with all its attempts and waits
+# A killed run blocks the next one for so long at most
 LEASE_SECONDS = 90.0
 # Statistics are looked at closer than the limit says: some of the best will be fresh
 SHORTLIST = 4
@@ -90,13 +92,14 @@ def request(
 
 def run(asked: Request) -> WarmSummary | None:
     """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do."""
-    with lease(LOCK, LEASE_SECONDS, 0.0) as held:
+    with renewed_lease(LOCK, LEASE_SECONDS, 0.0) as held:
         return None if held is None else warm(asked, held.renew)
 
 
 def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
     """One run, recorded. For who holds its lock, which `renew` keeps: rows left running by a killed run are closed."""
-    _close_interrupted()
+    for left in _running():
+        _interrupt(left, timezone.now())
     tracking.flush_now()
     warm_results.settle(timezone.now())
     row = WarmRun.objects.create(
@@ -125,12 +128,16 @@ def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
     now, experience = time(), warm_results.experience(timezone.now())
     candidates, first = _candidates(asked, now)
     names = [candidate.ruc for candidate in candidates]
-    reads = cache.read_many([RUC_KEY + ruc for ruc in names] + [INVALID_KEY + ruc for ruc in names])
-    unknown = {ruc for ruc in names if _unknown(reads[RUC_KEY + ruc].outcome, reads[INVALID_KEY + ruc].outcome)}
+    reads = cache.read_many([RUC_KEY + ruc for ruc in names])
+    ends = _ends(reads, RUC_KEY, names)
+    # What is fresh is left alone whatever else is there: to ask would be thousands of misses that nobody had
+    due = [ruc for ruc in names if ends.get(ruc, 0.0) <= now + lead()]
+    negatives = cache.read_many([INVALID_KEY + ruc for ruc in due])
+    unknown = {ruc for ruc in due if _unknown(reads[RUC_KEY + ruc].outcome, negatives[INVALID_KEY + ruc].outcome)}
     row.break_even = None if asked.rucs else settings.WARM_BREAK_EVEN / warm_results.calibration(experience)
     planned = plan(
         [candidate for candidate in candidates if candidate.ruc not in unknown],
-        Cached(_ends(reads, RUC_KEY, names), _ends(reads, INVALID_KEY, names)),
+        Cached(ends, _ends(negatives, INVALID_KEY, due)),
         moment(now, first),
         Rules(asked.limit, row.break_even or 0.0, recheck_share=1.0 if asked.rucs else settings.WARM_RECHECK_SHARE),
     )
@@ -171,9 +178,17 @@ def _ends(reads: Mapping[str, CacheRead], prefix: str, rucs: Sequence[str]) -> d
     return {ruc: read.expires_at or float("inf") for ruc, read in hits.items()}
 
 
-def _close_interrupted() -> None:
-    left = WarmRun.objects.filter(state=WarmRun.State.RUNNING)
-    left.update(state=WarmRun.State.FAILED, finished_at=timezone.now(), error=INTERRUPTED)
+def close_abandoned(now: datetime) -> None:
+    """Runs whose process was killed, also where no other one follows."""
+    leases.close_abandoned(_running(), lambda _row: LOCK, _interrupt, now)
+
+
+def _running() -> QuerySet[WarmRun]:
+    return WarmRun.objects.filter(state=WarmRun.State.RUNNING)
+
+
+def _interrupt(row: WarmRun, at: datetime) -> None:
+    _running().filter(pk=row.pk).update(state=WarmRun.State.FAILED, finished_at=at, error=INTERRUPTED)
 
 
 def _end(row: WarmRun, state: WarmRun.State, error: str) -> None:

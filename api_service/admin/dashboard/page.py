@@ -31,7 +31,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import beat_watch
+from api_service.services import beat_watch, clearing, copying, refill, track_runs, warming
 from api_service.services.budget import caps_in_force
 from api_service.services.budget_rules import periods
 from api_service.services.providers import TABLE as PROVIDERS
@@ -87,7 +87,9 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
 
 
 def runs_of(user: User, now: datetime) -> Runs:
-    """Six queries."""
+    """Twelve queries, and one for each that is under way: what was killed is not shown so."""
+    for kind in (track_runs, warming, refill, clearing, copying):
+        kind.close_abandoned(now)
     return Runs(tuple(_last_runs(user, now)), recent.lines(user, now))
 
 

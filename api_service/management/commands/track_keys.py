@@ -7,13 +7,10 @@ from typing import Any, cast
 
 from api_service.management.base import ServiceCommand, not_done, partly, table
 from api_service.models import NodeListing, TrackRun
-from api_service.services import key_tracking
+from api_service.services import key_tracking, track_runs
 from api_service.services.key_history import ServiceJSON
-from api_service.services.locks import run_lock
+from api_service.services.leases import renewed_lock
 from api_service.services.track_runs import TrackSummary
-
-# That of the task
-LOCK, LOCK_SECONDS = "track_keys", 320.0
 
 SERVICE_COLUMNS = ("SERVICE", "KEYS", "BYTES", "READS", "CREATED", "REMOVED", "EXPIRED", "UNREAD")
 
@@ -23,7 +20,7 @@ class Command(ServiceCommand):
     partly = "the inventory was interrupted, or a node not listed to the end"
 
     def act(self, options: Mapping[str, Any]) -> None:
-        with run_lock(LOCK, LOCK_SECONDS) as held:
+        with renewed_lock(track_runs.LOCK, track_runs.LEASE_SECONDS) as held:
             if not held:
                 raise not_done("another inventory holds the lock: look at its result in the admin, or wait for its end")
             with self.progress(_so_far):

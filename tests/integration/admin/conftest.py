@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,6 +25,12 @@ DOWN = "10.0.4.12:11211"
 Rows = dict[type[Any], Any]
 Staff = Callable[..., Client]
 Sent = Callable[[str], tuple[str, dict[str, Any]] | None]
+
+
+def leased(name: str, until: datetime | None = None) -> None:
+    """To a process that is at work, or was `until` then."""
+    ends = until or timezone.now() + timedelta(minutes=1)
+    models.RunLock.objects.update_or_create(name=name, defaults={"token": "its process", "expires_at": ends})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api_service.models import CopyRun, RunLock
-from api_service.services import copy_plan, copying, monitoring
+from api_service.services import copy_plan, copying
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
 from tests.integration.admin.conftest import Sent, Staff
@@ -57,16 +57,6 @@ def test_who_looks_at_a_copy_whose_process_was_killed_reads_so(admin_client: Cli
 
     # The list's filter names all states
     assert seen.lower().count("running") == (not page)
-    assert (left.state, left.error) == ("failed", copying.INTERRUPTED)
-
-
-def test_a_copy_whose_process_was_killed_is_ended_by_the_next_health_run(
-    memcached: Memcached, use_cache_url: UseCacheUrl, left: CopyRun
-) -> None:
-    use_cache_url(memcached.url)
-    monitoring.run_health_check()
-    left.refresh_from_db()
-
     assert (left.state, left.error) == ("failed", copying.INTERRUPTED)
 
 

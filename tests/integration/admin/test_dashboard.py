@@ -17,8 +17,8 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
-from api_service.services import around
-from tests.integration.admin.conftest import Rows, Staff
+from api_service.services import around, track_runs, warming
+from tests.integration.admin.conftest import Rows, Staff, leased
 
 EN = {"accept-language": "en"}
 OLD = "No recent run: do worker and beat run?"
@@ -60,6 +60,7 @@ def test_the_first_page_says_how_everything_is(rows: Rows, admin_client: Client)
     assert "connection refused" in verdict
     assert ">1</span>" in card(page, "Open incidents")
     assert "1 alert has not arrived" in card(page, "Open incidents")
+    leased(warming.LOCK)
     runs = part(admin_client, "runs")
     assert "1,234,567 keys" in card(runs, "Key inventory")
     assert "running" in card(runs, "Warming")
@@ -274,6 +275,7 @@ def test_times_are_drawn_step_by_step_with_gaps_where_nothing_was_timed(rows: Ro
 
 def test_an_inventory_under_way_says_how_far_it_is(rows: Rows, admin_client: Client) -> None:
     run = models.TrackRun.objects.create(started_at=timezone.now(), state="running")
+    leased(track_runs.LOCK)
     for node, state, keys in (("a:1", "done", 1000), ("b:1", "running", 234), ("c:1", "waiting", 0)):
         models.NodeListing.objects.create(run=run, node=node, state=state, keys=keys)
     models.NodeListing.objects.create(run=run, node="gone:1", state="done", retired=True)
@@ -458,13 +460,15 @@ def test_the_page_loads_nothing_from_outside_and_has_no_script_of_its_own(rows: 
     assert "api_service/refresh.js" in page
 
 
-MOST_QUERIES = 15
+MOST_QUERIES = 16
 
 
 @pytest.mark.parametrize("url", ["/admin/", *(f"/admin/dashboard/{name}/" for name in PARTS)])
-def test_a_person_with_every_permission_takes_fifteen_queries_at_most(url: str, rows: Rows, staff: Staff) -> None:
+def test_a_person_with_every_permission_takes_sixteen_queries_at_most(url: str, rows: Rows, staff: Staff) -> None:
     names = [model._meta.model_name for model in rows]
     client = staff(*(f"view_{name}" for name in names))
+    # Its runs have no lease: who looks first ends them
+    client.get(url, {"period": "90d"})
     with CaptureQueriesContext(connection) as queries:
         assert client.get(url, {"period": "90d"}).status_code == 200
     assert 0 < len(queries) <= MOST_QUERIES, [query["sql"] for query in queries]

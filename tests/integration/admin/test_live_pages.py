@@ -16,6 +16,8 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from api_service.models import BillingRun, WarmRun
+from api_service.services import warming
+from tests.integration.admin.conftest import leased
 from tests.integration.admin.tab import tab
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,6 +37,7 @@ IS_SAME = "() => window.markOfThisTest === true"
 
 @pytest.fixture
 def run(db: None) -> WarmRun:
+    leased(warming.LOCK, until=timezone.now() + timedelta(minutes=10))
     return WarmRun.objects.create(
         started_at=timezone.now(), limit=9, budget=9, candidates=9, refreshed=1, requested_by="admin"
     )

@@ -23,7 +23,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import clearing, monitoring, schedule_runs
+from api_service.services import clearing, monitoring, schedule_runs, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.token_rules import Scope
 from tests.conftest import UseCacheUrl
@@ -238,6 +238,14 @@ def test_warm_runs_are_listed_and_looked_at(api: ApiClient) -> None:
     assert [[run["paid"] for run in page] for page in found] == [[2, 1], [0]]
     assert client.get(f"/api/v1/warming/runs/{runs[0].pk}").json()["budget"] == 2
     problem_of(client.get("/api/v1/warming/runs/99999"), 404, "not_found")
+
+
+@pytest.mark.parametrize("url", ["/api/v1/warming/runs", "/api/v1/warming/runs/{}"], ids=["list", "one"])
+def test_a_warm_run_whose_process_was_killed_has_failed_for_who_asks(api: ApiClient, url: str) -> None:
+    run = WarmRun.objects.create(started_at=timezone.now(), limit=5, budget=2)
+    answer = api(Scope.OPERATIONS_READ).get(url.format(run.pk)).json()
+    said = answer["items"][0] if "items" in answer else answer
+    assert (said["run"], said["state"], said["error"]) == (run.pk, "failed", warming.INTERRUPTED)
 
 
 def replay(client: Client, log: bytes, **options: Any) -> Any:

@@ -444,7 +444,7 @@ def test_a_message_that_comes_after_its_clearing_was_told_as_failed_clears_nothi
 ) -> None:
     """Whoever read that it failed may have cleared again, and filled the cache since."""
     run = clearing._record(asked())
-    clearing._fail(run, "waiting", error, timezone.now())
+    clearing._fail(error, run, timezone.now())
     fill(cache)
     result = tasks.clear_service_cache(service="migo", run=run.pk, dry_run=False)
     assert (result["state"], result["error"], result["removed"]) == ("failed", error, 0)

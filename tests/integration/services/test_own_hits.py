@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from redis import Redis as RedisClient
 
 from api_service.models import HealthSample, NodeListing, TrackRun
-from api_service.services import key_table, monitoring, own_hits
+from api_service.services import key_table, monitoring, own_hits, refill
 from api_service.services.backends import Entry
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.backends.redis import RedisAdapter
@@ -19,6 +19,8 @@ from api_service.services.cache_service import APICacheService
 from api_service.services.key_tracking import track_keys
 from api_service.services.node_facts import OwnReads
 from tests.conftest import UseCacheUrl
+from tests.integration.services.warm_runs import read, run
+from tests.rucs import valid_rucs
 from tests.servers import Memcached, Redis
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("counts_at_once")]
@@ -69,6 +71,43 @@ def test_keys_of_others_that_an_inventory_asks_redis_about_are_no_hits_of_look_u
     look_up(hits=50, misses=150)
 
     assert ratio_of(checked()) == pytest.approx(0.25, abs=0.02)
+
+
+def counts_of(node: str) -> tuple[int, int]:
+    """Hits and misses; the one get of a probe less."""
+    facts = APICacheService().adapter.probe(node)
+    assert facts.hits is not None
+    assert facts.misses is not None
+    return facts.hits - 1, facts.misses
+
+
+@pytest.mark.parametrize("filled", ["memcached", "redis"], indirect=True)
+def test_what_is_fresh_costs_a_warm_run_one_hit_and_no_miss(filled: str) -> None:
+    cache, rucs = APICacheService(), valid_rucs(40)
+    for ruc in rucs:
+        assert cache.set_ruc(ruc, {"ruc": ruc})
+    read(rucs)
+    (node,) = cache.adapter.nodes()
+    hits, misses = counts_of(node)
+    assert run(limit=40, budget=0)["skipped"] == {"fresh": 40}
+
+    assert counts_of(node) == (hits + 1 + 40, misses)
+
+
+@pytest.mark.parametrize("filled", ["memcached", "redis"], indirect=True)
+def test_a_refill_and_a_clean_up_list_keys_without_a_hit_of_each(filled: str) -> None:
+    cache = APICacheService()
+    (node,) = cache.adapter.nodes()
+    first, _misses = counts_of(node)
+    assert refill.refill(node)["state"] == "done"
+    refilled, _misses = counts_of(node)
+    # It reads each value once, to look for its end
+    assert cache.cleanup_expired()["nodes_failed"] == 0
+    cleaned, _misses = counts_of(node)
+
+    # The probes' gets, and those of the lock around Memcached's list
+    assert refilled - first < 10
+    assert RUCS <= cleaned - refilled < RUCS + 10
 
 
 def amid(kind: str, step: str, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:

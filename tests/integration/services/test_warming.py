@@ -151,6 +151,18 @@ def test_rucs_known_not_to_exist_are_skipped_and_unknown_ones_are_remembered(
     assert run()["paid"] == 0
 
 
+def test_a_ruc_whose_answer_is_about_to_end_is_not_paid_for_where_it_is_listed_as_invalid(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    read(REAL[:2])
+    for ruc in REAL[:2]:
+        cache.set_ruc(ruc, {"ruc": ruc}, ttl=30)
+    cache.add_invalid_ruc(REAL[0])
+
+    assert run()["skipped"] == {"known_invalid": 1}
+    assert asked_for(vendor) == [REAL[1]]
+
+
 def test_a_dry_run_says_what_it_would_do_and_pays_nothing(cache: APICacheService, vendor: RunningSandbox) -> None:
     read(REAL)
     summary = run(dry_run=True)

@@ -1,9 +1,16 @@
 """What a warm run takes, what it leaves on record, and what is left of one that was killed."""
 
+import signal
+from datetime import timedelta
+from threading import Event, Thread
+
 import pytest
+from django.db import connections
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from api_service.models import StoredAnswer, WarmRun
+from api_service.models import RunLock, StoredAnswer, WarmRun
+from api_service.services import warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.warming import request
 from tests.integration.services.conftest import RunPython, url_of
@@ -90,6 +97,11 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
     wait_until(lambda: sum(cache.get_ruc(ruc) is not None for ruc in rucs) == 20)
     process.kill()
     process.wait(10)
+    held_until = RunLock.objects.get(name=warming.LOCK).expires_at
+    assert held_until is not None
+    warming.close_abandoned(held_until - timedelta(seconds=0.1))
+    assert WarmRun.objects.get().state == "running"
+    warming.close_abandoned(held_until + timedelta(minutes=5))
     paid_before = asked_for(vendor)[:20]
     vendor.reset()
     vendor.switch(unknown_share=0.0)
@@ -103,5 +115,59 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
     assert summary["paid"] == 20
     killed, done = WarmRun.objects.order_by("pk")
     assert (killed.state, done.state) == ("failed", "done")
-    assert killed.error.startswith("interrupted")
-    assert killed.finished_at is not None
+    assert (killed.error, killed.finished_at) == (warming.INTERRUPTED, held_until)
+
+
+FROZEN = """
+import os, signal
+from api_service.services import warming
+warming.LEASE_SECONDS = 0.5
+open_row = warming.WarmRun.objects.create
+def opened(**fields):
+    row = open_row(**fields)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return row
+warming.WarmRun.objects.create = opened
+print(warming.run(warming.request(limit=1, budget=0))["state"])
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_was_frozen_for_longer_than_its_lease_and_goes_on_is_told_by_its_own_end(
+    memcached: Memcached, run_python: RunPython
+) -> None:
+    process = run_python(FROZEN, CACHE_URL=url_of(memcached))
+    wait_until(lambda: RunLock.objects.filter(name=warming.LOCK, expires_at__lt=timezone.now()).exists(), timeout=30)
+    warming.close_abandoned(timezone.now())
+    frozen = WarmRun.objects.get()
+    process.send_signal(signal.SIGCONT)
+    assert process.communicate(timeout=30)[0].split()[-1] == "done"
+
+    assert (frozen.state, frozen.error) == ("failed", warming.INTERRUPTED)
+    done = WarmRun.objects.get()
+    assert (done.state, done.error) == ("done", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_whose_upstream_is_slower_than_its_lease_is_at_work_for_who_looks(
+    cache: APICacheService, vendor: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warming, "LEASE_SECONDS", 0.6)
+    read(REAL[:1])
+    vendor.switch(script=["timeout:2"])
+    seen, ended = list[str](), Event()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            warming.close_abandoned(timezone.now())
+            seen.extend(WarmRun.objects.values_list("state", flat=True))
+        connections.close_all()
+
+    beside = Thread(target=look)
+    beside.start()
+    warming.run(request(limit=1, budget=1))
+    ended.set()
+    beside.join(10)
+
+    assert seen.count("running") > 10
+    assert "failed" not in seen

@@ -1,0 +1,72 @@
+"""What is read of a run whose process was killed, where no schedule brings another one of its kind."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from api_service.models import ClearRun, CopyRun, RefillRun, TrackRun, WarmRun
+from api_service.models import Run as AnyRun
+from api_service.services import copying, refill, track_runs, warming
+from tests.integration.admin.conftest import leased
+
+pytestmark = pytest.mark.django_db
+
+NODE = "10.0.4.11:11211"
+
+
+class Kind(NamedTuple):
+    model: type[AnyRun]
+    lock: str
+    ends: str
+    fields: dict[str, Any]
+
+
+KINDS = (
+    Kind(WarmRun, warming.LOCK, "failed", {"limit": 5, "budget": 2}),
+    Kind(TrackRun, track_runs.LOCK, "failed", {}),
+    # Gone on with by the next health run
+    Kind(RefillRun, refill.lock_of(NODE), "waiting", {"node": NODE, "reason": "by_hand"}),
+    Kind(ClearRun, "clear:migo", "failed", {"service": "migo", "via": "admin"}),
+    Kind(CopyRun, copying.LOCK, "failed", {"purpose": "copy", "source": "a", "target": "b"}),
+)
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.model.__name__ for kind in KINDS])
+
+
+def running(kind: Kind, leased_until: datetime) -> AnyRun:
+    leased(kind.lock, leased_until)
+    row: AnyRun = kind.model._default_manager.create(
+        started_at=timezone.now() - timedelta(hours=1), state="running", **kind.fields
+    )
+    return row
+
+
+def pages(row: AnyRun) -> list[str]:
+    base = f"/admin/api_service/{row._meta.model_name}/"
+    return [base, f"{base}{row.pk}/change/", "/admin/dashboard/runs/"]
+
+
+@each_kind
+@pytest.mark.parametrize("page", range(3), ids=["list", "page of the run", "overview"])
+def test_who_looks_at_a_run_whose_process_was_killed_reads_so(admin_client: Client, kind: Kind, page: int) -> None:
+    held_until = timezone.now() - timedelta(minutes=30)
+    row = running(kind, held_until)
+    assert admin_client.get(pages(row)[page]).status_code == 200
+    row.refresh_from_db()
+
+    assert row.state == kind.ends
+    if kind.ends == "failed":
+        assert row.error.startswith("interrupted")
+        assert row.finished_at == held_until
+
+
+@each_kind
+def test_a_run_whose_process_holds_its_lease_goes_on_whoever_looks(admin_client: Client, kind: Kind) -> None:
+    row = running(kind, timezone.now() + timedelta(seconds=20))
+    for page in pages(row):
+        assert admin_client.get(page).status_code == 200
+    row.refresh_from_db()
+
+    assert (row.state, row.error, row.finished_at) == ("running", "", None)
