@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Value
 from django.utils import timezone
 
 from api_service.admin.dashboard import health, history, keys, money, recent, runs, timeline, times, trouble
@@ -20,11 +21,15 @@ from api_service.admin.dashboard.timeline import Timeline
 from api_service.admin.dashboard.times import Times
 from api_service.admin.dashboard.trouble import Incidents, Schedules
 from api_service.models import (
+    ClearRun,
+    CopyRun,
     Delivery,
     HealthSample,
     Incident,
     LookupHour,
     LookupTime,
+    RefillRun,
+    Run,
     ScheduleRun,
     ServiceSnapshot,
     SpendHour,
@@ -35,6 +40,14 @@ from api_service.services import beat_watch, clearing, copying, refill, track_ru
 from api_service.services.budget import caps_in_force
 from api_service.services.budget_rules import periods
 from api_service.services.providers import TABLE as PROVIDERS
+
+CLOSING: dict[str, Callable[[datetime], None]] = {
+    "TrackRun": track_runs.close_abandoned,
+    "WarmRun": warming.close_abandoned,
+    "RefillRun": refill.close_abandoned,
+    "ClearRun": clearing.close_abandoned,
+    "CopyRun": copying.close_abandoned,
+}
 
 
 @dataclass(frozen=True)
@@ -87,10 +100,19 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
 
 
 def runs_of(user: User, now: datetime) -> Runs:
-    """Twelve queries, and one for each that is under way: what was killed is not shown so."""
-    for kind in (track_runs, warming, refill, clearing, copying):
-        kind.close_abandoned(now)
+    """Seven queries, and more for each kind that is under way: what was killed is not shown so."""
+    for kind in _under_way():
+        CLOSING[kind](now)
     return Runs(tuple(_last_runs(user, now)), recent.lines(user, now))
+
+
+def _under_way() -> list[str]:
+    """The kinds of which a run is not over, by their names in CLOSING."""
+    running = [
+        rows.filter(state=Run.State.RUNNING).order_by().values_list(Value(rows.model.__name__))
+        for rows in (TrackRun.objects, WarmRun.objects, RefillRun.objects, ClearRun.objects, CopyRun.objects)
+    ]
+    return [name for (name,) in running[0].union(*running[1:])]
 
 
 def _last_runs(user: User, now: datetime) -> Iterator[LastRun]:
