@@ -16,7 +16,7 @@ from tests.integration.beat.scheduled import OPERATORS_OWN
 from workers.schedules import TABLE
 
 # One process for all: on one process of pytest-xdist
-pytestmark = pytest.mark.xdist_group("told-outside")
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("told-outside")]
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "/ping-key-that-nobody-may-see"
@@ -52,7 +52,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
         }
         command = [sys.executable, "-m", "tests.integration.beat.scheduled"]
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=100
+            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=220
         )
         assert done.returncode == 0, done.stderr
         yield Heard(catcher, json.loads(done.stdout), done.stderr)
