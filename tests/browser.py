@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.processes import require
 
@@ -15,6 +15,9 @@ Theme = Literal["light", "dark"]
 DESK, PHONE = (1280, 900), (390, 844)
 # What a page is looked at as, by name: width and theme
 VIEWS = ("1280-light", "390-light", "390-dark", "1280-dark")
+# Milliseconds: the machine is busy with other tests
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 # It runs as root in containers, without a graphics card, and calls nobody
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -43,7 +46,7 @@ def context(
     browser: Browser, web: str, *, size: tuple[int, int] = DESK, language: str = "en", theme: Theme = "light"
 ) -> BrowserContext:
     """A person's browser, without cookies; addresses are those of `web`."""
-    return browser.new_context(
+    made = browser.new_context(
         base_url=web,
         viewport={"width": size[0], "height": size[1]},
         locale={"en": "en-US", "es": "es-PE"}[language],
@@ -51,6 +54,8 @@ def context(
         color_scheme=theme,
         reduced_motion="reduce",
     )
+    made.set_default_timeout(PATIENCE)
+    return made
 
 
 def show_as(page: Page, view: str) -> None:
@@ -66,7 +71,7 @@ def show_as(page: Page, view: str) -> None:
 
 
 def wait_for_rest(page: Page) -> None:
-    page.wait_for_function(AT_REST, polling=60, timeout=20_000)
+    page.wait_for_function(AT_REST, polling=60, timeout=PATIENCE)
 
 
 def log_in(page: Page, username: str, password: str, then: str = "/admin/") -> None:

@@ -55,6 +55,9 @@ def make_environment() -> None:
         # The same of what a health run reads around the nodes; and no run waits a second for workers that are not there
         HEALTH_AROUND_SECONDS="0",
         HEALTH_WORKERS_SECONDS="0",
+        # A busy machine is slow, and no test is about how slow
+        HEALTH_LATENCY_WARNING_MS="5000",
+        HEALTH_DATABASE_MS="5000",
         # One process runs hundreds of tests with a dead cache; the limit has tests of its own
         OUTAGE_MAX_PER_MINUTE="1000000",
     )

@@ -157,7 +157,7 @@ class HttpCatcher:
         with self._lock:
             return [request for request in self.requests if request.path.startswith(prefix)]
 
-    def wait_for(self, count: int, prefix: str = "/", timeout: float = 10.0) -> list[ReceivedRequest]:
+    def wait_for(self, count: int, prefix: str = "/", timeout: float = 30.0) -> list[ReceivedRequest]:
         wait_until(lambda: len(self.received(prefix)) >= count, timeout, message=f"{count} requests to {prefix}")
         return self.received(prefix)
 
@@ -205,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _CatcherServer
     protocol_version = "HTTP/1.1"
     # A client that keeps its connection open must not keep the server's thread.
-    timeout = 5
+    timeout = 60
 
     def handle_any(self) -> None:
         answer = self.server.catcher.receive(self._read())

@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,8 @@ NOT_TESTED = "NOT TESTED: "
 HOST = "127.0.0.1"
 # Below the kernel's range for outgoing connections: a client that polls a dead port in there can connect to itself.
 PORTS = range(15_000, 32_000)
+# More than a process of the tests needs within minutes: what it remembers of a dead server's address is over by then
+PORTS_OF_A_PROCESS = 500
 PACKAGES = {
     "memcached": "memcached",
     "redis-server": "redis-server",
@@ -70,12 +74,29 @@ def give_up(message: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A port nobody listens on now; another process may still take it before its user binds it."""
-    while True:
-        port = _random.choice(PORTS)
+    """A port nobody listens on, and no other process of the tests is given: also while its server is down."""
+    _held, ports = _own_ports()
+    for port in ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
+    raise AssertionError("a cycle does not end")
+
+
+@cache
+def _own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """Round and round; the first of them is bound for as long as this process lives, which keeps the others off."""
+    blocks = [PORTS[start : start + PORTS_OF_A_PROCESS] for start in range(0, len(PORTS), PORTS_OF_A_PROCESS)]
+    _random.shuffle(blocks)
+    for block in blocks:
+        held = socket.socket()
+        try:
+            held.bind((HOST, block[0]))
+        except OSError:
+            held.close()
+        else:
+            return held, cycle(block[1:])
+    raise RuntimeError(f"each {PORTS_OF_A_PROCESS} ports of {PORTS} are of another process of the tests")
 
 
 def unprivileged_user(*preferred: str) -> str | None:

@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 START_TIMEOUT = 20.0
+# For one answer: of a server that is there, on a machine that is busy
+PATIENCE = 20.0
 _running: set["Server"] = set()
 
 
@@ -221,11 +223,11 @@ class Memcached(Server):
         pid = self.stats().get("pid")
         return int(pid) if pid else None
 
-    def ask(self, line: str, timeout: float = 5.0) -> str:
+    def ask(self, line: str, timeout: float = PATIENCE) -> str:
         """The raw reply to one command line, over a connection of its own."""
         return _ask(self.port, line, "quit", timeout)
 
-    def stats(self, kind: str = "", timeout: float = 5.0) -> dict[str, str]:
+    def stats(self, kind: str = "", timeout: float = PATIENCE) -> dict[str, str]:
         """`stats`, or `stats items` and the like; empty while the server is down."""
         reply = self.ask(f"stats {kind}".strip(), timeout)
         return dict(re.findall(r"^STAT (\S+) (.*?)\r$", reply, re.MULTILINE))
@@ -258,16 +260,16 @@ class Redis(Server):
         pid = self.stats("server").get("process_id")
         return int(pid) if pid else None
 
-    def ask(self, line: str, timeout: float = 5.0) -> str:
+    def ask(self, line: str, timeout: float = PATIENCE) -> str:
         """The raw reply to one inline command, over a connection of its own."""
         return _ask(self.port, line, "QUIT", timeout).removesuffix("+OK\r\n")
 
-    def stats(self, section: str = "", timeout: float = 5.0) -> dict[str, str]:
+    def stats(self, section: str = "", timeout: float = PATIENCE) -> dict[str, str]:
         reply = self.ask(f"INFO {section}".strip(), timeout)
         return dict(re.findall(r"^([a-z_0-9]+):(.*?)\r$", reply, re.MULTILINE))
 
     def flush(self) -> None:
-        reply = _ask(self.port, "FLUSHALL", "QUIT", 5.0)
+        reply = _ask(self.port, "FLUSHALL", "QUIT", PATIENCE)
         assert reply == "+OK\r\n+OK\r\n", reply
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,9 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, size: str, **variables: str) -> Iterator[Site]:
-    """`size`: of the past, as `tests.history` names it. Schedules are those of production: hardly any is due."""
+def site(folder: Path, size: str, *, off: Sequence[str] = (), **variables: str) -> Iterator[Site]:
+    """`size`: of the past, as `tests.history` names it. Schedules are those of production: hardly any is due; those
+    named by `off` an operator has switched off."""
     with ExitStack() as stack:
         nodes = tuple(Memcached().start() for _ in range(3))
         redis = Redis().start()
@@ -56,9 +58,17 @@ def site(folder: Path, size: str, **variables: str) -> Iterator[Site]:
         )
         process.variables["PUBLIC_URL"] = f"http://{HOST}:{process.web}"
         pages = _fill(process, size, addresses)
+        _switch_off(process, off)
         stack.callback(process.close)
         process.start().wait_ready()
         yield Site(process, nodes, pages)
+
+
+def _switch_off(process: SingleProcess, schedules: Sequence[str]) -> None:
+    with closing(sqlite3.connect(process.data / "db.sqlite3")) as database, database:
+        for name in schedules:
+            done = database.execute("UPDATE django_celery_beat_periodictask SET enabled = 0 WHERE name = ?", [name])
+            assert done.rowcount == 1, name
 
 
 def _fill(process: SingleProcess, size: str, nodes: str) -> tuple[Page, ...]:

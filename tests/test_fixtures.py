@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import psycopg
@@ -16,8 +18,20 @@ from django.db import connection
 from tests import processes
 from tests.conftest import UseCacheUrl
 from tests.http_catcher import HttpCatcher, parse_envelope
+from tests.processes import PORTS, PORTS_OF_A_PROCESS, free_port
 from tests.servers import Memcached, Postgres, Redis
 from tests.waiting import wait_until
+
+
+def test_another_process_of_the_tests_is_given_none_of_this_ones_ports() -> None:
+    code = "from tests.processes import free_port; print([free_port() for _ in range(99)])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    blocks = [
+        {(port - PORTS.start) // PORTS_OF_A_PROCESS for port in ports}
+        for ports in ([free_port() for _ in range(99)], json.loads(done.stdout))
+    ]
+    assert [len(of_one) for of_one in blocks] == [1, 1]
+    assert blocks[0] != blocks[1]
 
 
 def test_a_killed_memcached_comes_back_empty_on_the_same_port(own_memcached: Memcached) -> None:

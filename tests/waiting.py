@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 10.0, interval: float = 0.02, message: str = "") -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 30.0, interval: float = 0.02, message: str = "") -> T:
     """The first true value of `predicate`; an AssertionError naming `message` when the deadline passes."""
     deadline = time.monotonic() + timeout
     while not (value := predicate()):

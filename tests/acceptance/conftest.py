@@ -35,10 +35,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory, slack: HttpCatcher, copies: 
         "COPY_CACHE_URL": copies.url,
         "HEALTH_RULES": ",".join(f"{code}=1/1/1" for code in ("node_down", "node_slow", "hit_ratio_low")),
         "ALERT_FLAP_CHANGES": "0",
-        # A warm-up of the schedule is over at once, and in the way of none by hand
-        "WARM_SPREAD": "0",
     }
-    with site(tmp_path_factory.mktemp("site"), "small", **settings) as running:
+    # A run of the schedule would be in the way of one by hand, which then does nothing
+    off = ("warm-frequent-rucs", "track-keys")
+    with site(tmp_path_factory.mktemp("site"), "small", off=off, **settings) as running:
         yield running
 
 

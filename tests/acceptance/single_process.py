@@ -15,7 +15,7 @@ from tests.environment import ROOT
 from tests.processes import HOST, free_port, spawn
 from tests.waiting import wait_until
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 # What tests/environment.py sets for the tests themselves
 NOT_INHERITED = ("DATABASE_URL", "SECRET_KEY", "DATA_DIR", "DJANGO_SETTINGS_MODULE", "PYTHONDEVMODE")
 
@@ -109,14 +109,14 @@ class SingleProcess:
     # Talking to it.
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(f"http://{HOST}:{self.web}{path}", timeout=20, **options)
+        return requests.get(f"http://{HOST}:{self.web}{path}", timeout=60, **options)
 
     def look_up(self, ruc: str) -> requests.Response:
         return self.get(f"/api/v1/ruc/{ruc}", headers={"Authorization": f"Bearer {self.secret('api_token')}"})
 
     def flower_api(self, method: str, path: str, **options: Any) -> requests.Response:
         auth = ("admin", self.secret("flower_password"))
-        return requests.request(method, f"http://{HOST}:{self.flower}{path}", auth=auth, timeout=20, **options)
+        return requests.request(method, f"http://{HOST}:{self.flower}{path}", auth=auth, timeout=60, **options)
 
     def trigger(self, task: str, **arguments: Any) -> str:
         answer = self.flower_api("POST", f"/api/task/async-apply/{task}", json={"kwargs": arguments})

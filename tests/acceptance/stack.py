@@ -42,7 +42,7 @@ def call(url: str, body: object = None, headers: dict[str, str] | None = None) -
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
     try:
-        with _OPENER.open(request, timeout=15) as answer:
+        with _OPENER.open(request, timeout=30) as answer:
             return Reply(answer.status, dict(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         return Reply(error.code, dict(error.headers), error.read())
@@ -90,16 +90,16 @@ class Stack:
             self._spawn(name, [*celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "2", "-E", "-l", "INFO"])
         self._spawn("beat", [*celery, "beat", "-l", "INFO", "--pidfile", ""])
         self._spawn("flower", [*celery, "flower", "--address=127.0.0.1", f"--port={self.flower_port}"])
-        wait_until(lambda: self._answers(f"{self.web}/health/live"), 60, message=self.output("web"))
-        wait_until(lambda: self._answers(f"{self.flower}/healthcheck"), 60, message=self.output("flower"))
-        wait_until(lambda: "ready" in self.output("worker-health"), 60, message=self.output("worker-health"))
-        wait_until(lambda: "ready" in self.output("worker-bulk"), 60, message=self.output("worker-bulk"))
+        wait_until(lambda: self._answers(f"{self.web}/health/live"), 120, message=self.output("web"))
+        wait_until(lambda: self._answers(f"{self.flower}/healthcheck"), 120, message=self.output("flower"))
+        wait_until(lambda: "ready" in self.output("worker-health"), 120, message=self.output("worker-health"))
+        wait_until(lambda: "ready" in self.output("worker-bulk"), 120, message=self.output("worker-bulk"))
 
     def stop(self) -> dict[str, int]:
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        return {name: process.wait(timeout=30) for name, process in self.processes.items()}
+        return {name: process.wait(timeout=60) for name, process in self.processes.items()}
 
     def output(self, name: str) -> str:
         log = self.folder / f"{name}.log"
@@ -134,7 +134,7 @@ class Stack:
             info: dict[str, Any] = self._flower(f"task/result/{task}").json()
             return info if info["state"] in {"SUCCESS", "FAILURE"} else None
 
-        result = wait_until(ended, 30, message=f"the end of {name}")
+        result = wait_until(ended, 60, message=f"the end of {name}")
         assert result is not None
         return result
 

@@ -84,9 +84,9 @@ def _environment(
         "SLACK_WEBHOOK_URL": catcher.slack_webhook_url,
         "SENTRY_DSN": catcher.sentry_dsn,
         "READ_FLUSH_SECONDS": "1",
-        # What the tests of one process are spared: all of it is here
-        "HEALTH_AROUND_SECONDS": "10",
-        "HEALTH_WORKERS_SECONDS": "5",
+        # What the tests of one process are spared: all of it is here, and waited for as long as may be
+        "HEALTH_AROUND_SECONDS": "30",
+        "HEALTH_WORKERS_SECONDS": "10",
         "SCHEDULES": "fast",
     }
 

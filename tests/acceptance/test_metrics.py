@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,8 +72,8 @@ class Processes:
         self.web._spawn("web", gunicorn)
         celery = [str(BIN / "celery"), "-A", "myproject", "worker", "-n", "metrics@%h", "-Q", "health", "-c", "2"]
         self.worker._spawn("worker", [*celery, "-l", "INFO"])
-        wait_until(lambda: Stack._answers(f"{self.web.web}/health/live"), 60, message=self.web.output("web"))
-        wait_until(lambda: "ready" in self.worker.output("worker"), 60, message="the worker")
+        wait_until(lambda: Stack._answers(f"{self.web.web}/health/live"), 120, message=self.web.output("web"))
+        wait_until(lambda: "ready" in self.worker.output("worker"), 120, message="the worker")
         self.first_page, self.first_worker_page = self.page, self.worker_page
 
     def stop(self) -> None:
@@ -140,7 +141,7 @@ def by_process(web: Stack) -> dict[int, float]:
 def look_up_until_busy(web: Stack, wanted: int) -> int:
     """Hits until so many processes have counted some; the number of hits."""
     number = 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     with ThreadPoolExecutor(8) as threads:
         while sum(count > 0 for count in by_process(web).values()) < wanted:
             assert time.monotonic() < deadline, by_process(web)
@@ -192,7 +193,9 @@ def test_tasks_of_a_workers_children_are_on_its_port_also_of_one_that_was_killed
 def test_only_the_main_process_of_a_worker_holds_its_port(processes: Processes) -> None:
     """A child that is forked later and outlives it would keep the next worker from its port."""
     main = processes.worker.processes["worker"].pid
-    first = set(_children_of(main))
+    # Another test may just have killed one
+    first = wait_until(lambda: found if len(found := set(_children_of(main))) == 2 else None, message="two children")
+    assert first is not None
     os.kill(min(first), signal.SIGKILL)
     wait_until(lambda: len(set(_children_of(main)) - first) == 1, message="a new child")
     [later] = set(_children_of(main)) - first
@@ -209,7 +212,14 @@ def _children_of(parent: int) -> list[int]:
 def _listens_on(port: int, pid: int) -> bool:
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     [inode] = [words[9] for words in lines if words[1].endswith(f":{port:04X}") and words[3] == "0A"]
-    return f"socket:[{inode}]" in {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return f"socket:[{inode}]" in set(_open_files(pid))
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        # It is closed meanwhile
+        with suppress(FileNotFoundError):
+            yield str(each.readlink())
 
 
 def test_gauges_of_the_database_are_on_the_page_of_the_web_only(processes: Processes) -> None:
@@ -244,8 +254,8 @@ def test_a_frozen_database_leaves_the_page_without_its_gauges_and_says_so(
     processes: Processes, postgres: Postgres
 ) -> None:
     def page_that_says(word: str) -> str:
-        started, page = time.monotonic(), processes.page
-        assert time.monotonic() - started < 5
+        # Whoever waited for the database would be given up by `call`
+        page = processes.page
         return page if f"cache_worker_database_up {word}" in page else ""
 
     postgres.freeze()

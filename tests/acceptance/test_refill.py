@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ for number in range(int(sys.argv[1])):
     APICacheService().get(f"migo:x_{number}")
 """
 
+# A refill is over within a second: whoever reads the data of answers waits at one of them while the lock is held
+GATE, AT = 1, MANY // 2
+GATED = f"""
+ALTER TABLE api_service_storedanswer RENAME TO kept;
+CREATE FUNCTION through_the_gate(data text) RETURNS text STABLE LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN data; END';
+CREATE VIEW api_service_storedanswer AS
+    SELECT id, service, kind, identifier, CASE id WHEN {AT} THEN through_the_gate(data) ELSE data END AS data, born_at
+    FROM kept;
+"""
+
 
 class System:
     """The worker and what it works with."""
@@ -62,12 +74,12 @@ class System:
         queues = "health,warming,tracking,default"
         command = [str(BIN / "celery"), "-A", "myproject", "worker", "-n", f"{name}@%h", "-Q", queues, "-P", "solo"]
         self.stack._spawn(name, [*command, "-l", "INFO"])
-        wait_until(lambda: "ready" in self.stack.output(name), 60, message=self.stack.output(name))
+        wait_until(lambda: "ready" in self.stack.output(name), 120, message=self.stack.output(name))
 
     def kill_worker(self) -> None:
         process = self.stack.processes.pop(f"worker{self.workers}")
         process.kill()
-        process.wait(10)
+        process.wait(30)
 
     def python(self, code: str, *arguments: str) -> Any:
         done = subprocess.run(
@@ -91,7 +103,7 @@ class System:
         """What Beat does every five minutes."""
         before = self.rows("SELECT count(*) FROM api_service_healthsample")
         self.broker.send_task("workers.tasks.monitor_cache_health", queue="health", ignore_result=True)
-        wait_until(lambda: self.rows("SELECT count(*) FROM api_service_healthsample") > before, 30, message="a sample")
+        wait_until(lambda: self.rows("SELECT count(*) FROM api_service_healthsample") > before, 60, message="a sample")
 
     def refills(self) -> list[dict[str, Any]]:
         names = ("id", "state", "reason", "candidates", "written", "already_there", "refused", "error")
@@ -103,9 +115,17 @@ class System:
         wait_until(lambda: self.refills() and self.refills()[-1]["state"] == state, seconds, 0.05, f"a refill {state}")
         return self.refills()[-1]
 
+    @contextmanager
+    def held_in_the_middle(self) -> Iterator[None]:
+        """The next refill gets no further than that until the end of this."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(GATED.encode())
+            connection.execute("SELECT pg_advisory_lock(%s)", [GATE])
+            yield
+
     def wait_for_the_middle(self) -> None:
         """The newest refill has begun to write."""
-        wait_until(self._writes, 60, 0.01, "a refill that writes")
+        wait_until(self._writes, 60, 0.05, "a refill that writes")
 
     def _writes(self) -> bool:
         newest = self.refills()[-1:]
@@ -116,12 +136,13 @@ class System:
         return self.node.ask("lru_crawler metadump hash").count("key=%3A1%3Amigo%3A")
 
     def keep(self, number: int) -> None:
-        """Answers in the store as if they had been paid for a minute ago."""
-        born = datetime.now(UTC) - timedelta(minutes=1)
+        """Answers in the store as if they had been paid for in the last minutes, the first ones last."""
+        now = datetime.now(UTC)
         with psycopg.connect(self.database_url) as connection:
             columns = "service, kind, identifier, data, born_at"
             with connection.cursor().copy(f"COPY api_service_storedanswer ({columns}) FROM STDIN".encode()) as copy:
-                for ruc in valid_rucs(number, start=1000):
+                for place, ruc in enumerate(valid_rucs(number, start=1000)):
+                    born = now - timedelta(seconds=60, milliseconds=place)
                     copy.write_row(("migo", "ruc", ruc, json.dumps(record(ruc)), born))
 
 
@@ -199,9 +220,10 @@ def test_a_node_killed_while_it_is_filled_fails_that_run_and_its_next_boot_mends
     system.keep(MANY)
     system.monitor()
     system.node.restart()
-    system.monitor()
-    system.wait_for_the_middle()
-    system.node.kill()
+    with system.held_in_the_middle():
+        system.monitor()
+        system.wait_for_the_middle()
+        system.node.kill()
     failed = system.wait_for_refill("failed")
 
     assert system.node.address in failed["error"]
@@ -216,9 +238,10 @@ def test_a_worker_killed_while_it_fills_a_node_is_followed_by_another(system: Sy
     system.keep(MANY)
     system.monitor()
     system.node.restart()
-    system.monitor()
-    system.wait_for_the_middle()
-    system.kill_worker()
+    with system.held_in_the_middle():
+        system.monitor()
+        system.wait_for_the_middle()
+        system.kill_worker()
     (left,) = system.refills()
     assert left["state"] == "running"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Field, Model
+from django.utils import timezone
 
 # Prime: multiplied by something else it brings each number below it once, in no order
 PRIME = 1_000_003
@@ -42,10 +43,11 @@ def moment(now: datetime, seconds_back: str = "0") -> str:
 
 
 def day(now: datetime, days_back: str) -> str:
-    """SQL of the date that many days before."""
+    """SQL of the date that many days before: reads are counted by Lima's days."""
+    today = timezone.localdate(now).isoformat()
     if connection.vendor == "postgresql":
-        return f"date '{now.date().isoformat()}' - ({days_back})::int"
-    return f"date('{now.date().isoformat()}', '-' || ({days_back}) || ' days')"
+        return f"date '{today}' - ({days_back})::int"
+    return f"date('{today}', '-' || ({days_back}) || ' days')"
 
 
 def scattered(below: int = PRIME) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from api_service.admin.incident_acts import ACTS
 from api_service.models import Incident, Transition
 from tests.acceptance.actions.person import Person, World, source_of
+from tests.site import Site
 from tests.waiting import wait_until
 
 MONITOR = "workers.tasks.monitor_cache_health"
@@ -29,13 +30,13 @@ def node_down(world: World, number: int) -> Iterator[int]:
     """The incident that tells of it; the node is up and the incident over afterwards."""
     node = world.site.nodes[number]
     if is_open(world, node.address):
-        checked(world, lambda: not is_open(world, node.address))
+        checked(world.site, lambda: not is_open(world, node.address))
     node.stop()
     try:
-        yield checked(world, lambda: is_open(world, node.address))
+        yield checked(world.site, lambda: is_open(world, node.address))
     finally:
         node.restart()
-        checked(world, lambda: not is_open(world, node.address))
+        checked(world.site, lambda: not is_open(world, node.address))
 
 
 def is_open(world: World, address: str) -> int:
@@ -44,12 +45,12 @@ def is_open(world: World, address: str) -> int:
     return int(row["id"]) if row and row["resolved_at"] is None else 0
 
 
-def checked(world: World, wanted: Any) -> Any:
+def checked(site: Site, wanted: Any) -> Any:
     """What a health run leads to: one of the schedule may be under way, beside which another does nothing."""
 
     def once_more() -> Any:
-        task = world.site.process.trigger(MONITOR)
-        wait_until(lambda: world.site.process.task_state(task) == "SUCCESS", 20, message="a health run")
+        task = site.process.trigger(MONITOR)
+        wait_until(lambda: site.process.task_state(task) == "SUCCESS", 30, message="a health run")
         return wanted()
 
     return wait_until(once_more, 60, interval=0.5, message="what a health run leads to")

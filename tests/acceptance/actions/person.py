@@ -20,7 +20,7 @@ from tests.servers import Memcached, Redis
 from tests.site import USERNAME, Site
 
 # Milliseconds: a worker on a busy machine
-SOON = 40_000
+SOON = 60_000
 # What is under way is looked at every two or three seconds, here ten times as often
 IMPATIENT = """{
     const later = window.setTimeout.bind(window);

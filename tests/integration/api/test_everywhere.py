@@ -114,13 +114,13 @@ def test_a_task_has_the_id_of_the_request_that_sent_it_and_else_its_own() -> Non
     def what_id(self: Any) -> None:
         found.put((request_ids.current(), self.request.id))
 
-    with start_worker(current_app, pool="solo", queues=["tests"], perform_ping_check=False):
+    with start_worker(current_app, pool="solo", queues=["tests"], perform_ping_check=False, shutdown_timeout=60):
         with request_ids.under("order-4711"):
             what_id.apply_async(queue="tests")
-        assert found.get(timeout=20)[0] == "order-4711"
+        assert found.get(timeout=60)[0] == "order-4711"
         for headers in ({}, {"request_id": "forged\nline"}):
             what_id.apply_async(queue="tests", headers=headers)
-            seen, task_id = found.get(timeout=20)
+            seen, task_id = found.get(timeout=60)
             assert seen == task_id
 
 

@@ -79,8 +79,12 @@ def seen() -> Watched:
 
 
 def until(state: State) -> Watched:
-    wait_until(lambda: seen().state is state, PATIENCE, interval=0.1, message=f"{state}, it is {seen()}")
-    return seen()
+    """As it was seen in that state: a moment later it may be in another one."""
+    found = wait_until(
+        lambda: one if (one := seen()).state is state else None, PATIENCE, interval=0.1, message=f"{state}"
+    )
+    assert found is not None
+    return found
 
 
 def until_sent(after: Any) -> None:
@@ -106,7 +110,7 @@ def test_a_beat_that_is_frozen_or_killed_is_late_until_it_sends_again(tick: Peri
     until(State.NOT_SENT)
     start(BEAT)
     until_sent(timezone.now())
-    assert seen().state is not State.NOT_SENT
+    wait_until(lambda: seen().state is not State.NOT_SENT, PATIENCE, message="a Beat that is not late any more")
 
 
 def test_a_beat_that_is_killed_at_each_start_before_it_sends_does_not_look_fresh(start: Start) -> None:
@@ -138,7 +142,7 @@ def test_workers_that_are_gone_and_a_broker_that_is_gone_are_not_blamed_on_beat(
     start(BEAT)
     worker = start(WORKER)
     until_succeeded()
-    assert seen().state is State.ON_TIME
+    until(State.ON_TIME)
     os.kill(worker.pid, signal.SIGSTOP)
     found = until(State.NOT_RUN)
     assert found.send_late == timedelta(0)

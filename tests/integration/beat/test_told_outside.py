@@ -15,7 +15,7 @@ from tests.project_process import run_project
 from workers.schedules import TABLE
 
 # One process for all: on one process of pytest-xdist
-pytestmark = pytest.mark.xdist_group("told-outside")
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("told-outside")]
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "/ping-key-that-nobody-may-see"
@@ -49,7 +49,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
             "SENTRY_DSN": catcher.sentry_dsn,
             "HEALTHCHECK_PING_URL": ",".join(f"{name}={catcher.url}{KEY}/{name}" for name in TABLE),
         }
-        done = run_project("-m", "tests.integration.beat.scheduled", env={**os.environ, **own}, timeout=100)
+        done = run_project("-m", "tests.integration.beat.scheduled", env={**os.environ, **own}, timeout=220)
         assert done.returncode == 0, done.stderr
         yield Heard(catcher, json.loads(done.stdout), done.stderr)
 

@@ -29,12 +29,27 @@ class Ended:
 Run = Callable[..., Ended]
 
 
+class Heard(StringIO):
+    """What a command says on stderr: `then` is called once `wanted` was said, which until then may be held up."""
+
+    def __init__(self, wanted: str, then: Callable[[], object]) -> None:
+        super().__init__()
+        self._wanted, self._then = wanted, then
+
+    def write(self, text: str) -> int:
+        is_first = self._wanted in text and self._wanted not in self.getvalue()
+        written = super().write(text)
+        if is_first:
+            self._then()
+        return written
+
+
 @pytest.fixture
 def run() -> Run:
     """A command's end: `manage.py` turns a CommandError into its exit code and a line on stderr."""
 
-    def call(*args: str) -> Ended:
-        out, err = StringIO(), StringIO()
+    def call(*args: str, err: StringIO | None = None) -> Ended:
+        out, err = StringIO(), err or StringIO()
         try:
             call_command(*args, stdout=out, stderr=err)
         except CommandError as error:

@@ -11,7 +11,7 @@ from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
 from tests.conftest import UseCacheUrl
-from tests.integration.commands.conftest import Run
+from tests.integration.commands.conftest import Heard, Run
 from tests.migo_fixtures import known_rucs
 from tests.servers import Memcached
 
@@ -202,13 +202,14 @@ def test_a_long_clearing_tells_how_far_it_is(
 
     monkeypatch.setattr(base, "PROGRESS_SECONDS", 0.02)
     monkeypatch.setattr(clear_nodes, "TELL_SECONDS", 0.02)
-    adapter, told = type(filled.adapter), filled.adapter.remove
+    adapter, remove, said = type(filled.adapter), filled.adapter.remove, Event()
 
     def slow(_self: object, node: str, keys: list[str]) -> int:
-        Event().wait(0.3)
-        return told(node, keys)
+        said.wait(60)
+        return remove(node, keys)
 
     monkeypatch.setattr(adapter, "remove", slow)
-    ended = run("clear_cache", "--service", "migo", "--yes", "--json")
+    heard = Heard("4 keys found, 0 removed", said.set)
+    ended = run("clear_cache", "--service", "migo", "--yes", "--json", err=heard)
     assert "4 keys found, 0 removed, 0 of 1 nodes done" in ended.err
     assert ended.json["removed"] == 4

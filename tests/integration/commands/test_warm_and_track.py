@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from api_service.models import TrackedKey, TrackRun, WarmRun
 from api_service.services import key_table, track_runs
@@ -13,8 +14,9 @@ from api_service.services.backends.memcached_dump import DUMP_LOCK
 from api_service.services.cache_service import APICacheService
 from api_service.services.locks import run_lock
 from api_service.services.migo_service import MigoAPIService
+from api_service.services.providers import provider
 from tests.conftest import UseCacheUrl
-from tests.integration.commands.conftest import Run
+from tests.integration.commands.conftest import Heard, Run
 from tests.migo_fixtures import IMPOSSIBLE, RUC, SUNAT, known_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached
@@ -96,12 +98,18 @@ def test_a_run_of_the_worker_is_not_disturbed(run: Run, command: str, lock: str)
     assert run(command, "--json").code == 0
 
 
-def test_long_work_tells_how_far_it_is(run: Run, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_work_tells_how_far_it_is(
+    run: Run, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
     from api_service.management import base
 
     monkeypatch.setattr(base, "PROGRESS_SECONDS", 0.05)
-    sandbox.switch(latency=0.6)
-    ended = run("warm_rucs", RUC, "--json")
+    settings.MIGO_READ_TIMEOUT = settings.MIGO_DEADLINE = 90.0
+    provider.cache_clear()
+    sandbox.switch(latency=60.0)
+    # Which lets APIMIGO answer
+    heard = Heard("0 refreshed", sandbox.reset)
+    ended = run("warm_rucs", RUC, "--json", err=heard)
     assert "0 refreshed" in ended.err
     assert ended.json["refreshed"] == 1
 
@@ -141,9 +149,10 @@ def test_a_long_inventory_tells_how_far_each_node_is(
     from api_service.management import base
 
     monkeypatch.setattr(base, "PROGRESS_SECONDS", 0.05)
-    # Somebody else lists the node, for a second at least: memcached's own clock ends one of a second at once at times
-    assert memcached.ask(f"add {DUMP_LOCK} 0 2 1\r\nx").startswith("STORED")
-    ended = run("track_keys", "--json")
+    # Somebody else lists the node until then
+    assert memcached.ask(f"add {DUMP_LOCK} 0 60 1\r\nx").startswith("STORED")
+    heard = Heard(f"{memcached.address} 0 keys, running", lambda: memcached.ask(f"delete {DUMP_LOCK}"))
+    ended = run("track_keys", "--json", err=heard)
     assert f"{memcached.address} 0 keys, running" in ended.err
     assert ended.code == 0
 

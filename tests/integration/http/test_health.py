@@ -157,7 +157,7 @@ def test_a_result_older_than_a_quarter_of_an_hour_means_that_the_monitor_stopped
     for minutes in (14, 16):
         HealthSample.objects.update(taken_at=timezone.now() - timedelta(minutes=minutes))
         answers[minutes] = client.get(URL)
-        assert answers[minutes].json()["age"] == pytest.approx(minutes * 60, abs=5)
+        assert answers[minutes].json()["age"] == pytest.approx(minutes * 60, abs=30)
     assert {minutes: answer.status_code for minutes, answer in answers.items()} == {14: 200, 16: 503}
     assert answers[16].json()["code"] == "stale"
     assert client.get("/health/ready").json()["cache"]["status"] == "stale"

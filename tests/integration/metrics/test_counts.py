@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
@@ -50,9 +51,10 @@ def test_look_ups_are_counted_by_what_the_cache_said_and_timed_once_each(
     scrape: Scrape, migo: MigoAPIService, sandbox: RunningSandbox
 ) -> None:
     (unknown,) = unknown_rucs(1)
-    before = scrape()
+    before, began = scrape(), time.monotonic()
     for _ in range(4):
         migo.consultar_ruc(RUC)
+    took = time.monotonic() - began
     migo.consultar_ruc(unknown)
     migo.consultar_ruc(unknown)
     migo.consultar_ruc(IMPOSSIBLE)
@@ -63,7 +65,7 @@ def test_look_ups_are_counted_by_what_the_cache_said_and_timed_once_each(
     assert (
         counted == timed == {Outcome.HIT: 3, Outcome.STALE: 0, Outcome.NEGATIVE: 1, Outcome.MISS: 2, Outcome.OUTAGE: 0}
     )
-    assert 0 < grown(before, after, "lookup_duration_seconds_sum", **MIGO, outcome="hit") < 1
+    assert 0 < grown(before, after, "lookup_duration_seconds_sum", **MIGO, outcome="hit") < took
     calls = {o: grown(before, after, "upstream_calls_total", **MIGO, outcome=o) for o in ("ok", "not_found")}
     assert calls == {"ok": 1, "not_found": 1}
     assert grown(before, after, "paid_queries_total", service="migo", purpose="user") == 2
@@ -83,7 +85,8 @@ def test_look_ups_are_counted_by_what_the_cache_said_and_timed_once_each(
 def test_a_call_that_fails_is_counted_by_how_it_ended_single_or_of_a_hundred(
     scrape: Scrape, migo: MigoAPIService, sandbox: RunningSandbox, settings: Settings, fault: str, outcome: str
 ) -> None:
-    settings.MIGO_READ_TIMEOUT = settings.MIGO_DEADLINE = 0.4
+    if outcome == "timeout":
+        settings.MIGO_READ_TIMEOUT = settings.MIGO_DEADLINE = 0.4
     settings.MIGO_CIRCUIT_FAILURES = 0
     before = scrape()
     sandbox.switch(script=[fault, fault])

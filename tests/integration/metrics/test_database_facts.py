@@ -19,6 +19,7 @@ from api_service.models import (
     Delivery,
     HealthSample,
     Incident,
+    NodeSample,
     Notice,
     ServiceSnapshot,
     TrackRun,
@@ -47,7 +48,9 @@ def test_nodes_are_shown_as_the_last_health_run_saw_them(
     up, down = own_cluster[0].address, own_cluster[1].address
     assert (seen("node_up", node=up), seen("node_up", node=down)) == (1, 0)
     assert seen("node_limit_bytes", node=up) == 64 * 1024 * 1024
-    assert 0 < (seen("node_latency_seconds", node=up) or 0) < 1
+    measured = NodeSample.objects.get(sample=sample, node=up).latency_ms
+    assert measured is not None
+    assert seen("node_latency_seconds", node=up) == pytest.approx(measured / 1000)
     assert seen("node_evictions_total", node=up) == 0
     assert seen("node_latency_seconds", node=down) is None
     assert seen("health_status", status="unhealthy") == 1
