@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -39,6 +40,16 @@ def _admin_settings(settings: Any) -> None:
     settings.WHITENOISE_USE_FINDERS = False
     # Two hundred logins: a slow hash would be most of the time of these tests
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def the_hour_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted by the hour or the day is of the same one for the test, its rows and the page.
+
+    The clock goes on by a microsecond a look, so that what came later is later.
+    """
+    began, looks = timezone.now(), count()
+    monkeypatch.setattr(timezone, "now", lambda: began + timedelta(microseconds=next(looks)))
 
 
 @pytest.fixture
