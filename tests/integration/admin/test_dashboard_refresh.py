@@ -33,7 +33,9 @@ LINE_COLOUR = f"{CHART}.data.datasets[0].borderColor"
 
 
 @pytest.fixture
-def page(the_hour_stays: None, live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def page(
+    the_hour_stays: None, live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Page]:
     """The first page with its charts."""
     with tab(live_server.url, admin_client, PATIENCE_MS, monkeypatch) as opened:
         opened.goto("/admin/")

@@ -22,7 +22,7 @@ from tests.integration.alerts.conftest import MAIL_PASSWORD, NODES, NOW, WEBHOOK
 from tests.smtp_catcher import SmtpCatcher
 from tests.waiting import wait_until
 from workers import tasks
-from workers.alerts import dispatch, outbox, timed_smtp
+from workers.alerts import dispatch, outbox
 from workers.alerts.channels import SEND_SECONDS, email
 from workers.alerts.telling import tell
 
@@ -145,7 +145,11 @@ def test_a_mail_that_was_accepted_has_arrived_however_slow_the_farewell_is(
 ) -> None:
     """The cut is made by hand, once both farewells wait: how long a mail takes on this machine is not what is told."""
     cuts: list[Timer] = []
-    monkeypatch.setattr(timed_smtp.Timer, "start", lambda cut: cuts.append(cut))
+
+    def begin(cut: Timer) -> None:
+        cuts.append(cut)
+
+    monkeypatch.setattr(Timer, "start", begin)
     mail.hold("QUIT")
     open_incident()
 

@@ -19,7 +19,13 @@ def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     code = "from django.conf import settings; print(settings.CACHE_URL, settings.MIGO_TOKEN == 'from-a-file')"
     environment = {"DATA_DIR": str(tmp_path / "data"), "DJANGO_SETTINGS_MODULE": "myproject.settings", **variables}
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=110
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
     )
 
 
