@@ -44,11 +44,11 @@ def _admin_settings(settings: Any) -> None:
 
 @pytest.fixture
 def the_hour_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is counted by the hour or the day is of the same one for the test, its rows and the page.
+    """Half past: what is counted by the hour or the day is of the same one for the test, its rows and the page.
 
-    The clock goes on by a microsecond a look, so that what came later is later.
+    So is what was some minutes ago. The clock goes on by a microsecond a look, so that what came later is later.
     """
-    began, looks = timezone.now(), count()
+    began, looks = timezone.now().replace(minute=30, second=0, microsecond=0), count()
     monkeypatch.setattr(timezone, "now", lambda: began + timedelta(microseconds=next(looks)))
 
 
