@@ -1,11 +1,9 @@
 """Senders that are killed, and senders that run at the same time: processes of their own on a database of their own."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from typing import IO
 import pytest
 
 from tests.http_catcher import HttpCatcher
+from tests.project_process import ProjectProcess
 from tests.servers import Postgres
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,13 +56,11 @@ class Sender:
 
 
 def starter(stack: ExitStack, folder: Path, settings: dict[str, str]) -> Start:
-    environment = {**os.environ, "DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **settings}
+    variables = {"DATA_DIR": str(folder), **settings}
 
     def start(mode: str, *numbers: float) -> Sender:
-        command = [sys.executable, "-m", "tests.integration.alerts.sender", mode, *map(str, numbers)]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        argv = ["-m", "tests.integration.alerts.sender", mode, *map(str, numbers)]
+        process = ProjectProcess(*argv, variables=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stack.enter_context(process)
         stack.callback(process.kill)
         return Sender(process)

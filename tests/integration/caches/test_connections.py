@@ -82,7 +82,7 @@ def test_the_connection_outlives_the_request(own_memcached: Memcached) -> None:
             cache = caches["default"]
     finally:
         signals.request_finished.connect(close_old_connections)
-    assert connections(own_memcached) == 1
+    wait_until(lambda: connections(own_memcached) == 1)
     assert isinstance(cache, MemcachedCache)
     cache.disconnect()
     wait_until(lambda: connections(own_memcached) == 0)

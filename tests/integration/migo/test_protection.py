@@ -111,7 +111,8 @@ def test_a_node_that_is_full_and_takes_nothing_makes_nobody_wait(
         found = migo.consultar_ruc(RUC)
         took = monotonic() - started
     assert (found["success"], found["cache"]["source"]) == (True, "upstream")
-    assert took < 5
+    # Not the minute for which others' answers are waited for
+    assert took < 30
 
 
 def test_the_burst_has_room_again_after_a_minute() -> None:

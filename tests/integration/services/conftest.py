@@ -1,18 +1,19 @@
 """Caches on the servers of a test, processes that share its database, and a vendor played by the sandbox."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from api_service.models import TrackedKey
 from api_service.services import providers, tracking
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
+from tests.project_process import ProjectProcess
 from tests.sandbox_fixture import RunningSandbox, sandbox, sandbox_server
 from tests.servers import Memcached
 
@@ -65,6 +66,13 @@ def vendor(sandbox: RunningSandbox, settings: Settings) -> Iterator[RunningSandb
     providers.provider.cache_clear()
 
 
+def ended(cache: APICacheService, *names: str) -> None:
+    """As if these keys had come to the end of their lives, which no server can be hurried to."""
+    assert TrackedKey.objects.filter(key__in=names).update(expires_at=timezone.now()) == len(names)
+    for name in names:
+        assert cache.delete(name)
+
+
 def database_url() -> str:
     """Of the test's own database, for another process. A SQLite file and a PostgreSQL database alike."""
     config = connection.settings_dict
@@ -79,13 +87,12 @@ def run_python(transactional_db: None) -> Iterator[RunPython]:
     started: list[subprocess.Popen[str]] = []
 
     def run(code: str, **variables: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": database_url(), **variables},
+        process = ProjectProcess(
+            "-c",
+            f"import django; django.setup()\n{code}",
+            variables={"DATABASE_URL": database_url(), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         started.append(process)
         return process

@@ -5,13 +5,14 @@ seconds that it took and its result.
 """
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from tests.project_process import ProjectProcess
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -20,13 +21,8 @@ class Looker:
     """The other end of it."""
 
     def __init__(self, **variables: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        self.process = ProjectProcess(
+            "-m", __name__, variables=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def __call__(self, act: str, *arguments: object) -> tuple[float, Any]:
@@ -102,6 +98,12 @@ def clear_with_answers() -> str:
     from api_service.services import clearing
 
     return clearing.clear(clearing.request("migo", via="command", with_answers=True))["state"]
+
+
+def set_patience(seconds: float) -> None:
+    from django.conf import settings
+
+    settings.ANSWER_STORE_SECONDS = seconds
 
 
 def set_cap(queries: int) -> None:

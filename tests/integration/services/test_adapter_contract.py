@@ -313,8 +313,7 @@ def own_server(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> Me
     return server
 
 
-@pytest.fixture
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def have_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api_service.services.backends.memcached.STALL_SECONDS", 0.5)
     monkeypatch.setattr("api_service.services.backends.redis.STALL_SECONDS", 0.5)
 
@@ -330,11 +329,12 @@ ACTS: dict[str, Act] = {
 @pytest.mark.parametrize("harm", ["kill", "freeze"])
 @pytest.mark.parametrize("act", ACTS)
 def test_a_server_that_dies_or_freezes_amid_the_work_is_an_error_that_names_it(
-    act: str, harm: str, own_server: Memcached | Redis, little_patience: None
+    act: str, harm: str, own_server: Memcached | Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = adapter_for()
     [node] = adapter.nodes()
     adapter.write(node, many(3000), replace=True)
+    have_little_patience(monkeypatch)
 
     def harmed() -> Iterator[Item]:
         for number, item in enumerate(many(20_000)):
@@ -385,7 +385,8 @@ def test_the_end_of_a_redis_key_reads_the_same_each_time(
     """Before Redis 7 only what is left can be asked."""
     use_cache_url(redis_server.url)
     adapter = adapter_for()
-    adapter.write(adapter.nodes()[0], [Item("a", b"1", float(int(time.time()) + 60))], replace=True)
+    end = float(int(time.time()) + 60)
+    adapter.write(adapter.nodes()[0], [Item("a", b"1", end)], replace=True)
     asked: list[str] = []
     info = RedisClient.info
 
@@ -398,7 +399,7 @@ def test_the_end_of_a_redis_key_reads_the_same_each_time(
 
     assert asked
     assert len(ends) == 1
-    assert ends.pop() == pytest.approx(time.time() + 60, abs=2)
+    assert ends.pop() == pytest.approx(end, abs=2)
 
 
 @pytest.mark.parametrize("act", ACTS)

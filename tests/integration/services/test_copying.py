@@ -338,7 +338,7 @@ from api_service.services import copying, copy_plan
 from api_service.services.backends import adapter_for_url
 from api_service.services.cache_service import APICacheService
 from api_service.services.copy_checks import Job
-copying.LEASE_SECONDS, copying.TELL_SECONDS, copy_plan.BATCH = 1.0, 0.0, 20
+copying.LEASE_SECONDS, copying.TELL_SECONDS, copy_plan.BATCH = 60.0, 0.0, 20
 batch = copying._Copying._batch
 done = []
 def killed(self, node, entries, *rest):
@@ -379,6 +379,7 @@ def test_a_killed_copy_ends_with_its_lease_and_goes_on_where_it_was(
     killed.refresh_from_db()
     assert (killed.state, killed.error, killed.finished_at) == ("failed", copying.INTERRUPTED, held_until)
 
+    RunLock.objects.update(expires_at=timezone.now())
     summary = copying.copy(job(cluster_cache, redis_server.url, sample=0), patience=10)
     assert (summary["run"], summary["resumed"], summary["state"]) == (killed.pk, True, "done")
     assert summary["copied"] + summary["already_there"] == 300

@@ -14,9 +14,8 @@ from api_service.services.key_history import FLOWS, ServiceJSON
 from api_service.services.key_tracking import track_keys
 from api_service.services.outcomes import Outcome
 from tests.conftest import UseCacheUrl
-from tests.integration.services.conftest import url_of
+from tests.integration.services.conftest import ended, url_of
 from tests.servers import Memcached
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -32,9 +31,9 @@ def look_up(times: int, outcome: Outcome = Outcome.HIT, service: str = "migo") -
 
 def test_each_run_says_what_happened_since_the_one_before(cache: APICacheService) -> None:
     cache.set_many({f"migo:ruc_{number}": 1 for number in range(20)}, 600)
-    cache.set("migo:ruc_ends", 1, ttl=1)
+    cache.set("migo:ruc_ends", 1, 600)
     first = flows()
-    wait_until(lambda: cache.get("migo:ruc_ends") is None)
+    ended(cache, "migo:ruc_ends")
     for number in range(3):
         cache.delete(f"migo:ruc_{number}")
     cache.set("migo:ruc_new", 1, 600)
@@ -49,11 +48,11 @@ def test_each_run_says_what_happened_since_the_one_before(cache: APICacheService
 
 
 def test_what_expired_without_ever_having_been_read_is_counted(cache: APICacheService) -> None:
-    cache.set_many({"migo:ruc_1": 1, "migo:ruc_2": 1}, 1)
+    cache.set_many({"migo:ruc_1": 1, "migo:ruc_2": 1}, 600)
     cache.set("migo:ruc_3", 1, 600)
     cache.get("migo:ruc_1")
     track_keys()
-    wait_until(lambda: not cache.get_many(["migo:ruc_1", "migo:ruc_2"]))
+    ended(cache, "migo:ruc_1", "migo:ruc_2")
     second = flows()
 
     assert (second["expired"], second["expired_unread"]) == (2, 1)

@@ -25,10 +25,10 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEYS = 300
-QUICK_LEASE = """
+LEASE = """
 from datetime import timedelta
 from api_service.services import node_claims
-node_claims.LEASE, node_claims.RENEW_SECONDS = timedelta(seconds=1), 0.2
+node_claims.LEASE, node_claims.RENEW_SECONDS = timedelta(seconds={seconds}), 0.5
 """
 NODE = """
 import json
@@ -163,9 +163,9 @@ def test_a_killed_workers_node_is_taken_over_when_its_lease_ends(
     run = track_runs.open_run(nodes_of(own_cluster), timezone.now()).pk
     node = own_cluster[1]
     with listed_by_somebody(node):
-        code = QUICK_LEASE + NODE.format(run=run, node=node.address)
+        code = LEASE.format(seconds=1) + NODE.format(run=run, node=node.address)
         worker = run_python(code, CACHE_URL=url_of(*own_cluster))
-        wait_until(lambda: is_claimed(node), 30)
+        wait_until(lambda: is_claimed(node), 60)
         worker.kill()
         worker.wait(10)
     failures = key_tracking._list_all(run, Deadline.after(30))
@@ -187,12 +187,12 @@ def test_the_claim_of_a_worker_that_lives_is_renewed_however_long_it_takes(
     run = track_runs.open_run([own_cluster[0].address], timezone.now()).pk
     node = own_cluster[0]
     with listed_by_somebody(node):
-        code = QUICK_LEASE + NODE.format(run=run, node=node.address)
+        code = LEASE.format(seconds=5) + NODE.format(run=run, node=node.address)
         worker = run_python(code, CACHE_URL=url_of(*own_cluster))
-        wait_until(lambda: is_claimed(node), 30)
+        wait_until(lambda: is_claimed(node), 60)
         claimed = listing_of(node).listed_at
         assert claimed
-        wait_until(lambda: (listing_of(node).leased_until or claimed) > claimed + timedelta(seconds=2.5))
+        wait_until(lambda: (listing_of(node).leased_until or claimed) > claimed + timedelta(seconds=6), 30)
         assert node_claims.claim_next(run, timezone.now()) is None
     result = printed(output_of(worker))
 
@@ -222,7 +222,7 @@ def test_an_inventory_killed_amid_its_nodes_is_closed_and_mended_by_the_next(
 ) -> None:
     with listed_by_somebody(own_cluster[1]):
         process = run_python(ALL, CACHE_URL=url_of(*own_cluster))
-        wait_until(lambda: is_claimed(own_cluster[1]), 30)
+        wait_until(lambda: is_claimed(own_cluster[1]), 60)
         process.kill()
         process.wait(10)
     killed = TrackRun.objects.get()
@@ -257,7 +257,7 @@ def test_a_node_killed_amid_the_run_is_reported_and_the_next_run_mends_the_rest(
     node = own_cluster[1]
     with listed_by_somebody(node):
         process = run_python(ALL, CACHE_URL=url_of(*own_cluster))
-        wait_until(lambda: is_claimed(node), 30)
+        wait_until(lambda: is_claimed(node), 60)
         node.kill()
         summary = printed(output_of(process))
     states = dict(TrackedKey.objects.values_list("node", "state").distinct())

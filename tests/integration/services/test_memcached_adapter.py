@@ -78,13 +78,14 @@ def test_a_prefix_selects_literally(cache: APICacheService, memcached: Memcached
 
 
 def test_an_entry_tells_size_end_and_whether_it_was_read(cache: APICacheService, memcached: Memcached) -> None:
+    now = time.time()
     put(memcached, "read", b"x" * 1000, expire=300)
     put(memcached, "unread")
     memcached.ask("get read")
     found = {entry.key: entry for entry in cache.adapter.scan(cache.adapter.nodes()[0], "", Deadline.after(5))}
 
     assert 1000 < found["read"].size < 1200
-    assert found["read"].expires_at == pytest.approx(time.time() + 300, abs=3)
+    assert found["read"].expires_at == pytest.approx(now + 300, abs=10)
     assert found["unread"].expires_at is None
     assert (found["read"].read, found["unread"].read) == (True, False)
 
@@ -96,7 +97,7 @@ def test_an_empty_node_lists_nothing(cache: APICacheService) -> None:
 def test_a_busy_dump_lock_is_waited_for_and_then_reported(cache: APICacheService, memcached: Memcached) -> None:
     put(memcached, DUMP_LOCK, b"somebody", expire=60)
     with pytest.raises(InventoryError, match="another process is listing this node's keys: try again"):
-        scanned(cache.adapter, seconds=0.2)
+        scanned(cache.adapter, seconds=1)
 
     assert memcached.ask(f"get {DUMP_LOCK}").splitlines()[1] == "somebody"
 
@@ -173,7 +174,7 @@ def test_a_reader_that_stalls_elsewhere_is_named_and_our_connection_is_not_left_
         started = time.monotonic()
         with pytest.raises(InventoryError, match=r"timed out: .*asked for it and stopped reading"):
             scanned(adapter_for(), seconds=1)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 20
 
     wait_until(lambda: own_memcached.stats()["curr_connections"] == connections)
     assert len(scanned(adapter_for())) == 30_000
@@ -201,9 +202,9 @@ def test_a_frozen_node_is_an_error_within_the_deadline(
     own_cluster_cache.set_many({f"migo:ruc_{number}": 1 for number in range(30)})
     own_cluster[1].freeze()
     started = time.monotonic()
-    listing = inventory.listing(own_cluster_cache.adapter, "", seconds=5)
+    listing = inventory.listing(own_cluster_cache.adapter, "", seconds=20)
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert set(listing.failed) == {own_cluster[1].address}
     assert listing.entries
 
@@ -222,7 +223,7 @@ def test_a_node_that_dies_amid_its_list_is_an_error_and_no_shorter_list(
         found += [entry.key for entry in adapter_for().scan(server.address, "", Deadline.after(1))]
 
     assert found == []
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 20
     server.stop()
 
 
@@ -256,7 +257,7 @@ def test_busy_is_tried_again_within_the_deadline_and_then_told(use_cache_url: Us
     use_cache_url(f"memcached://{server.address}")
     assert scanned(adapter_for()) == {"a"}
     with pytest.raises(InventoryError, match=r"BUSY.*somebody else lists or crawls its keys, try again in a minute"):
-        scanned(adapter_for(), seconds=0.5)
+        scanned(adapter_for(), seconds=3)
     server.stop()
 
 
@@ -357,12 +358,12 @@ def test_a_probe_tells_the_facts_of_the_node(cache: APICacheService, memcached: 
 
     assert (facts.node, facts.reachable, facts.error) == (memcached.address, True, "")
     assert (facts.pid, facts.version) == (memcached.pid, stats["version"])
-    assert facts.booted_at == pytest.approx(int(stats["time"]) - int(stats["uptime"]), abs=1)
+    assert facts.booted_at == pytest.approx(int(stats["time"]) - int(stats["uptime"]), abs=2)
     assert (facts.bytes_limit, facts.max_connections) == (64 * 1024 * 1024, int(stats["max_connections"]))
     assert facts.items is not None
     assert facts.items >= 1
     assert facts.latency_ms is not None
-    assert 0 < facts.latency_ms < 500
+    assert 0 < facts.latency_ms < 10_000
     assert None not in (facts.hits, facts.misses, facts.evictions, facts.connections, facts.bytes_used)
 
 
@@ -398,7 +399,7 @@ def test_a_probe_of_a_node_that_does_not_answer_ends_soon_and_says_so(
     started = time.monotonic()
     facts = adapter.probe(own_memcached.address)
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert not facts.reachable
     assert facts.error
     assert (facts.pid, facts.items) == (None, None)

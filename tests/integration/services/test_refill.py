@@ -402,7 +402,7 @@ def test_a_run_killed_in_the_middle_is_completed_by_the_next_and_nothing_is_doub
     row = asked_for(cache)
     code = STUCK.replace("sys.argv[1]", repr(row.node)).replace("sys.argv[2]", str(row.pk))
     process = run_python(code, CACHE_URL=url_of(own_memcached))
-    wait_until(lambda: RefillRun.objects.get(pk=row.pk).written == 150, 30)
+    wait_until(lambda: RefillRun.objects.get(pk=row.pk).written == 150, 60)
     process.kill()
     process.wait(10)
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from time import time
 from typing import Any
 from unittest.mock import patch
@@ -370,19 +370,25 @@ while True:
 """
 
 
+def ran_on(counted: list[float], seconds: float) -> bool:
+    """Whether the process had its turns of late: while the machine held it up it could not flush either."""
+    late = [at for at in counted if at > counted[-1] - seconds]
+    return all(after - before < 0.5 for before, after in pairwise(late))
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_process_killed_with_9_loses_one_flush_interval_at_most(run_python: RunPython) -> None:
     interval, seconds_of_a_flush = 1.0, 1.0  # a flush beside other tests; alone it takes a hundredth
     process = run_python(COUNT_FOR_EVER, READ_FLUSH_SECONDS=str(interval))
     assert process.stdout is not None
-    wait_until(lambda: reads().get(REAL[0], 0) > 0, timeout=30)
+    wait_until(lambda: reads().get(REAL[0], 0) > 0, timeout=60)
     long_after = time() + 2.5 * interval
     counted: list[float] = []
     # To the end: what it had said before the kill is read after it
     for line in process.stdout:
         if line.endswith(";\n"):
             counted.append(float(line.split()[1]))
-        if counted and counted[-1] > long_after:
+        if counted and counted[-1] > long_after and ran_on(counted, interval + seconds_of_a_flush):
             process.kill()
     safe = sum(at < counted[-1] - interval - seconds_of_a_flush for at in counted)
 

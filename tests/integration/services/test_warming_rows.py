@@ -86,7 +86,7 @@ def test_a_run_killed_between_two_chunks_is_closed_and_nobody_is_paid_for_twice(
         MIGO_PARALLEL="1",
         FLIGHT_LOCK_SECONDS="2",
     )
-    wait_until(lambda: StoredAnswer.objects.count() == 20, timeout=30)
+    wait_until(lambda: StoredAnswer.objects.count() == 20, timeout=60)
     wait_until(lambda: sum(cache.get_ruc(ruc) is not None for ruc in rucs) == 20)
     process.kill()
     process.wait(10)

@@ -90,13 +90,19 @@ def client_of(sandbox: RunningSandbox, door: Door) -> ClientOf:
     """A client of the sandbox: `client_of("v1", attempts=1, deadline=2.0)`. One call at a time, as a script has it."""
 
     def build(
-        version: Version, *, token: str = TOKEN, attempts: int = 3, deadline: float = 10.0, parallel: int = 1
+        version: Version,
+        *,
+        token: str = TOKEN,
+        attempts: int = 3,
+        deadline: float = 60.0,
+        parallel: int = 1,
+        read_timeout: float = 20.0,
     ) -> MigoClient:
         config = MigoConfig(
             token,
             sandbox.url,
             version,
-            read_timeout=0.5,
+            read_timeout=read_timeout,
             deadline=deadline,
             attempts=attempts,
             parallel=parallel,
@@ -104,6 +110,11 @@ def client_of(sandbox: RunningSandbox, door: Door) -> ClientOf:
         return MigoClient(config, door)
 
     return build
+
+
+def patience_with(*steps: str) -> float:
+    """The read time-out for that script: short where silence is a step of it, as only then it is waited for."""
+    return 1.0 if "timeout" in steps else 20.0
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from api_service.services.migo_client import MigoClient, MigoConfig
 from api_service.services.migo_wire import Version
 from api_service.services.providers import Answer, Found, NotFound, SpendLater
 from api_service.services.upstream import Door
-from tests.integration.upstream.conftest import TOKEN, ClientOf
+from tests.integration.upstream.conftest import TOKEN, ClientOf, patience_with
 from tests.integration.upstream.test_migo_client import Ledger
 from tests.sandbox_fixture import RunningSandbox
+from tests.waiting import wait_until
 
 
 def rucs(count: int) -> list[str]:
@@ -69,9 +70,7 @@ def test_version_one_asks_for_a_hundred_at_a_time(client_of: ClientOf, sandbox: 
 def test_version_two_asks_side_by_side_but_for_no_more_than_eight(client_of: ClientOf, sandbox: RunningSandbox) -> None:
     sandbox.switch(latency=0.1)
     ledger = Ledger()
-    started = time.monotonic()
     assert errors(list(client_of("v2").fetch_many("ruc", rucs(24), spend=ledger).values())) == []
-    assert time.monotonic() - started < 24 * 0.1 * 0.7
     assert 2 <= sandbox.state["most_in_flight"] <= 8
     assert sum(queries for queries, _ in ledger.calls) == sandbox.billed == 24
 
@@ -82,7 +81,7 @@ def test_one_failed_chunk_of_three_takes_only_its_own_with_it(
 ) -> None:
     sandbox.switch(script=["ok", *faults])
     asked = rucs(300)
-    results = client_of("v1").fetch_many("ruc", asked)
+    results = client_of("v1", read_timeout=patience_with(*faults)).fetch_many("ruc", asked)
     assert [isinstance(results[ruc], UpstreamError) for ruc in asked] == [False] * 100 + [True] * 100 + [False] * 100
 
 
@@ -132,7 +131,9 @@ def test_a_silent_service_is_left_after_two_deadlines_however_many_were_asked_fo
     sandbox.switch(timeout_rate=1.0)
     started = time.monotonic()
     results = client_of(version, deadline=0.5).fetch_many("ruc", rucs(1000))
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 30
+    # Two collections, or two waves of eight
+    assert len(sandbox.log) <= {"v1": 2, "v2": 16}[version]
     assert {type(result) for result in results.values()} == {UpstreamTimeout}
 
 
@@ -174,11 +175,8 @@ def test_collections_are_asked_for_side_by_side_but_never_more_than_allowed(
 ) -> None:
     sandbox.switch(latency=0.2)
     ledger, asked = Ledger(), rucs(1200)
-    started = time.monotonic()
     results = client_of("v1", parallel=4).fetch_many("ruc", asked, spend=ledger)
 
-    # A latency is the switch's, half of it more or less
-    assert time.monotonic() - started < 12 * 0.2 * 0.6
     assert sandbox.state["most_in_flight"] == 4
     assert list(results) == asked
     assert errors(list(results.values())) == []
@@ -205,7 +203,7 @@ def test_what_was_answered_is_handed_over_while_other_calls_are_under_way(
 ) -> None:
     sandbox.switch(script=["timeout", "ok", "ok", "ok"])
     asked, first_of_each = rucs(300), list[str]()
-    client_of("v1", parallel=2).fetch_many(
+    client_of("v1", parallel=2, read_timeout=patience_with("timeout")).fetch_many(
         "ruc", asked, answered=lambda answers: first_of_each.append(next(iter(answers)))
     )
 
@@ -218,7 +216,8 @@ def test_what_was_answered_is_handed_over_while_other_calls_are_under_way(
 def test_a_failed_chunk_comes_back_when_it_is_due_and_the_others_go_on(
     client_of: ClientOf, sandbox: RunningSandbox
 ) -> None:
-    sandbox.switch(script=["429:1", *["ok"] * 20])
+    # Long enough for all the others on a machine that stalls
+    sandbox.switch(script=["429:3", *["ok"] * 20])
     order: list[int] = []
     ledger = Ledger()
     results = client_of("v1", parallel=2).fetch_many(
@@ -273,6 +272,9 @@ def test_while_a_place_is_waited_for_what_was_answered_is_handed_over(
     asked: list[float] = []
 
     def spend(queries: int, *, retry: bool) -> None:
+        if len(asked) == 2:
+            # Both have been answered, and nobody has taken their answers yet
+            wait_until(lambda: (len(sandbox.log), sandbox.state["in_flight"]) == (2, 0))
         asked.append(time.monotonic())
         if len(asked) == 3:
             raise SpendLater(0.5)
@@ -298,9 +300,9 @@ def test_of_a_batch_to_a_service_that_is_tried_again_one_call_goes_ahead(sandbox
 
 
 def test_a_batch_waits_for_a_short_pause_and_not_for_a_long_one(sandbox: RunningSandbox, door: Door) -> None:
-    config = MigoConfig(TOKEN, sandbox.url, "v1", parallel=4, deadline=2.0)
+    config = MigoConfig(TOKEN, sandbox.url, "v1", parallel=4, deadline=20.0)
     short = MigoClient(config, door, OnceOpen(pause=0.3)).fetch_many("ruc", rucs(300))
-    long = MigoClient(config, door, OnceOpen(pause=30.0)).fetch_many("ruc", rucs(300))
+    long = MigoClient(config, door, OnceOpen(pause=300.0)).fetch_many("ruc", rucs(300))
 
     assert errors(list(short.values())) == []
     assert {type(answer) for answer in long.values()} == {UpstreamCircuitOpen}
