@@ -42,7 +42,7 @@ class ProjectProcess(subprocess.Popen[str]):
 
 
 def run_project(
-    *argv: str, env: Mapping[str, str] | None = None, timeout: float = 60
+    *argv: str, env: Mapping[str, str] | None = None, timeout: float = 110
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`; what it wrote is kept."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

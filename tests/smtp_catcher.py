@@ -36,6 +36,8 @@ class SmtpCatcher:
     def __init__(self) -> None:
         self.mails: list[ReceivedMail] = []
         self.held: dict[str, bool] = {}
+        self.waiting: list[str] = []
+        """The commands that have come and are held."""
         self.delay = 0.0
         """Seconds before each reply."""
         self.released = threading.Event()
@@ -133,6 +135,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         catcher.released.wait(catcher.delay)
         if (dripping := catcher.held.get(command)) is None:
             return
+        catcher.waiting.append(command)
         while not catcher.released.wait(0.05 if dripping else None):
             self.wfile.write(b"2")
 

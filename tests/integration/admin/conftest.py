@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def _admin_settings(settings: Any) -> None:
     settings.WHITENOISE_USE_FINDERS = False
     # Two hundred logins: a slow hash would be most of the time of these tests
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def the_hour_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half past: what is counted by the hour or the day is of the same one for the test, its rows and the page.
+
+    So is what was some minutes ago. The clock goes on by a microsecond a look, so that what came later is later.
+    """
+    began, looks = timezone.now().replace(minute=30, second=0, microsecond=0), count()
+    monkeypatch.setattr(timezone, "now", lambda: began + timedelta(microseconds=next(looks)))
 
 
 @pytest.fixture

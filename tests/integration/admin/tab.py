@@ -37,5 +37,5 @@ def tab(web: str, client: Client, patience_ms: int, monkeypatch: pytest.MonkeyPa
         # Beside an event loop Django has another connection than without one, which nobody else would close
         connection.close()
     # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up
-    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()))
+    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()), timeout=30)
     assert errors == []

@@ -20,6 +20,8 @@ from api_service import models
 from api_service.services import around, track_runs, warming
 from tests.integration.admin.conftest import Rows, Staff, leased
 
+pytestmark = pytest.mark.usefixtures("the_hour_stays")
+
 EN = {"accept-language": "en"}
 OLD = "No recent run: do worker and beat run?"
 PARTS = ("now", "runs", "charts")

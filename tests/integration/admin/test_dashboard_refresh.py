@@ -33,7 +33,9 @@ LINE_COLOUR = f"{CHART}.data.datasets[0].borderColor"
 
 
 @pytest.fixture
-def page(live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def page(
+    the_hour_stays: None, live_server: LiveServer, rows: Rows, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Page]:
     """The first page with its charts."""
     with tab(live_server.url, admin_client, PATIENCE_MS, monkeypatch) as opened:
         opened.goto("/admin/")
@@ -69,8 +71,9 @@ def test_a_refresh_that_changes_no_verdict_is_not_announced(page: Page) -> None:
 
 def test_a_page_that_nobody_sees_asks_for_nothing_until_it_is_seen(page: Page) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
     page.evaluate(HIDDEN, "hidden")
+    # Only now: its clock runs on by itself, and it may have asked just before
+    page.on("request", lambda request: asked.append(request.url))
     wait(page, 10 * CHARTS_MS)
     assert asked == []
     with page.expect_response("**/admin/dashboard/now/**"), page.expect_response("**/admin/dashboard/charts/**"):
@@ -89,8 +92,8 @@ def test_what_is_open_stays_open_and_what_has_the_focus_keeps_it(page: Page) -> 
 
 
 def test_whoever_is_marking_a_text_is_not_disturbed(page: Page) -> None:
-    heal()
     page.evaluate("document.getSelection().selectAllChildren(document.querySelector('#cw-now h2'))")
+    heal()
     with page.expect_response("**/admin/dashboard/runs/**"):
         wait(page, REFRESH_MS)
     expect(page.get_by_role("heading", name="The cache has failures")).to_be_visible()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+from contextlib import ExitStack
 from datetime import timedelta
 from time import monotonic, time
 from typing import Any
@@ -17,7 +19,8 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
-from api_service.services import answers, ruc_acts, tracking, warm_statistics, warming
+from api_service.services import answers, node_reads, ruc_acts, tracking, warm_statistics, warming
+from api_service.services.backends import memcached
 from api_service.services.cache_service import INVALID_KEY, RUC_KEY, APICacheService
 from api_service.services.envelope import wrap
 from api_service.services.migo_service import MigoAPIService
@@ -169,18 +172,21 @@ def test_redis_is_looked_at_alike(admin_client: Client, redis_server: Redis, use
 
 
 @pytest.mark.usefixtures("migo")
-def test_a_node_that_hangs_holds_the_page_up_for_two_seconds_at_most(
-    admin_client: Client, own_cluster: list[Memcached], use_cache_url: UseCacheUrl
+def test_nodes_that_hang_hold_the_page_up_for_no_longer_than_one(
+    admin_client: Client, use_cache_url: UseCacheUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_cache_url("memcached://" + ",".join(node.address for node in own_cluster))
-    for node in own_cluster:
-        node.freeze()
-    for expected in ("no answer in time", "an earlier question still waits for its answer"):
-        started = monotonic()
-        page = read(admin_client)
-        assert monotonic() - started < 3
-        assert expected in page
-        assert "its node does not answer" in page
+    """Each takes the connection and says nothing, as a frozen server does."""
+    # The first question still waits when the second is asked, however long this machine takes to ask it
+    monkeypatch.setattr(memcached, "STALL_SECONDS", 60)
+    with ExitStack() as stack:
+        hanging = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(12)]
+        use_cache_url("memcached://" + ",".join(f"127.0.0.1:{one.getsockname()[1]}" for one in hanging))
+        for expected in ("no answer in time", "an earlier question still waits for its answer"):
+            started = monotonic()
+            page = read(admin_client)
+            assert monotonic() - started < node_reads.SECONDS * len(hanging) / 2
+            assert page.count(expected) == len(hanging)
+            assert "its node does not answer" in page
 
 
 @pytest.mark.usefixtures("warm_schedule")

@@ -12,10 +12,11 @@ from django.db import connection, connections
 from pytest_django import Settings
 
 from api_service.models import Delivery, Incident, Notice, Transition
+from api_service.services.backends import Deadline
 from tests.http_catcher import HttpCatcher
 from tests.integration.alerts.conftest import NODES, NOW, down, judge, slow
 from tests.waiting import wait_until
-from workers.alerts import dispatch, outbox, telling
+from workers.alerts import dispatch, outbox, post, telling
 from workers.alerts.channels import sentry
 from workers.alerts.channels.sentry import ConfirmingTransport
 
@@ -133,8 +134,10 @@ def test_a_busy_channel_is_asked_again_when_it_said(channels: HttpCatcher, chann
 
 @pytest.mark.parametrize("channel", ["slack", "sentry"])
 def test_a_channel_that_is_down_is_tried_for_a_day_and_then_given_up(
-    channels: HttpCatcher, caplog: pytest.LogCaptureFixture, channel: str
+    channels: HttpCatcher, caplog: pytest.LogCaptureFixture, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What a send takes on this machine is no part of the wait
+    monkeypatch.setattr(dispatch, "_clock_from", lambda now: lambda: now)
     channels.answer(SLACK_PATH if channel == "slack" else SENTRY_PATH, status=503)
     open_incident()
     waits: list[float] = []
@@ -144,9 +147,9 @@ def test_a_channel_that_is_down_is_tried_for_a_day_and_then_given_up(
         before = row(channel).due_at + timedelta(seconds=1)
     assert (row(channel).state, row(channel).error) == ("failed", "the service answered 503: ok")
     assert before - NOW >= timedelta(hours=24)
-    assert 30 <= waits[0] < 40
-    assert 60 <= waits[1] < 75
-    assert 1800 <= max(waits) <= 2200
+    assert 30 <= waits[0] <= 36
+    assert 60 <= waits[1] <= 72
+    assert 1800 <= max(waits) <= 2160
     assert "failed for good" in caplog.text
 
 
@@ -250,11 +253,15 @@ def test_a_thousand_messages_that_wait_for_a_channel_are_sorted_in_no_time() -> 
         # As its autovacuum does within a minute: of tables that seem to be empty any plan looks good
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
-    started = monotonic()
-    claimed = outbox.claim_next(NOW, "slack")
-    assert claimed is not None
-    assert claimed.notice_id == notices[0].pk
-    assert monotonic() - started < 1
+    claimed, took = [], []
+    for _ in range(3):
+        started = monotonic()
+        claimed.append(outbox.claim_next(NOW, "slack"))
+        took.append(monotonic() - started)
+    # While the first is on its way all the others wait behind it
+    assert [one and one.notice_id for one in claimed] == [notices[0].pk, None, None]
+    # The quickest of three: a machine may stall for longer than any of them takes
+    assert min(took) < 1
 
 
 def test_a_message_that_cannot_be_written_does_not_stop_the_others(
@@ -353,24 +360,44 @@ def test_no_secret_reaches_logs_rows_or_the_other_channel(
 def test_the_events_of_one_message_share_the_time_of_one_send(
     channels: HttpCatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each answer within the time, all of them far beyond it: to begin anew each time would never come to the last."""
-    monkeypatch.setattr(sentry, "SEND_SECONDS", 1.5)
-    channels.answer(SENTRY_PATH, hold=threading.Event(), longest_hold=0.6)
+    """Each answer within the time, all of them far beyond it: to begin anew each time would never come to the last.
+
+    Each takes 5 s of a clock that is played, so half a second of real time is left for the third, which gets none.
+    """
+
+    class Played(Deadline):
+        @classmethod
+        def after(cls, seconds: float) -> Deadline:
+            return cls(played() + seconds)
+
+        def left(self) -> float:
+            return max(0.0, self.at - played())
+
+    def played() -> float:
+        return 5.0 * len(channels.received("/api/"))
+
+    never = threading.Event()
+    monkeypatch.setattr(sentry, "SEND_SECONDS", 10.5)
+    monkeypatch.setattr(sentry, "Deadline", Played)
+    channels.answer(SENTRY_PATH, times=2)
+    channels.answer(SENTRY_PATH, hold=never)
     judge(0, *({**down(), "code": f"code_{number}"} for number in range(5)))
     telling.tell(NOW)
     started = monotonic()
     assert deliver() == {"sent": 1, "retried": 1, "failed": 0, "waiting": 1}
-    assert monotonic() - started < 2.9
+    assert monotonic() - started < post.PATIENCE.read
     assert (row("slack").state, row("sentry").state) == ("sent", "pending")
     begun = [event["event_id"] for event in events(channels)]
-    assert 1 <= len(begun) < 5
+    # On a machine that stalls the third is given up before it leaves
+    assert len(begun) in {2, 3}
     channels.answer(SENTRY_PATH)
+    never.set()
+    monkeypatch.setattr(sentry, "Deadline", Deadline)
     assert deliver(5)["sent"] == 1
     again = [event["event_id"] for event in events(channels)[len(begun) :]]
-    # Whether the last one that was begun has arrived nobody can say: it comes again with its id
-    assert again[0] == begun[-1]
-    assert len({*begun, *again}) == 5
-    assert len(begun) + len(again) == 6
+    # Whether the one that was begun has arrived nobody can say: it comes again with its id
+    assert again[: len(begun) - 2] == begun[2:]
+    assert (len(again), len({*begun[:2], *again})) == (3, 5)
 
 
 def test_the_sentry_transport_needs_a_dsn_to_know_where_to_post() -> None:

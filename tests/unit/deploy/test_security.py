@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -45,16 +46,17 @@ def test_a_deployment_as_the_documentation_describes_it_passes_every_check(tmp_p
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"HTTPS_ONLY": "false"}, "security.W012"),
-        ({"HSTS_SECONDS": "0"}, "security.W004"),
-        ({"DEBUG": "true"}, "security.W018"),
-        ({"SECRET_KEY": "short"}, "security.W009"),
+        ({"HTTPS_ONLY": "false"}, {"security.W012"}),
+        (
+            {"HSTS_SECONDS": "0", "DEBUG": "true", "SECRET_KEY": "short"},
+            {"security.W004", "security.W018", "security.W009"},
+        ),
     ],
 )
-def test_what_is_left_open_is_told(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+def test_what_is_left_open_is_told(tmp_path: Path, changed: dict[str, str], said: set[str]) -> None:
     done = check(tmp_path, "--deploy", **{**PRODUCTION, **changed})
     assert done.returncode != 0
-    assert said in done.stderr
+    assert said <= set(re.findall(r"security\.W\d+", done.stderr))
 
 
 def test_a_key_that_was_made_up_here_is_long_enough(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from api_service.services import metrics
 from api_service.services.single_flight import SingleFlight
 from tests.waiting import wait_until
 
@@ -28,35 +29,39 @@ def refuse() -> str:
     raise LookupError("the vendor refused")
 
 
-def join(pool: ThreadPoolExecutor, flight: SingleFlight[str], gate: Gate, followers: int) -> list[Future[str]]:
-    """A leader and its followers, all of them inside `do`."""
-    inside: list[int] = []
+@pytest.fixture(autouse=True)
+def joined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One for each that has joined another's flight: from then on it cannot lead one of its own."""
+    joined: list[str] = []
+    monkeypatch.setattr(metrics, "waited", joined.append)
+    return joined
 
-    def follow() -> str:
-        inside.append(1)
-        return flight.do("key", gate)
 
+def join(
+    pool: ThreadPoolExecutor, flight: SingleFlight[str], gate: Gate, joined: list[str], followers: int
+) -> list[Future[str]]:
+    """A leader and its followers, all of them on the flight."""
     leader = pool.submit(flight.do, "key", gate)
     assert gate.began.wait(10)
-    waiting = [pool.submit(follow) for _ in range(followers)]
-    wait_until(lambda: len(inside) == followers)
+    waiting = [pool.submit(flight.do, "key", gate) for _ in range(followers)]
+    wait_until(lambda: len(joined) == followers)
     return [leader, *waiting]
 
 
-def test_one_asks_and_all_get_the_answer() -> None:
+def test_one_asks_and_all_get_the_answer(joined: list[str]) -> None:
     gate, flight = Gate(lambda: "answer"), SingleFlight[str](10)
     with ThreadPoolExecutor(17) as pool:
-        futures = join(pool, flight, gate, 16)
+        futures = join(pool, flight, gate, joined, 16)
         gate.let.set()
 
     assert [future.result() for future in futures] == ["answer"] * 17
     assert gate.calls == 1
 
 
-def test_the_leaders_exception_reaches_those_who_joined_and_the_next_caller_flies_again() -> None:
+def test_the_leaders_exception_reaches_those_who_joined_and_the_next_caller_flies_again(joined: list[str]) -> None:
     gate, flight = Gate(refuse), SingleFlight[str](10)
     with ThreadPoolExecutor(5) as pool:
-        futures = join(pool, flight, gate, 4)
+        futures = join(pool, flight, gate, joined, 4)
         gate.let.set()
 
     assert [type(future.exception()) for future in futures] == [LookupError] * 5
@@ -64,10 +69,10 @@ def test_the_leaders_exception_reaches_those_who_joined_and_the_next_caller_flie
     assert flight.do("key", lambda: "fresh") == "fresh"
 
 
-def test_a_follower_waits_no_longer_than_it_is_told() -> None:
+def test_a_follower_waits_no_longer_than_it_is_told(joined: list[str]) -> None:
     gate, flight = Gate(lambda: "late"), SingleFlight[str](0.05)
     with ThreadPoolExecutor(2) as pool:
-        leader, follower = join(pool, flight, gate, 1)
+        leader, follower = join(pool, flight, gate, joined, 1)
         with pytest.raises(TimeoutError):
             follower.result(10)
         gate.let.set()
@@ -75,10 +80,10 @@ def test_a_follower_waits_no_longer_than_it_is_told() -> None:
     assert leader.result() == "late"
 
 
-def test_different_keys_do_not_wait_for_each_other() -> None:
+def test_different_keys_do_not_wait_for_each_other(joined: list[str]) -> None:
     gate, flight = Gate(lambda: "slow"), SingleFlight[str](10)
     with ThreadPoolExecutor(2) as pool:
-        (leader,) = join(pool, flight, gate, 0)
+        (leader,) = join(pool, flight, gate, joined, 0)
         assert flight.do("another key", lambda: "quick") == "quick"
         assert not leader.done()
         gate.let.set()
