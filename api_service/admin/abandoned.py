@@ -19,15 +19,19 @@ class ClosesAbandoned(Base):
         raise NotImplementedError
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        self.close_abandoned()
+        self._before_it_is_seen(request)
         return super().changelist_view(request, extra_context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        self.close_abandoned()
+        self._before_it_is_seen(request)
         return super().change_view(request, object_id, form_url, extra_context)
 
     def wait_view(self, request: HttpRequest) -> HttpResponse:
-        self.close_abandoned()
+        self._before_it_is_seen(request)
         return super().wait_view(request)
+
+    def _before_it_is_seen(self, request: HttpRequest) -> None:
+        if self.has_view_permission(request):
+            self.close_abandoned()

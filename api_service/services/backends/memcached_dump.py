@@ -163,17 +163,21 @@ def _items(node: Listed, deadline: Deadline) -> int:
 
 
 def _dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
-    """The whole list into `spool`; a node whose crawler is at work is asked again until the deadline."""
-    while True:
+    """The whole list into `spool`; a node whose crawler is at work is asked again until the deadline.
+
+    The last of the time is left: a question that gets no answer any more would hide what the node said before.
+    """
+    busy: _Busy | None = None
+    while busy is None or deadline.left() > BUSY_SECONDS:
         try:
             with _connect(node.server, node.connect_timeout) as connection:
                 _read(node.name, connection, spool, deadline)
             return
-        except _Busy as busy:
-            if deadline.left() <= BUSY_SECONDS:
-                reason = f"the node says {str(busy)!r}: somebody else lists or crawls its keys, try again in a minute"
-                raise InventoryError(node.name, reason) from busy
-            sleep(BUSY_SECONDS)
+        except _Busy as said:
+            busy = said
+            sleep(min(BUSY_SECONDS, deadline.left()))
+    reason = f"the node says {str(busy)!r}: somebody else lists or crawls its keys, try again in a minute"
+    raise InventoryError(node.name, reason) from busy
 
 
 def _read(node: str, connection: socket.socket, spool: Spool, deadline: Deadline) -> None:

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api_service import models
+from api_service.services import warming
 from tests.migo_fixtures import migo, sandbox, sandbox_server
 
 __all__ = ["migo", "sandbox", "sandbox_server"]
@@ -135,6 +136,7 @@ def rows(db: None) -> Rows:
     )
     told = {"kind": "incidents", "steps": [{**opened.facts, "event": "opened", "incident": incident.pk}]}
     habit = models.ReadHabit.objects.create(**identity, fast=1.0, fast_era=19, slow=1e34, visited_at=now.timestamp())
+    leased(warming.LOCK)
     warm = models.WarmRun.objects.create(
         started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
     )

@@ -24,6 +24,7 @@ def tab(web: str, client: Client, patience_ms: int, monkeypatch: pytest.MonkeyPa
     """
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     errors: list[str] = []
+    earlier = set(threading.enumerate())
     session = client.cookies["sessionid"].value
     with chromium() as browser, context(browser, web) as person:
         person.add_cookies([{"name": "sessionid", "value": session, "url": web}])
@@ -36,6 +37,11 @@ def tab(web: str, client: Client, patience_ms: int, monkeypatch: pytest.MonkeyPa
         opened.close()
         # Beside an event loop Django has another connection than without one, which nobody else would close
         connection.close()
-    # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up
-    wait_until(lambda: not any("process_request_thread" in thread.name for thread in threading.enumerate()), timeout=30)
+    # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up.
+    # Those of servers that other tests had may stay longer
+    wait_until(lambda: not any(map(_serves, set(threading.enumerate()) - earlier)), timeout=30)
     assert errors == []
+
+
+def _serves(thread: threading.Thread) -> bool:
+    return "process_request_thread" in thread.name
