@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-# What the project's modules import, as far as it can be imported before settings are there
+# What the project imports, as far as neither settings nor the environment are read by it (prometheus_client does)
 LIBRARIES = (
     "annotated_types",
     "celery.app.base",
@@ -36,7 +36,6 @@ LIBRARIES = (
     "kombu.transport.redis",
     "limits.strategies",
     "openpyxl",
-    "prometheus_client",
     "psycopg",
     "pydantic.fields",
     "pymemcache.client.hash",

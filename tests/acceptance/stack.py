@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.processes import free_port, spawn
+from tests.project_process import run_project
 from tests.waiting import wait_until
 from workers.tasks import ALREADY_RUNNING
 
@@ -67,15 +68,7 @@ class Stack:
         return f"http://127.0.0.1:{self.flower_port}"
 
     def manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        done = run_project("manage.py", *arguments, env={**os.environ, **self.environment})
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError
 from api_service.sandbox.server import SandboxServer
 from tests.http_catcher import HttpCatcher
 from tests.processes import spawn
+from tests.project_process import run_project
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Postgres, Redis
 from tests.waiting import wait_until
@@ -118,11 +119,7 @@ class World:
     # --- processes --------------------------------------------------------------------------------------
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", *arguments]
-        environment = {**os.environ, **self.environment}
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
-        )
+        return run_project("manage.py", *arguments, env={**os.environ, **self.environment})
 
     def start_worker(self, **environment: str) -> None:
         celery = [str(BIN / "celery"), "-A", "tests.scenarios.worker", "worker", "-n", "scenario@%h"]

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.http_catcher import HttpCatcher
+from tests.project_process import run_project
 from tests.servers import Memcached, Postgres
 from tests.waiting import wait_until
 
@@ -38,8 +39,8 @@ while True:
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     started = Postgres().start()
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=ROOT, env={**os.environ, "DATABASE_URL": started.url}, check=True)
+    environment = {**os.environ, "DATABASE_URL": started.url}
+    run_project("manage.py", "migrate", "--verbosity", "0", env=environment).check_returncode()
     yield started
     started.close()
 

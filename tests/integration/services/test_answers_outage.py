@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +10,9 @@ import psycopg
 import pytest
 
 from api_service.services.budget import CAP_SECONDS
-from tests.integration.services.looker import ROOT, Looker
+from tests.integration.services.looker import Looker
 from tests.processes import free_port
-from tests.project_process import ProjectProcess
+from tests.project_process import ProjectProcess, run_project
 from tests.rucs import REAL, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Postgres
@@ -32,8 +31,8 @@ def server() -> Iterator[Postgres]:
     started = Postgres(options=["-c", "synchronous_commit=on"]).start()
     with psycopg.connect(started.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {MIGRATED}")
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=ROOT, env={**os.environ, "DATABASE_URL": started.url_of(MIGRATED)}, check=True)
+    environment = {**os.environ, "DATABASE_URL": started.url_of(MIGRATED)}
+    run_project("manage.py", "migrate", "--verbosity", "0", env=environment).check_returncode()
     yield started
     started.close()
 

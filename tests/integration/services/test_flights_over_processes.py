@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +13,8 @@ import pytest
 
 from api_service.services.cache_service import APICacheService
 from tests.conftest import UseCacheUrl
-from tests.integration.services.looker import ROOT, Looker
+from tests.integration.services.looker import Looker
+from tests.project_process import run_project
 from tests.rucs import REAL, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
 from tests.servers import Memcached, Redis
@@ -33,8 +32,8 @@ Start = Callable[..., Looker]
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('flights') / 'db.sqlite3'}"
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True)
+    environment = {**os.environ, "DATABASE_URL": url}
+    run_project("manage.py", "migrate", "--verbosity", "0", env=environment).check_returncode()
     return url
 
 
