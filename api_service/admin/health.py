@@ -17,7 +17,7 @@ from api_service.admin.base import RowsInline, TableAdmin
 from api_service.admin.filters import ByHealthNode
 from api_service.admin.node_columns import NodeColumns
 from api_service.admin.run_by_hand import Run, RunByHand
-from api_service.models import HealthSample, NodeSample
+from api_service.models import HealthSample, NodeSample, OperationReads
 from api_service.services.finding_states import EVERY_NODE
 
 
@@ -178,3 +178,36 @@ class NodeSampleAdmin(NodeColumns, TableAdmin[NodeSample]):
     @admin.display(description=_("taken"))
     def taken(self, row: NodeSample) -> str:
         return display.age(row.sample.taken_at, timezone.now())
+
+
+@admin.register(OperationReads)
+class OperationReadsAdmin(TableAdmin[OperationReads]):
+    list_display = ("node", "operation", "began", "hits_text", "misses_text", "took")
+    list_filter = ("operation",)
+    ordering = ("-id",)
+    fields = ("node", "operation", "began", "took", "before_text", "after_text", "hits_text", "misses_text")
+
+    @admin.display(description=_("began"))
+    def began(self, row: OperationReads) -> str:
+        return display.age(row.began_at, timezone.now())
+
+    @admin.display(description=_("duration"))
+    def took(self, row: OperationReads) -> str:
+        """Of what goes on the end is not known."""
+        return display.NOTHING if row.over_by > timezone.now() else display.period(row.began_at, row.over_by)
+
+    @admin.display(description=_("hits before"))
+    def before_text(self, row: OperationReads) -> str:
+        return display.number(row.hits_before)
+
+    @admin.display(description=_("hits after"))
+    def after_text(self, row: OperationReads) -> str:
+        return display.number(row.hits_after)
+
+    @admin.display(description=_("own hits"))
+    def hits_text(self, row: OperationReads) -> str:
+        return display.number(row.hits)
+
+    @admin.display(description=_("own misses"))
+    def misses_text(self, row: OperationReads) -> str:
+        return display.number(row.misses)

@@ -39,7 +39,7 @@ GROUPS: tuple[tuple[Promise, tuple[Entry, ...]], ...] = (
         _("Health and incidents"),
         (
             Entry("emergency", ("Incident", "Transition", "FindingState")),
-            Entry("monitor_heart", ("HealthSample", "NodeSample")),
+            Entry("monitor_heart", ("HealthSample", "NodeSample", "OperationReads")),
             Entry("notifications", ("Delivery", "Notice", "ChannelState")),
             Entry("construction", ("MaintenanceWindow",)),
         ),

@@ -17,7 +17,7 @@ from api_service.models.billing import BillingRow, BillingRun
 from api_service.models.clearing import ClearRun
 from api_service.models.copying import CopyRun
 from api_service.models.habits import ReadHabit, ReadHabitBin, WarmedAnswer
-from api_service.models.health import HealthSample, NodeSample, Status
+from api_service.models.health import HealthSample, NodeSample, OperationReads, Status
 from api_service.models.inventory import NodeListing, ServiceSnapshot, TrackRun
 from api_service.models.keys import DailyReads, LookupHour, LookupTime, TrackedKey
 from api_service.models.money import (
@@ -55,6 +55,7 @@ __all__ = [
     "NodeListing",
     "NodeSample",
     "Notice",
+    "OperationReads",
     "RateWindow",
     "ReadHabit",
     "ReadHabitBin",

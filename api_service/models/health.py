@@ -80,3 +80,34 @@ class NodeSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node}: {_('reachable') if self.reachable else self.error}"
+
+
+class OperationReads(models.Model):
+    """What one operation of ours read on one node, which counts it among the hits and misses of look-ups."""
+
+    class Operation(models.TextChoices):
+        INVENTORY = "inventory", _("key inventory")
+        REASONS = "reasons", _("reasons of invalid RUCs")
+        WARM_RUN = "warm_run", _("warm run")
+        CLEAN_UP = "clean_up", _("clean-up")
+        COPY = "copy", _("copy")
+        STATISTICS = "statistics", _("statistics")
+
+    node = models.CharField(_("node"), max_length=255)
+    operation = models.CharField(_("operation"), max_length=20, choices=Operation)
+    began_at = models.DateTimeField(_("began"))
+    # When they ended. While they go on, by when they will have unless this is renewed: after a kill nobody says more
+    over_by = models.DateTimeField(_("over by"), db_index=True)
+    # The node's count before the first read and after the last one; null where it did not say, or not yet
+    hits_before = models.PositiveBigIntegerField(_("hits before"), null=True)
+    hits_after = models.PositiveBigIntegerField(_("hits after"), null=True)
+    # Of those in between, the operation's own; null is "not known": the reads go on, or failed amid
+    hits = models.PositiveBigIntegerField(_("own hits"), null=True)
+    misses = models.PositiveBigIntegerField(_("own misses"), null=True)
+
+    class Meta:
+        verbose_name = _("own reads")
+        verbose_name_plural = _("own reads")
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.get_operation_display()}"

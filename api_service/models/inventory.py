@@ -51,9 +51,6 @@ class NodeListing(models.Model):
     services = models.JSONField(_("services"), default=dict)
     foreign = models.JSONField(_("foreign keys"), default=dict)
     error = models.CharField(_("error"), max_length=300, blank=True)
-    # As own_hits.OwnReadsJSON: which of the node's hits were the inventory's
-    # The default of the database is for the workers of the release before, while they still run
-    own_reads = models.JSONField(_("own reads"), default=list, db_default=[])
 
     class Meta:
         verbose_name = _("listing of a node")

@@ -233,9 +233,9 @@ class APICacheService:
 
     def get_all_invalid_rucs(self) -> dict[str, dict[str, Any]]:
         """RUC → info, from the live inventory of every node. A node that cannot be listed is logged and left out."""
-        listing = inventory.listing(self.adapter, self.wire_prefix + INVALID_KEY)
+        names, _failed = inventory.names(self.adapter, self.wire_prefix + INVALID_KEY)
         start = len(self.wire_prefix)
-        infos = self.get_many(entry.key[start:] for entry in listing.entries)
+        infos = self.get_many(name[start:] for name in names)
         return {key.removeprefix(INVALID_KEY): info for key, info in infos.items()}
 
     def remove_invalid_ruc(self, ruc: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic, time
 from typing import TypeAlias, TypedDict
@@ -17,12 +18,13 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import CopyRun
-from api_service.services import copy_plan, leases
+from api_service.services import copy_plan, counted, leases
 from api_service.services.backends import Deadline, Entry, InventoryError, Item
 from api_service.services.copy_checks import Job, check
 from api_service.services.copy_plan import COPIED, FAILED, RUNNING, Marks, NodeJSON, Reason, Sample, Shares
 from api_service.services.copy_proof import Proof, prove
 from api_service.services.leases import Lease, LeaseLost, renewed_lease
+from api_service.services.own_hits import Operation
 
 LOCK = "copy_cache"
 # A copy that ended longer ago, by itself or by its kill, is begun anew: of its keys many have ended since
@@ -69,12 +71,13 @@ def shares(job: Job) -> tuple[Shares, dict[str, int], dict[str, str]]:
     """Keys and bytes per node now and then, what would be left out, and the nodes that could not be listed."""
     found, skipped = Shares.of(job.source.nodes(), job.target.nodes()), Counter[str]()
     failed: dict[str, str] = {}
-    for node in job.source.nodes():
-        try:
-            for entry in seen(job, node, skipped):
-                found.add(entry.size, node, job.target.node_for(entry.key))
-        except InventoryError as error:
-            failed[node] = error.reason
+    with counted.adapter(Operation.COPY, job.source) as source:
+        for node in source.nodes():
+            try:
+                for entry in seen(replace(job, source=source), node, skipped):
+                    found.add(entry.size, node, job.target.node_for(entry.key))
+            except InventoryError as error:
+                failed[node] = error.reason
     return found, dict(skipped), failed
 
 
@@ -89,7 +92,11 @@ def copy(job: Job, *, restart: bool = False, patience: float | None = None, tell
     with renewed_lease(LOCK, LEASE_SECONDS, PATIENCE if patience is None else patience) as held:
         if held is None:
             raise CopyUnderWay
-        return _Copying(job, held, tell, restart=restart).carry_out()
+        with (
+            counted.adapter(Operation.COPY, job.source) as source,
+            counted.adapter(Operation.COPY, job.target) as target,
+        ):
+            return _Copying(replace(job, source=source, target=target), held, tell, restart=restart).carry_out()
 
 
 def close_abandoned(now: datetime) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.conf import settings
 from django.utils import timezone
 
-from api_service.services import alias_check, health_rules, keys, node_rules
+from api_service.services import alias_check, counted, health_rules, keys, node_rules
 from api_service.services.alias_check import AliasFacts
 from api_service.services.backends import Deadline, Entry
 from api_service.services.backends.base import GETS_BESIDE, ROUND_TRIPS
@@ -27,6 +27,7 @@ from api_service.services.inventory import Listing
 from api_service.services.node_checks import PROBE_SECONDS, Asked, NodeChecks
 from api_service.services.node_facts import NodeFacts, Since, with_rates
 from api_service.services.node_rules import Limits, Unjudged
+from api_service.services.own_hits import Operation
 
 if TYPE_CHECKING:
     from api_service.services.cache_service import APICacheService
@@ -192,10 +193,11 @@ def limits() -> Limits:
 
 def stats(service: APICacheService) -> StatsJSON:
     """The facts of a check, and counts from the live inventory of every node that passes it."""
-    checking = Checking(service, prefix=service.wire_prefix, seconds=STATS_SECONDS)
-    found = checking.listing()
-    report = checking.report().as_json()
-    invalid = _invalid_rucs(service, found.entries)
+    with counted.service(Operation.STATISTICS, service) as counting:
+        checking = Checking(counting, prefix=service.wire_prefix, seconds=STATS_SECONDS)
+        found = checking.listing()
+        report = checking.report().as_json()
+        invalid = _invalid_rucs(counting, found.entries)
     return {
         "timestamp": report["timestamp"],
         "status": report["status"],

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from time import time
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, TypedDict
 
 from django.db import DatabaseError
 
 from api_service.caches.serializer import Unreadable, loads
 from api_service.models import TrackedKey, TrackRun
-from api_service.services import own_hits
+from api_service.services import counted
 from api_service.services.backends import Adapter, Deadline, InventoryError
 from api_service.services.backends.base import error_text
 from api_service.services.cache_service import INVALID_KEY, APICacheService
 from api_service.services.envelope import unwrap
 from api_service.services.inventory import batches
 from api_service.services.outcomes import Outcome
-from api_service.services.own_hits import Tally
+from api_service.services.own_hits import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +39,6 @@ READ_SECONDS: Final = 5.0
 REASONS_KEPT: Final = 20
 LENGTH: Final = 60
 OTHERS: Final = "(others)"
-
-
-Reading: TypeAlias = Callable[[str], AbstractContextManager[Tally]]
 
 
 class ReasonsJSON(TypedDict):
@@ -61,38 +56,33 @@ def note(run: int) -> None:
     """
     cache = APICacheService()
     try:
-        counted = count(cache, Deadline.after(READ_SECONDS), partial(own_hits.reading, run, cache.adapter))
-        TrackRun.objects.filter(pk=run).update(invalid_reasons=counted)
+        TrackRun.objects.filter(pk=run).update(invalid_reasons=count(cache, Deadline.after(READ_SECONDS)))
     except (InventoryError, DatabaseError) as error:
         logger.warning("inventory %d goes without the reasons of invalid RUCs: %s", run, error_text(error))
 
 
-def count(cache: APICacheService, deadline: Deadline, reading: Reading) -> ReasonsJSON:
-    """What has ended or cannot be understood meanwhile does not count. Raises InventoryError, naming a node.
-
-    `reading` is what the reads on one node are put into, and told how many values they were.
-    """
+def count(cache: APICacheService, deadline: Deadline) -> ReasonsJSON:
+    """What has ended or cannot be understood meanwhile does not count. Raises InventoryError, naming a node."""
     names = _names()
     wanted = [cache.wire_prefix + name for name in names[:MOST_READ]]
-    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline, reading)))
+    reasons = Counter(map(reason_of, _values(cache.adapter, wanted, deadline)))
     return {"complete": len(names) <= MOST_READ, "reasons": shortened(reasons)}
 
 
-def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline, reading: Reading) -> Iterator[Any]:
+def _values(adapter: Adapter, wire_keys: Iterable[str], deadline: Deadline) -> Iterator[Any]:
     places: defaultdict[str, list[str]] = defaultdict(list)
     for key in wire_keys:
         places[adapter.node_for(key)].append(key)
     for node, keys in places.items():
         _must_be_in_time(node, deadline)
-        with reading(node) as own:
-            yield from _values_on(adapter, node, keys, deadline, own)
+        with counted.adapter(Operation.REASONS, adapter, [node]) as counting:
+            yield from _values_on(counting, node, keys, deadline)
 
 
-def _values_on(adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline, own: Tally) -> Iterator[Any]:
+def _values_on(adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadline) -> Iterator[Any]:
     for batch in batches(keys, AT_ONCE):
         _must_be_in_time(node, deadline)
         now, found = time(), adapter.read(node, batch)
-        own.hits += len(found.values) + len(found.foreign)
         reads = (unwrap(_decoded(data), now) for data in found.values.values())
         yield from (read.value for read in reads if read.outcome is Outcome.HIT)
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 from django.conf import settings
 
 from api_service.caches.errors import CacheOutage
-from api_service.services import keys
+from api_service.services import counted, keys
 from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
 from api_service.services.envelope import unwrap
 from api_service.services.outcomes import CacheRead, Outcome
+from api_service.services.own_hits import Operation
 from api_service.services.subjects import EXCHANGE_RATE
 
 if TYPE_CHECKING:
@@ -39,17 +40,6 @@ class Listing:
 
     entries: list[Entry] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def listing(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> Listing:
-    """Every live key that starts with `prefix`, over all nodes."""
-    deadline, found = Deadline.after(seconds), Listing()
-
-    def collect(node: str) -> None:
-        found.entries.extend(adapter.scan(node, prefix, deadline))
-
-    found.failed = _each_node(adapter, "list", collect)
-    return found
 
 
 def names(adapter: Adapter, prefix: str, seconds: float = SECONDS) -> tuple[list[str], dict[str, str]]:
@@ -76,12 +66,14 @@ def cleanup(service: APICacheService) -> dict[str, int]:
     dropped = (key.removeprefix(service.wire_prefix) for key in service.adapter.drop_expired())
     counts.update(map(_counted_as, filter(keys.parse, dropped)))
     found, failed = names(service.adapter, service.wire_prefix)
-    for batch in batches(filter(keys.parse, (key.removeprefix(service.wire_prefix) for key in found)), BATCH):
-        stored, _unreachable = service.cache.fetch_many(batch)
-        for name in batch:
-            read = unwrap(stored.get(name), now)
-            if read.outcome is Outcome.STALE and _is_over(name, read, now):
-                counts[_counted_as(name)] += _removed(service, name)
+    ours = filter(keys.parse, (key.removeprefix(service.wire_prefix) for key in found))
+    with counted.service(Operation.CLEAN_UP, service) as counting:
+        for batch in batches(ours, BATCH):
+            stored, _unreachable = counting.cache.fetch_many(batch)
+            for name in batch:
+                read = unwrap(stored.get(name), now)
+                if read.outcome is Outcome.STALE and _is_over(name, read, now):
+                    counts[_counted_as(name)] += _removed(service, name)
     return {**counts, "nodes_failed": len(failed)}
 
 

@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from api_service.models import NodeListing
 from api_service.services import (
+    counted,
     invalid_reasons,
     key_table,
     node_claims,
-    own_hits,
     retired_nodes,
     task_sending,
     track_runs,
@@ -32,6 +32,7 @@ from api_service.services.backends import Adapter, Deadline, Entry
 from api_service.services.backends.base import error_text
 from api_service.services.cache_service import APICacheService
 from api_service.services.key_table import Recorded
+from api_service.services.own_hits import Operation
 from api_service.services.track_runs import State, TrackSummary
 
 logger = logging.getLogger(__name__)
@@ -152,10 +153,11 @@ def _record(listing: NodeListing, deadline: Deadline) -> Recorded:
 
 
 def _scanned(listing: NodeListing, adapter: Adapter, deadline: Deadline) -> Generator[Entry, None, None]:
-    entries = adapter.scan(listing.node, "", deadline)
-    if adapter.scan_counts:
-        entries = own_hits.counted(entries, listing.run_id, adapter, listing.node)
-    yield from entries
+    if not adapter.scan_counts:
+        yield from adapter.scan(listing.node, "", deadline)
+        return
+    with counted.adapter(Operation.INVENTORY, adapter, [listing.node]) as counting:
+        yield from counting.scan(listing.node, "", deadline)
 
 
 def _retire(listing: NodeListing) -> Recorded:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
 class OwnReads:
-    """What an inventory read on a node: `hits` of those that the node counted from `first` to `last`.
+    """What an operation of ours read on a node: `hits` of those that the node counted from `first` to `last`, `misses`
+    of those that it counted meanwhile.
 
-    None is "not known"; without `last` they may still go on.
+    None is "not known", with `hits` also the misses; without `last` they may still go on.
     """
 
     first: int | None
     last: int | None
     hits: int | None
+    misses: int = 0
+
+
+class Gets(NamedTuple):
+    hits: int
+    misses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,10 @@ def with_rates(now: NodeFacts, since: Since | None, own_hits: int = 0, own_gets:
     if since is None or not continues(now, since):
         return now
     before, seconds = since.facts, since.seconds
-    hits, misses = hits_since(now, since), increase(now.misses, before.misses)
+    gets = gets_since(now, since)
     return replace(
         now,
-        hit_ratio=_ratio(None if hits is None else max(0, hits - own_hits), misses, own_gets),
+        hit_ratio=None if gets is None else _ratio(max(0, gets.hits - own_hits), gets.misses, own_gets),
         evictions_per_minute=_per_minute(increase(now.evictions, before.evictions), seconds),
         expired_unfetched_per_minute=_per_minute(increase(now.expired_unfetched, before.expired_unfetched), seconds),
     )
@@ -106,37 +114,39 @@ def continues(now: NodeFacts, since: Since) -> bool:
     return since.seconds > 0 and now.reachable and since.facts.reachable and not restarted(now, since.facts)
 
 
-def hits_since(now: NodeFacts, since: Since) -> int | None:
-    """Those of look-ups; None where the node cannot tell, or an inventory read on it as one of the two was made."""
-    hits = increase(now.hits, since.facts.hits)
-    if hits is None or now.hits is None or since.facts.hits is None:
+def gets_since(now: NodeFacts, since: Since) -> Gets | None:
+    """Those of look-ups; None where the node cannot tell, or one of the two lies amid reads of our own."""
+    before = since.facts
+    hits, misses = increase(now.hits, before.hits), increase(now.misses, before.misses)
+    if hits is None or misses is None or now.hits is None:
         return None
-    own = own_between(since.own, since.facts.hits, now.hits)
-    return None if own is None else hits - own
+    own = own_between(since.own, now.hits - hits, now.hits)
+    return None if own is None else Gets(hits - own.hits, max(0, misses - own.misses))
 
 
-def own_between(reads: Iterable[OwnReads], before: int, now: int) -> int | None:
-    """How many of the hits that a node counted from `before` to `now` are in `reads`.
+def own_between(reads: Iterable[OwnReads], before: int, now: int) -> Gets | None:
+    """How many of the gets that a node counted while its hits went from `before` to `now` are in `reads`.
 
     None where one of the two lies amid them: how many had been made by then nobody knows, as others ask meanwhile.
     """
-    total = 0
+    hits = misses = 0
     for own in reads:
-        if (hits := _hits_of(own, before, now)) is None:
+        if (gets := _gets_of(own, before, now)) is None:
             return None
-        total += hits
-    return total
+        hits += gets.hits
+        misses += gets.misses
+    return Gets(hits, misses)
 
 
-def _hits_of(own: OwnReads, before: int, now: int) -> int | None:
+def _gets_of(own: OwnReads, before: int, now: int) -> Gets | None:
     first, last = own.first, own.last
     # The node could not be asked then, or booted amid the reads
     if first is None or (last is not None and last < first):
         return None
     if now <= first or (last is not None and last <= before):
-        return 0
+        return Gets(0, 0)
     is_whole = last is not None and before <= first and last <= now
-    return own.hits if is_whole else None
+    return Gets(own.hits, own.misses) if is_whole and own.hits is not None else None
 
 
 def increase(now: int | None, before: int | None) -> int | None:
@@ -144,10 +154,8 @@ def increase(now: int | None, before: int | None) -> int | None:
     return None if now is None or before is None or now < before else now - before
 
 
-def _ratio(hits: int | None, misses: int | None, too_few: int) -> float | None:
-    if hits is None or misses is None or hits + misses <= too_few:
-        return None
-    return round(hits / (hits + misses), 4)
+def _ratio(hits: int, misses: int, too_few: int) -> float | None:
+    return None if hits + misses <= too_few else round(hits / (hits + misses), 4)
 
 
 def _per_minute(count: int | None, seconds: float) -> float | None:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from api_service.services.health_rules import Finding, Severity, reading_blind, worst_first
-from api_service.services.node_facts import NodeFacts, Since, continues, hits_since, increase, restarted
+from api_service.services.node_facts import NodeFacts, Since, continues, gets_since, increase, restarted
 
 NODE_DOWN = "node_down"
 PATH_BROKEN = "cache_path_broken"
@@ -214,7 +214,5 @@ def _share(part: int | None, whole: int | None) -> float | None:
 
 
 def _gets(seen: Seen) -> int:
-    if seen.since is None:
-        return 0
-    misses = increase(seen.facts.misses, seen.since.facts.misses)
-    return (hits_since(seen.facts, seen.since) or 0) + (misses or 0)
+    gets = None if seen.since is None else gets_since(seen.facts, seen.since)
+    return 0 if gets is None else gets.hits + gets.misses

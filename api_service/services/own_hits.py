@@ -1,133 +1,179 @@
-"""Hits that nobody's look-up was: an inventory reads on the nodes, and they count it as any other get.
+"""Gets that nobody's look-up was: operations of ours read on the nodes, which count that as any other get.
 
 Nothing reads a value without being counted, nor does Redis tell the end of a key. So what reads there keeps the node's
-count of hits from before its first read and from after its last one, and how many were its own: whoever compares two
-readings of that count leaves those out, and knows of a reading that lies amid them.
+count of hits from before its first read and from after its last one, and how many hits and misses were its own: whoever
+compares two readings of the node leaves those out, and knows of a reading that lies amid them.
+
+Who reads a handful keeps nothing: clearings, refills, health runs.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypedDict
+from functools import partial
+from threading import get_ident
+from time import monotonic
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from api_service.models import NodeListing
-from api_service.services.backends import Adapter, Entry
-from api_service.services.node_facts import OwnReads
+from api_service.models import OperationReads
+from api_service.services.backends import Adapter, Deadline
+from api_service.services.backends.base import PROBE_TIMEOUT
+from api_service.services.beside import beside
+from api_service.services.node_facts import NodeFacts, OwnReads
 
-# A run has read all that it reads so long after it began
-LONGEST_RUN = timedelta(hours=1)
-# Between the hosts of an inventory and of who compares two readings
+logger = logging.getLogger(__name__)
+
+Operation = OperationReads.Operation
+
+# Reads that a kill left open are over so long after they were last renewed
+LEASE = timedelta(seconds=90)
+RENEW_SECONDS = 20.0
+# Between the hosts of who reads and of who compares two readings
 CLOCKS_APART = timedelta(seconds=30)
-
-
-class OwnReadsJSON(TypedDict):
-    """As `OwnReads`; the times are ISO 8601 with offset. `ended` is null while they go on."""
-
-    began: str
-    ended: str | None
-    first: int | None
-    last: int | None
-    hits: int | None
+# Readings that are compared lie minutes apart; further than this only where no health run was made for so long
+KEPT = timedelta(days=7)
+# Connecting and each answer have a time-out of their own
+PROBES_SECONDS = 3 * PROBE_TIMEOUT
 
 
 @dataclass(slots=True)
 class Tally:
+    """`known` is False once a reply was not received: what was asked may have been counted all the same."""
+
     hits: int = 0
+    misses: int = 0
+    known: bool = True
+
+
+class Reads:
+    """What one operation has read so far, node by node, in rows that its own thread renews while it counts."""
+
+    def __init__(self, rows: Sequence[OperationReads] = (), answering: Sequence[str] = ()) -> None:
+        """`answering`: the nodes that did when the reads began. One that hangs costs a wait each time it is asked."""
+        self.answering = answering
+        self._rows = rows
+        self._tallies = defaultdict[str, Tally](Tally)
+        self._thread = get_ident()
+        self._renew_at = monotonic() + RENEW_SECONDS
+
+    def of(self, node: str) -> Tally:
+        return self._tallies[node]
+
+    def add(self, node: str, hits: int, misses: int) -> None:
+        tally = self._tallies[node]
+        tally.hits += hits
+        tally.misses += misses
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Cheap to call. Another thread would leave a connection of the database behind."""
+        if monotonic() >= self._renew_at and get_ident() == self._thread:
+            self._renew_at = monotonic() + RENEW_SECONDS
+            over_by, mine = timezone.now() + LEASE, [row.pk for row in self._rows]
+            with _tolerated():
+                OperationReads.objects.filter(pk__in=mine).update(over_by=over_by)
 
 
 @contextmanager
-def reading(run: int, adapter: Adapter, node: str) -> Iterator[Tally]:
-    """Around the reads of an inventory on one node: they are on record before the first of them is made.
+def reading(operation: Operation, adapter: Adapter, nodes: Sequence[str]) -> Iterator[Reads]:
+    """Around the reads of an operation on some nodes: they are on record before the first of them is made.
 
-    `hits` is for the caller to count them. What stops them leaves their number unknown: a reply that was not received
-    was counted, too.
+    Its caller counts them. What stops them leaves their number unknown: a reply that was not received was counted, too.
+    A database that fails stops no operation: its reads look like look-ups then, or there is no ratio for a LEASE.
     """
-    tally, before, began = Tally(), adapter.probe(node).hits, timezone.now()
-    number = _begin(run, node, before, began)
-    hits: int | None = None
+    seen = _probed(adapter, nodes)
+    rows, answering = _begun(operation, seen, timezone.now()), [node for node in nodes if seen[node].reachable]
+    reads, completed = Reads(rows, answering), False
     try:
-        yield tally
-        # The gets of the two probes are ours as well
-        hits = tally.hits + 2
+        yield reads
+        completed = True
     finally:
-        _end(run, node, number, adapter.probe(node).hits, hits)
-
-
-def counted(entries: Iterable[Entry], run: int, adapter: Adapter, node: str) -> Iterator[Entry]:
-    """The entries of a scan that its server counts, keys of others among them."""
-    with reading(run, adapter, node) as own:
-        for entry in entries:
-            own.hits += 1
-            yield entry
+        _end(rows, reads, _probed(adapter, answering if rows else ()), completed=completed)
 
 
 def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, list[OwnReads]]:
-    """What inventories have read on each node, or that one, between the two or partly so. One query.
+    """What operations have read on each node, or that one, between the two or partly so. One query.
 
-    Also what lies CLOCKS_APART from them, if the node's counts are there to tell whether it was between.
+    Also what lies CLOCKS_APART from them, if the node's counts are there to tell whether it was between: without them
+    nothing but the clock does.
     """
-    found: defaultdict[str, list[OwnReads]] = defaultdict(list)
-    rows = _of_runs(at, until + CLOCKS_APART)
+    not_over = Q(over_by__gt=at) | Q(over_by__gt=at - CLOCKS_APART, hits_after__isnull=False)
+    has_begun = Q(began_at__lte=until) | Q(began_at__lte=until + CLOCKS_APART, hits_before__isnull=False)
+    rows = OperationReads.objects.filter(not_over, has_begun)
     if node is not None:
         rows = rows.filter(node=node)
-    for name, reads in rows.values_list("node", "own_reads"):
-        found[name] += [_plain(own) for own in reads if _touches(own, at, until)]
+    found: defaultdict[str, list[OwnReads]] = defaultdict(list)
+    for row in rows:
+        found[row.node].append(OwnReads(row.hits_before, row.hits_after, row.hits, row.misses or 0))
     return dict(found)
 
 
-def close_left(now: datetime) -> None:
-    """Reads whose process was killed end now at the latest. Under the run lock: who still reads has lost its claim."""
-    for run, node, reads in _of_runs(now, now).values_list("run", "node", "own_reads"):
-        if any(own["ended"] is None for own in reads):
-            with _row(run, node) as row:
-                for own in row.own_reads:
-                    own["ended"] = own["ended"] or now.isoformat()
+def _probed(adapter: Adapter, nodes: Sequence[str]) -> Mapping[str, NodeFacts]:
+    """Side by side: a node that hangs costs a wait once, however many there are."""
+    until = Deadline.after(PROBES_SECONDS)
+    asked = {node: beside(f"count-{node}", partial(adapter.probe, node)) for node in nodes}
+    return {node: _facts(node, future, until) for node, future in asked.items()}
 
 
-def _of_runs(at: datetime, until: datetime) -> QuerySet[NodeListing]:
-    runs = NodeListing.objects.filter(run__started_at__gt=at - LONGEST_RUN, run__started_at__lte=until)
-    return runs.exclude(own_reads=[])
+def _facts(node: str, future: Future[NodeFacts], until: Deadline) -> NodeFacts:
+    try:
+        return future.result(until.left())
+    except TimeoutError:
+        return NodeFacts(node, reachable=False)
 
 
-def _touches(own: OwnReadsJSON, at: datetime, until: datetime) -> bool:
-    is_over = own["ended"] is not None and datetime.fromisoformat(own["ended"]) <= at - _slack(own["last"])
-    return not is_over and datetime.fromisoformat(own["began"]) <= until + _slack(own["first"])
+def _begun(operation: Operation, facts: Mapping[str, NodeFacts], now: datetime) -> list[OperationReads]:
+    """Of a node that answers and tells no counts there is no ratio either: local memory, a proxy."""
+    rows = [
+        OperationReads(
+            node=node,
+            operation=operation,
+            began_at=now,
+            over_by=now + LEASE,
+            # The get of the probe is ours as well
+            hits_before=None if seen.hits is None else seen.hits - 1,
+        )
+        for node, seen in facts.items()
+        if seen.hits is not None or not seen.reachable
+    ]
+    return _kept(rows) if rows else []
 
 
-def _slack(hits: int | None) -> timedelta:
-    """Without a count nothing but the clock tells on which side of a reading it was."""
-    return timedelta() if hits is None else CLOCKS_APART
+def _kept(rows: list[OperationReads]) -> list[OperationReads]:
+    kept: list[OperationReads] = []
+    with _tolerated():
+        kept += OperationReads.objects.bulk_create(rows)
+    return kept
 
 
-def _plain(own: OwnReadsJSON) -> OwnReads:
-    return OwnReads(own["first"], own["last"], own["hits"])
-
-
-def _begin(run: int, node: str, hits: int | None, at: datetime) -> int:
-    """Its number among those of the node."""
-    first = None if hits is None else hits - 1
-    with _row(run, node) as row:
-        row.own_reads.append(OwnReadsJSON(began=at.isoformat(), ended=None, first=first, last=None, hits=None))
-        return len(row.own_reads) - 1
-
-
-def _end(run: int, node: str, number: int, last: int | None, hits: int | None) -> None:
-    with _row(run, node) as row:
-        row.own_reads[number] |= {"ended": timezone.now().isoformat(), "last": last, "hits": hits}
+def _end(rows: Sequence[OperationReads], reads: Reads, facts: Mapping[str, NodeFacts], *, completed: bool) -> None:
+    if not rows:
+        return
+    now = timezone.now()
+    for row in rows:
+        tally = reads.of(row.node)
+        row.over_by, row.hits_after = now, facts[row.node].hits if row.node in facts else None
+        if completed and tally.known and None not in (row.hits_before, row.hits_after):
+            # With the gets of the two probes
+            row.hits, row.misses = tally.hits + 2, tally.misses
+    with _tolerated():
+        OperationReads.objects.bulk_update(rows, ["over_by", "hits_after", "hits", "misses"])
 
 
 @contextmanager
-def _row(run: int, node: str) -> Iterator[NodeListing]:
-    """To be changed: two may read on a node where one of them lost its claim."""
-    with transaction.atomic():
-        row = NodeListing.objects.select_for_update().only("own_reads").get(run=run, node=node)
-        yield row
-        row.save(update_fields=["own_reads"])
+def _tolerated() -> Iterator[None]:
+    try:
+        # In a transaction of the caller's an error would forbid all that follows
+        with transaction.atomic():
+            yield
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("reads of our own are not on record, hit ratios may be wrong or missing: %s", error)

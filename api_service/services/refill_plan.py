@@ -67,13 +67,13 @@ def ratio_between(
 ) -> float | None:
     """Hits over gets of the node since `before`, since its boot without one; None where nobody asked.
 
-    Nor is there one where an inventory read on the node when one of the two was made.
+    Nor is there one where an operation of ours read on the node when one of the two was made.
     `health_runs` that looked at the node meanwhile asked as well: that few gets are nobody's. Nor are those in `own`.
     """
     hits, misses = _since(before, now)
-    if (own_hits := own_between(own, (now.hits or 0) - hits, now.hits or 0)) is None:
+    if (ours := own_between(own, (now.hits or 0) - hits, now.hits or 0)) is None:
         return None
-    hits -= own_hits
+    hits, misses = hits - ours.hits, max(0, misses - ours.misses)
     if hits + misses <= GETS_OF_A_HEALTH_RUN * (health_runs + 1):
         return None
     # Their round trips are all hits, and nobody's

@@ -22,6 +22,7 @@ from api_service.models import (
     LookupHour,
     LookupTime,
     Notice,
+    OperationReads,
     RefillRun,
     ServiceSnapshot,
     SpendHour,
@@ -36,6 +37,7 @@ from api_service.models import (
 from api_service.services import (
     health_history,
     key_history,
+    own_hits,
     stale_counts,
     upstream_calls,
     warm_results,
@@ -87,6 +89,7 @@ def _habits(now: datetime) -> int:
 
 def _health(now: datetime) -> int:
     oldest = now - timedelta(days=settings.HEALTH_RETENTION_DAYS)
+    drop(OperationReads.objects.filter(over_by__lt=now - own_hits.KEPT))
     return drop(HealthSample.objects.filter(taken_at__lt=oldest)) + health_history.thin(now)
 
 

@@ -36,9 +36,18 @@ class Right:
 
 # What an operator needs to see to know what goes on; nothing of it opens anything
 _SEEN: Final = (
-    *("healthsample", "nodesample", "findingstate", "incident", "transition", "notice", "delivery", "channelstate"),
-    *("maintenancewindow", "trackedkey", "trackrun", "nodelisting", "servicesnapshot", "dailyreads", "lookuphour"),
-    *("lookuptime", "storedanswer", "staleserved", "readhabit", "readhabitbin", "warmedanswer", "warmrun"),
+    *("healthsample", "nodesample", "operationreads", "findingstate", "incident", "transition", "notice", "delivery"),
+    *("channelstate", "maintenancewindow", "trackedkey", "trackrun", "nodelisting", "servicesnapshot", "dailyreads"),
+    *(
+        "lookuphour",
+        "lookuptime",
+        "storedanswer",
+        "staleserved",
+        "readhabit",
+        "readhabitbin",
+        "warmedanswer",
+        "warmrun",
+    ),
     *("refillrun", "copyrun", "clearrun", "billingrun", "billingrow", "runlock", "schedulerun", "spendhour"),
     *("upstreamcircuit", "circuitchange", "upstreamcalls", "ratewindow", "accountreading"),
 )

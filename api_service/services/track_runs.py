@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import NodeListing, TrackRun
-from api_service.services import key_history, leases, node_claims, own_hits, retired_nodes
+from api_service.services import key_history, leases, node_claims, retired_nodes
 from api_service.services.key_history import ServiceJSON
 
 State = TrackRun.State
@@ -56,7 +56,6 @@ def close_left() -> None:
     """End the runs whose workers stopped before the end. Call it under the run lock: all of them are dead."""
     for run in _running():
         _end(run, timezone.now())
-    own_hits.close_left(timezone.now())
 
 
 def close_abandoned(now: datetime) -> None:

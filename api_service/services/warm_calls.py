@@ -11,7 +11,8 @@ from django.db import DatabaseError, InterfaceError
 
 from api_service.services import flights
 from api_service.services.budget import Ledger, Purpose, seconds_until_places
-from api_service.services.cache_service import MIGO, APICacheService
+from api_service.services.cache_service import MIGO
+from api_service.services.counted import Steps
 from api_service.services.filling import known_absent, wire_names
 from api_service.services.flights import Flight
 from api_service.services.providers import SpendLater
@@ -76,7 +77,7 @@ class Calls:
 
     def __init__(
         self,
-        cache: APICacheService,
+        steps: Steps,
         flight: Flight,
         ledger: Ledger,
         pace: Pace,
@@ -87,7 +88,8 @@ class Calls:
         self.asked = 0
         self.in_flight = 0
         self.unreachable = 0
-        self._cache = cache
+        self._steps = steps
+        self._cache = steps.service
         self._flight = flight
         self._ledger = ledger
         self._pace = pace
@@ -103,6 +105,10 @@ class Calls:
 
     def take(self, rucs: Sequence[str], /) -> Sequence[str]:
         self._pace.wait_for_turn(self.settled, len(rucs))
+        with self._steps.one():
+            return self._taken(rucs)
+
+    def _taken(self, rucs: Sequence[str]) -> Sequence[str]:
         names = dict(zip(self._names(rucs), rucs, strict=True))
         seconds, flight = settings.FLIGHT_LOCK_SECONDS, self._flight
         departure = flights.depart(self._cache, list(names), seconds, self._planned_at, refresh=True, flight=flight)

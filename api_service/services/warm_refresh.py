@@ -21,9 +21,10 @@ from api_service.services.budget import (
     caps_in_force,
     left_for_warming,
 )
-from api_service.services.cache_service import MIGO, APICacheService
+from api_service.services.cache_service import MIGO
+from api_service.services.counted import Steps
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
-from api_service.services.filling import keep, wire_name
+from api_service.services.filling import keep, wire_name, wire_names
 from api_service.services.flights import Flight, Landing
 from api_service.services.inventory import batches
 from api_service.services.providers import Answer, Found, provider
@@ -73,9 +74,10 @@ class Refresh:
     """What of a run changes the cache and costs money."""
 
     def __init__(
-        self, cache: APICacheService, asked: Request, row: WarmRun, renew: Callable[[], None], planned_at: float
+        self, steps: Steps, asked: Request, row: WarmRun, renew: Callable[[], None], planned_at: float
     ) -> None:
-        self._cache = cache
+        self._steps = steps
+        self._cache = steps.service
         # What came into the cache since is newer than what the plan knew: it is neither paid for nor written over
         self._planned_at = planned_at
         self._asked = asked
@@ -130,17 +132,18 @@ class Refresh:
         names = {ruc: wire_name(self._cache, Subject(MIGO, RUC, ruc)) for ruc in stored}
         ends = {ruc: answer.born_at + life_of(ruc) for ruc, answer in stored.items()}
         seconds = settings.FLIGHT_LOCK_SECONDS
-        departure = flights.depart(self._cache, list(names.values()), seconds, self._planned_at, refresh=True)
-        with departure.flight.under_way() as flight:
-            landed = flight.land(
-                {
-                    names[ruc]: Landing(
-                        envelope.wrap(answer.data, now, ends[ruc] - now, answer.born_at),
-                        ends[ruc] - now + settings.STALE_WHILE_REVALIDATE,
-                    )
-                    for ruc, answer in stored.items()
-                }
-            )
+        with self._steps.one():
+            departure = flights.depart(self._cache, list(names.values()), seconds, self._planned_at, refresh=True)
+            with departure.flight.under_way() as flight:
+                landed = flight.land(
+                    {
+                        names[ruc]: Landing(
+                            envelope.wrap(answer.data, now, ends[ruc] - now, answer.born_at),
+                            ends[ruc] - now + settings.STALE_WHILE_REVALIDATE,
+                        )
+                        for ruc, answer in stored.items()
+                    }
+                )
         loaded = [ruc for ruc in stored if names[ruc] in landed]
         self._row.from_store += len(loaded)
         self._note({ruc: ends[ruc] for ruc in loaded}, now)
@@ -149,7 +152,7 @@ class Refresh:
     def _pay(self, rucs: Sequence[str]) -> None:
         pace = Pace(len(rucs), self._asked.spread, self._stop_at, self._lease)
         with Flight(self._cache.cache, settings.FLIGHT_LOCK_SECONDS).under_way() as flight:
-            calls = Calls(self._cache, flight, self._ledger, pace, self._planned_at, self._rechecked)
+            calls = Calls(self._steps, flight, self._ledger, pace, self._planned_at, self._rechecked)
             try:
                 failures, forbidden = self._fetched(rucs, flight, calls)
             finally:
@@ -175,7 +178,10 @@ class Refresh:
         now, lives = time(), {ruc: life_of(ruc) for ruc in answered}
         flight.over_negatives = not self._rechecked.isdisjoint(answered)
         # Nobody is shown these now: the store takes them while the next are under way
-        keep(self._cache, MIGO, RUC, answered, lives, flight=flight, wait=False)
+        with self._steps.one():
+            keep(self._cache, MIGO, RUC, answered, lives, flight=flight, wait=False)
+            # As is done right after this; what Redis reads for it is of this step
+            flight.leave(wire_names(self._cache, (Subject(MIGO, RUC, ruc) for ruc in answered)))
         found = {ruc: now + lives[ruc] for ruc, answer in answered.items() if isinstance(answer, Found)}
         self._row.refreshed += len(found)
         self._answered += len(answered)

@@ -17,10 +17,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import WarmRun
-from api_service.services import leases, tracking, warm_results, warm_statistics
+from api_service.services import counted, leases, tracking, warm_results, warm_statistics
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.leases import LeaseLost, renewed_lease
 from api_service.services.outcomes import CacheRead, Outcome
+from api_service.services.own_hits import Operation
 from api_service.services.redaction import redact
 from api_service.services.ruc import is_valid
 from api_service.services.subjects import RUC
@@ -110,10 +111,10 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
         budget=asked.budget,
     )
     try:
-        cache, planned_at = APICacheService(), time()
-        planned = _plan(cache, asked, row)
+        steps, planned_at = counted.Steps(Operation.WARM_RUN, APICacheService()), time()
+        planned = _plan(steps, asked, row)
         if not asked.dry_run:
-            Refresh(cache, asked, row, renew, planned_at).all_of(planned.due)
+            Refresh(steps, asked, row, renew, planned_at).all_of(planned.due)
     except LeaseLost:
         # The rows may be another process's by now
         raise
@@ -124,15 +125,17 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
     return _summary(row, len(planned.due))
 
 
-def _plan(cache: APICacheService, asked: Request, row: WarmRun) -> Plan:
+def _plan(steps: counted.Steps, asked: Request, row: WarmRun) -> Plan:
     now, experience = time(), warm_results.experience(timezone.now())
     candidates, first = _candidates(asked, now)
     names = [candidate.ruc for candidate in candidates]
-    reads = cache.read_many([RUC_KEY + ruc for ruc in names])
-    ends = _ends(reads, RUC_KEY, names)
-    # What is fresh is left alone whatever else is there: to ask would be thousands of misses that nobody had
-    due = [ruc for ruc in names if ends.get(ruc, 0.0) <= now + lead()]
-    negatives = cache.read_many([INVALID_KEY + ruc for ruc in due])
+    cache = steps.service
+    with steps.one():
+        reads = cache.read_many([RUC_KEY + ruc for ruc in names])
+        ends = _ends(reads, RUC_KEY, names)
+        # What is fresh is left alone whatever else is there: to ask would be thousands of misses that nobody had
+        due = [ruc for ruc in names if ends.get(ruc, 0.0) <= now + lead()]
+        negatives = cache.read_many([INVALID_KEY + ruc for ruc in due])
     unknown = {ruc for ruc in due if _unknown(reads[RUC_KEY + ruc].outcome, negatives[INVALID_KEY + ruc].outcome)}
     row.break_even = None if asked.rucs else settings.WARM_BREAK_EVEN / warm_results.calibration(experience)
     planned = plan(

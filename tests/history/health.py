@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from api_service.models import HealthSample, NodeSample
+from api_service.models import HealthSample, NodeSample, OperationReads
 from api_service.services.demo import intensity
 from tests.history import Size
 
@@ -27,6 +27,8 @@ def fill(size: Size, now: datetime, nodes: tuple[str, ...]) -> None:
         _node(number, sample, place, node) for number, sample in enumerate(samples) for place, node in enumerate(nodes)
     )
     NodeSample.objects.bulk_create(rows, batch_size=5000)
+    recent = [at for at in times if at > now - RECENT]
+    OperationReads.objects.bulk_create((_read(at, node) for at in recent for node in nodes), batch_size=5000)
 
 
 def moments(size: Size, now: datetime) -> Iterator[datetime]:
@@ -103,4 +105,19 @@ def _node(number: int, sample: HealthSample, place: int, node: str) -> NodeSampl
         hit_ratio=0.86 + 0.1 * busy - number % 13 / 300,
         evictions_per_minute=0.0,
         expired_unfetched_per_minute=2.0 + number % 5,
+    )
+
+
+def _read(at: datetime, node: str) -> OperationReads:
+    """By the warm run before each health run."""
+    began, hits = at - timedelta(minutes=3), 600 + int(900 * share(at))
+    return OperationReads(
+        node=node,
+        operation=OperationReads.Operation.WARM_RUN,
+        began_at=began,
+        over_by=began + timedelta(milliseconds=80),
+        hits_before=1_000_000,
+        hits_after=1_000_000 + hits + 4,
+        hits=hits,
+        misses=hits // 20,
     )

@@ -117,8 +117,9 @@ def _request(options: Mapping[str, Any], *, dry_run: bool) -> ClearRequest:
 def _services() -> dict[str, int]:
     """Keys by service: what there is when there is nothing of what was named."""
     cache, found = APICacheService(), Counter[str]()
-    for entry in inventory.listing(cache.adapter, cache.wire_prefix).entries:
-        if parts := keys.parse(entry.key.removeprefix(cache.wire_prefix)):
+    names, _failed = inventory.names(cache.adapter, cache.wire_prefix)
+    for name in names:
+        if parts := keys.parse(name.removeprefix(cache.wire_prefix)):
             found[parts.service] += 1
     return dict(found.most_common())
 

@@ -76,10 +76,15 @@ class Written:
 
 @dataclass(slots=True)
 class Found:
-    """What a `read` found: wire key → value; `foreign`: keys whose values another client wrote."""
+    """What a `read` found: wire key → value; `foreign`: keys whose values another client wrote.
+
+    `hits` and `misses` are what the node has counted of it.
+    """
 
     values: dict[str, bytes] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    hits: int = 0
+    misses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,9 @@ class Adapter(Protocol):
     """
 
     name: str
-    # Whether its server counts each key of a `scan` as a hit
+    # Whether its server counts each key of a `scan` as a hit, and of a `replace_many` of the cache
     scan_counts: bool
+    replace_counts: bool
 
     def nodes(self) -> Sequence[str]: ...
 

@@ -48,6 +48,7 @@ class _Pipe:
 class LocalMemoryAdapter:
     name = "local_memory"
     scan_counts = False
+    replace_counts = False
 
     def __init__(self, alias: str, _config: Mapping[str, Any] | None = None) -> None:
         self._cache = cast("LocalMemoryCache", caches[alias])

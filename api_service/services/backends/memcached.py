@@ -56,6 +56,7 @@ class _Pipe:
 class MemcachedAdapter:
     name = "memcached"
     scan_counts = False
+    replace_counts = False
 
     def __init__(self, alias: str, config: Mapping[str, Any] | None = None) -> None:
         config = settings.CACHES[alias] if config is None else config

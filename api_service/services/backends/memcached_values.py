@@ -307,6 +307,7 @@ def _refused(node: Address, asked: Sequence[str], errors: Sequence[str]) -> dict
 def _take_value(node: str, replies: IO[bytes], key: str, found: Found) -> None:
     head = replies.readline()
     if head == b"EN\r\n":
+        found.misses += 1
         return
     parts = head.split()
     if len(parts) < 3 or parts[0] != b"VA":
@@ -315,6 +316,7 @@ def _take_value(node: str, replies: IO[bytes], key: str, found: Found) -> None:
     data = replies.read(size + 2)
     if len(data) != size + 2:
         raise _unexpected(node, b"")
+    found.hits += 1
     if parts[2] == _FLAG:
         found.values[key] = data[:-2]
     else:

@@ -60,6 +60,8 @@ class RedisAdapter:
     name = "redis"
     # PEXPIRETIME or PTTL of each key
     scan_counts = True
+    # It has no compare and set: a script reads before it writes
+    replace_counts = True
 
     def __init__(self, alias: str, config: Mapping[str, Any] | None = None) -> None:
         config = settings.CACHES[alias] if config is None else config
@@ -230,13 +232,18 @@ def _read(client: Redis, keys: list[str], found: Found) -> None:
             found.values[key] = data
         else:
             found.foreign.append(key)
+    found.hits += len(keys) - len(absent)
     if absent:
         # MGET says the same of a hash or a list as of nothing
         pipe = client.pipeline(transaction=False)
         for key in absent:
             pipe.type(key)
         kinds = zip(absent, pipe.execute(), strict=True)
-        found.foreign += [key for key, kind in kinds if kind not in {b"none", b"string"}]
+        others = [key for key, kind in kinds if kind not in {b"none", b"string"}]
+        found.foreign += others
+        # Both questions are counted
+        found.hits += 2 * len(others)
+        found.misses += 2 * (len(absent) - len(others))
 
 
 def _is_json(data: bytes) -> bool:

@@ -77,9 +77,9 @@ TABLES: dict[str, Table] = {
         (
             *("accountreading", "billingrow", "billingrun", "channelstate", "circuitchange", "clearrun", "copyrun"),
             *("dailyreads", "delivery", "findingstate", "healthsample", "incident", "lookuphour", "lookuptime"),
-            *("nodelisting", "nodesample", "notice", "ratewindow", "readhabit", "readhabitbin", "refillrun", "runlock"),
-            *("schedulerun", "servicesnapshot", "spendhour", "staleserved", "storedanswer", "trackedkey", "trackrun"),
-            *("transition", "upstreamcalls", "upstreamcircuit", "warmedanswer", "warmrun"),
+            *("nodelisting", "nodesample", "notice", "operationreads", "ratewindow", "readhabit", "readhabitbin"),
+            *("refillrun", "runlock", "schedulerun", "servicesnapshot", "spendhour", "staleserved", "storedanswer"),
+            *("trackedkey", "trackrun", "transition", "upstreamcalls", "upstreamcircuit", "warmedanswer", "warmrun"),
         ),
         Table(),
     ),

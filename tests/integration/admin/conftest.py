@@ -169,6 +169,16 @@ def rows(db: None) -> Rows:
         models.DailyReads.objects.create(**identity, day=now.date(), reads=7, last_read_at=now),
         models.LookupHour.objects.create(hour=hour, service="migo", kind="ruc", outcome="hit", count=90),
         models.LookupTime.objects.create(hour=hour, service="migo", way="cache", bound=250, count=90),
+        models.OperationReads.objects.create(
+            node=NODE,
+            operation="warm_run",
+            began_at=now - timedelta(seconds=2),
+            over_by=now,
+            hits_before=9000,
+            hits_after=11_010,
+            hits=2002,
+            misses=40,
+        ),
         models.StoredAnswer.objects.create(**identity, data='{"ruc": "20100038146", "activo": true}', born_at=now),
         models.SpendHour.objects.create(hour=hour, service="migo", purpose="user", queries=41),
         models.StaleServed.objects.create(

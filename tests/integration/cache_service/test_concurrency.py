@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Barrier
 
+import pytest
+
 from api_service.services.cache_service import APICacheService
 from api_service.services.outcomes import Outcome
 from tests.conftest import UseCacheUrl
@@ -57,6 +59,7 @@ def test_thirty_two_threads_lose_no_answer_and_meet_no_false_miss(
     assert connections <= THREADS + 5
 
 
+@pytest.mark.django_db
 def test_sixteen_processes_adding_invalid_rucs_at_once_lose_none(
     own_cluster: list[Memcached], use_cache_url: UseCacheUrl
 ) -> None:

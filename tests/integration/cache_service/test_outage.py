@@ -51,6 +51,7 @@ def dead(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> APICache
     return service
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_raises_while_the_cache_is_down(dead: APICacheService, name: str) -> None:
     call, expected = CALLS[name]

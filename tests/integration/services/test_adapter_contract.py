@@ -171,6 +171,18 @@ def test_whether_a_scan_counts_as_hits_is_known_and_the_keys_alone_never_do(adap
     assert hits_of(adapter.keys) in few
 
 
+def test_a_read_says_what_its_node_has_counted_of_it(adapter: Adapter) -> None:
+    node = adapter.nodes()[0]
+    adapter.write(node, many(30), replace=True)
+    before = adapter.probe(node)
+    found = adapter.read(node, [*(item.key for item in many(30)), ":1:migo:gone", ":1:migo:never"])
+    after = adapter.probe(node)
+
+    # Beside the probe's get
+    assert (after.hits or 1) - (before.hits or 0) - 1 == found.hits
+    assert (after.misses or 0) - (before.misses or 0) == found.misses
+
+
 def test_nothing_to_do_is_no_error(adapter: Adapter) -> None:
     for node in adapter.nodes():
         assert adapter.read(node, []).values == {}

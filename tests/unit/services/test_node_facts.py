@@ -2,7 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from api_service.services.node_facts import NodeFacts, OwnReads, Since, hits_since, increase, restarted, with_rates
+from api_service.services.node_facts import (
+    Gets,
+    NodeFacts,
+    OwnReads,
+    Since,
+    gets_since,
+    increase,
+    restarted,
+    with_rates,
+)
 
 NODE = "10.0.0.1:11211"
 FINE = NodeFacts(
@@ -77,11 +86,19 @@ def test_a_counter_that_was_set_back_has_no_rate_and_the_others_have() -> None:
     ],
     ids=["none", "one", "two", "before and after", "before and not begun", "nothing else"],
 )
-def test_hits_that_are_an_inventorys_own_are_left_out(own: tuple[OwnReads, ...], hits: int) -> None:
+def test_hits_that_are_an_operations_own_are_left_out(own: tuple[OwnReads, ...], hits: int) -> None:
     """The node counted from 1000 to 1500."""
     now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, own)
-    assert hits_since(now, since) == hits
+    assert gets_since(now, since) == Gets(hits, 100)
     assert with_rates(now, since).hit_ratio == round(hits / (hits + 100), 4)
+
+
+def test_misses_that_are_an_operations_own_are_left_out() -> None:
+    now = replace(FINE, hits=1500, misses=700)
+    own = (OwnReads(100, 1000, 50, 900), OwnReads(1100, 1300, 200, 300), OwnReads(1300, 1302, 2, 100))
+    since = Since(FINE, 300, own)
+    assert gets_since(now, since) == Gets(298, 200)
+    assert with_rates(now, since).hit_ratio == round(298 / 498, 4)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +115,9 @@ def test_hits_that_are_an_inventorys_own_are_left_out(own: tuple[OwnReads, ...],
     ],
     ids=["before", "now", "both", "goes on", "went on", "interrupted", "node away", "node booted"],
 )
-def test_there_is_no_ratio_where_nobody_knows_how_many_of_the_hits_an_inventory_made(amid: OwnReads) -> None:
+def test_there_is_no_ratio_where_nobody_knows_how_many_of_the_hits_an_operation_made(amid: OwnReads) -> None:
     now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, (OwnReads(1001, 1002, 1), amid))
-    assert hits_since(now, since) is None
+    assert gets_since(now, since) is None
     assert rates(with_rates(now, since))[:2] == (None, 0.0)
 
 

@@ -128,13 +128,14 @@ def test_the_round_trips_of_health_runs_are_nobodys_hits() -> None:
     assert ratio_between(facts(hits=9, misses=90), None, health_runs=4) == 0.0
 
 
-def test_nor_are_those_of_an_inventory() -> None:
+def test_nor_are_those_of_an_operation_of_ours() -> None:
     before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
     assert ratio_between(after, before, health_runs=0, own=[OwnReads(905, 940, 30)]) == 20 / 170
+    assert ratio_between(after, before, health_runs=0, own=[OwnReads(905, 940, 30, 100)]) == 20 / 70
     assert ratio_between(after, None, health_runs=0, own=[OwnReads(100, 900, 800)]) == 150 / 400
 
 
-def test_there_is_no_ratio_since_a_count_that_was_read_amid_an_inventory() -> None:
+def test_there_is_no_ratio_since_a_count_that_was_read_amid_reads_of_ours() -> None:
     before, after = facts(hits=900, misses=100), facts(hits=950, misses=250)
     assert ratio_between(after, before, health_runs=0, own=[OwnReads(890, 910, 20)]) is None
 
