@@ -22,7 +22,7 @@ DATABASE_CHOSEN_BY_THE_TEST = {"acceptance", "benchmarks"}
 # each database (test_pages and test_plans are repeated: all their queries); commands and addresses call services whose
 # own tests are repeated
 ONCE_IS_ENOUGH = {
-    *("commands", "http", "docs", "api", "metrics"),
+    *("commands", "http", "docs", "api", "metrics", "cache_service"),
     *("test_access.py", "test_navigation.py", "test_texts_of_unfold.py", "test_query_counts.py"),
     *("test_live_pages.py", "test_dashboard_refresh.py", "test_dashboard_volume.py", "test_run_by_hand.py"),
     *("test_accounts.py", "test_channels.py", "test_clearing.py", "test_copies.py", "test_tokens.py", "test_titles.py"),

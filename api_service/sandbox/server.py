@@ -67,13 +67,16 @@ class SandboxServer:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Ends the waiting of those that a fault holds, then the server. Safe in a signal handler."""
-        self._stopping.set()
         self.sandbox.state.release.set()
         if self._thread is None and not self._serving:
+            self._stopping.set()
             self._server.task_dispatcher.shutdown()
             wasyncore.close_all(self._sockets)
             return
-        self._server.pull_trigger()
+        if not self._stopping.is_set():
+            # First, as the end of the loop closes what wakes it up
+            self._server.pull_trigger()
+            self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
 

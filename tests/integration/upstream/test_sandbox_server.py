@@ -1,7 +1,9 @@
 """The sandbox itself, asked the way a stranger's client would ask it."""
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import pytest
@@ -180,3 +182,20 @@ def test_a_server_that_never_served_can_be_stopped() -> None:
     again = SandboxServer(port=server.port)
     again.stop()
     assert again.port == server.port
+
+
+def test_a_server_whose_loop_ends_at_once_is_stopped_cleanly_and_again() -> None:
+    server = SandboxServer().start()
+
+    class EndsFirst(threading.Event):
+        def set(self) -> None:
+            super().set()
+            while server._thread is not None and server._thread.is_alive():
+                sleep(0.01)
+
+    server._stopping = EndsFirst()
+    server.stop()
+    server.stop()
+
+    assert server._thread is not None
+    assert not server._thread.is_alive()
