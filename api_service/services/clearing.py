@@ -120,7 +120,7 @@ def _send(run: ClearRun) -> None:
 
 
 def find(number: int) -> ClearRun:
-    close_abandoned(timezone.now())
+    leases.close_seen(close_abandoned, timezone.now())
     return _row(number)
 
 

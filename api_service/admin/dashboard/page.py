@@ -36,7 +36,7 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import beat_watch, clearing, copying, refill, track_runs, warming
+from api_service.services import beat_watch, clearing, copying, leases, refill, track_runs, warming
 from api_service.services.budget import caps_in_force
 from api_service.services.budget_rules import periods
 from api_service.services.providers import TABLE as PROVIDERS
@@ -101,9 +101,13 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
 
 def runs_of(user: User, now: datetime) -> Runs:
     """Seven queries, and more for each kind that is under way: what was killed is not shown so."""
+    leases.close_seen(_close_abandoned, now)
+    return Runs(tuple(_last_runs(user, now)), recent.lines(user, now))
+
+
+def _close_abandoned(now: datetime) -> None:
     for kind in _under_way():
         CLOSING[kind](now)
-    return Runs(tuple(_last_runs(user, now)), recent.lines(user, now))
 
 
 def _under_way() -> list[str]:
