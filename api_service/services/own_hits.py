@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from api_service.models import OperationReads
 from api_service.services.backends import Adapter, Deadline
-from api_service.services.backends.base import PROBE_TIMEOUT
+from api_service.services.backends.base import PROBE_TIMEOUT, server_of
 from api_service.services.beside import beside
 from api_service.services.node_facts import NodeFacts, OwnReads
 
@@ -47,11 +47,11 @@ PROBES_SECONDS = 3 * PROBE_TIMEOUT
 
 @dataclass(slots=True)
 class Tally:
-    """`known` is False once a reply was not received: what was asked may have been counted all the same."""
+    """`unanswered`: questions without their whole reply, yet or for good: what they ask for may be counted as well."""
 
     hits: int = 0
     misses: int = 0
-    known: bool = True
+    unanswered: int = 0
 
 
 class Reads:
@@ -101,7 +101,8 @@ def reading(operation: Operation, adapter: Adapter, nodes: Sequence[str]) -> Ite
 
 
 def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, list[OwnReads]]:
-    """What operations have read on each node, or that one, between the two or partly so. One query.
+    """What operations have read on each server (`server_of` a node), or on that one's, between the two or partly so.
+    One query.
 
     Also what lies CLOCKS_APART from them, if the node's counts are there to tell whether it was between: without them
     nothing but the clock does.
@@ -110,10 +111,11 @@ def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, 
     has_begun = Q(began_at__lte=until) | Q(began_at__lte=until + CLOCKS_APART, hits_before__isnull=False)
     rows = OperationReads.objects.filter(not_over, has_begun)
     if node is not None:
-        rows = rows.filter(node=node)
+        server = server_of(node)
+        rows = rows.filter(Q(node=server) | Q(node__startswith=f"{server}/"))
     found: defaultdict[str, list[OwnReads]] = defaultdict(list)
     for row in rows:
-        found[row.node].append(OwnReads(row.hits_before, row.hits_after, row.hits, row.misses or 0))
+        found[server_of(row.node)].append(OwnReads(row.hits_before, row.hits_after, row.hits, row.misses or 0))
     return dict(found)
 
 
@@ -162,7 +164,7 @@ def _end(rows: Sequence[OperationReads], reads: Reads, facts: Mapping[str, NodeF
     for row in rows:
         tally = reads.of(row.node)
         row.over_by, row.hits_after = now, facts[row.node].hits if row.node in facts else None
-        if completed and tally.known and None not in (row.hits_before, row.hits_after):
+        if completed and not tally.unanswered and None not in (row.hits_before, row.hits_after):
             # With the gets of the two probes
             row.hits, row.misses = tally.hits + 2, tally.misses
     with _tolerated():

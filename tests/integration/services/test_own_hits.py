@@ -13,6 +13,7 @@ from redis import Redis as RedisClient
 from api_service.models import HealthSample, OperationReads
 from api_service.services import copying, counted, key_table, monitoring, own_hits, refill, retention
 from api_service.services.backends import Entry
+from api_service.services.backends.base import server_of
 from api_service.services.backends.memcached import MemcachedAdapter
 from api_service.services.backends.redis import RedisAdapter
 from api_service.services.beside import beside
@@ -263,7 +264,7 @@ def test_reads_that_failed_amid_are_of_unknown_number(filled: str) -> None:
         read(TimeoutError())
     read(None)
 
-    failed, whole = own_hits.within(timezone.now() - timedelta(minutes=1), timezone.now())[node]
+    failed, whole = own_hits.within(timezone.now() - timedelta(minutes=1), timezone.now())[server_of(node)]
     assert failed.hits is None
     assert None not in (failed.first, failed.last)
     assert (whole.hits, whole.misses) == (7 + 2, 3)
