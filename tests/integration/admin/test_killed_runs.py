@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api_service.models import ClearRun, CopyRun, OperationReads, RefillRun, TrackRun, WarmRun
@@ -101,3 +102,11 @@ def test_reads_of_an_operation_that_was_killed_have_no_duration(admin_client: Cl
     assert "42.0 s" not in admin_client.get(page).text
     OperationReads.objects.update(hits_after=3, hits=2, misses=0)
     assert "42.0 s" in admin_client.get(page).text
+
+
+def test_the_overview_takes_fifteen_queries_at_most_while_runs_of_each_kind_are_under_way(admin_client: Client) -> None:
+    for kind in KINDS:
+        running(kind, timezone.now() + timedelta(seconds=20))
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_client.get("/admin/dashboard/runs/").status_code == 200
+    assert len(queries) <= 15, [query["sql"] for query in queries]
