@@ -38,6 +38,7 @@ class Steps:
         self._operation = operation
         self._plain = cache.adapter
         self._nodes = self._plain.nodes()
+        self._away: set[str] = set()
         self._target = Target(Reads())
         self.service = copy(cache)
         self.service.cache = cast(StrictCache, _Cache(cache, self._target))
@@ -45,10 +46,12 @@ class Steps:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Around what `service` reads in a step; between two it is not counted, nor on nodes that were away in one."""
+        """Around what `service` reads in a step; between two it is not counted. A node that was away in one is not
+        waited for again: the number of its reads is not known.
+        """
         between = self._target.reads
-        with own_hits.reading(self._operation, self._plain, self._nodes) as reads:
-            self._target.reads, self._nodes = reads, reads.answering
+        with own_hits.reading(self._operation, self._plain, self._nodes, self._away) as reads:
+            self._target.reads, self._away = reads, set(self._nodes).difference(reads.answering)
             try:
                 yield
             finally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,13 +84,18 @@ class Reads:
 
 
 @contextmanager
-def reading(operation: Operation, adapter: Adapter, nodes: Sequence[str]) -> Iterator[Reads]:
+def reading(
+    operation: Operation, adapter: Adapter, nodes: Sequence[str], away: Collection[str] = ()
+) -> Iterator[Reads]:
     """Around the reads of an operation on some nodes: they are on record before the first of them is made.
+
+    Those of `away` are not asked for their counts, as they did not answer a moment ago: one that is back has no ratio.
 
     Its caller counts them. What stops them leaves their number unknown: a reply that was not received was counted, too.
     A database that fails stops no operation: its reads look like look-ups then, or there is no ratio for a LEASE.
     """
-    seen = _probed(adapter, nodes)
+    seen = {node: NodeFacts(node, reachable=False) for node in away}
+    seen |= _probed(adapter, [node for node in nodes if node not in away])
     rows, answering = _begun(operation, seen, timezone.now()), [node for node in nodes if seen[node].reachable]
     reads, completed = Reads(rows, answering), False
     try:
@@ -119,7 +124,7 @@ def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, 
     return dict(found)
 
 
-def _probed(adapter: Adapter, nodes: Sequence[str]) -> Mapping[str, NodeFacts]:
+def _probed(adapter: Adapter, nodes: Iterable[str]) -> Mapping[str, NodeFacts]:
     """Side by side: a node that hangs costs a wait once, however many there are."""
     until = Deadline.after(PROBES_SECONDS)
     asked = {node: beside(f"count-{node}", partial(adapter.probe, node)) for node in nodes}
