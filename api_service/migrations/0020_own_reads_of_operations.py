@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                             ("inventory", "key inventory"),
                             ("reasons", "reasons of invalid RUCs"),
                             ("warm_run", "warm run"),
-                            ("clean_up", "clean-up"),
+                            ("clean_up", "nightly clean-up"),
                             ("copy", "copy"),
                             ("statistics", "statistics"),
                         ],

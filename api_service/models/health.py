@@ -89,7 +89,7 @@ class OperationReads(models.Model):
         INVENTORY = "inventory", _("key inventory")
         REASONS = "reasons", _("reasons of invalid RUCs")
         WARM_RUN = "warm_run", _("warm run")
-        CLEAN_UP = "clean_up", _("clean-up")
+        CLEAN_UP = "clean_up", _("nightly clean-up")
         COPY = "copy", _("copy")
         STATISTICS = "statistics", _("statistics")
 

@@ -136,7 +136,6 @@ def rows(db: None) -> Rows:
     )
     told = {"kind": "incidents", "steps": [{**opened.facts, "event": "opened", "incident": incident.pk}]}
     habit = models.ReadHabit.objects.create(**identity, fast=1.0, fast_era=19, slow=1e34, visited_at=now.timestamp())
-    leased(warming.LOCK)
     warm = models.WarmRun.objects.create(
         started_at=now, state="running", limit=500, budget=200, skipped={"fresh": 12}, useful=30, wasted=10
     )
@@ -307,7 +306,7 @@ def rows(db: None) -> Rows:
             created_at=now,
             expires_at=now + timedelta(days=30),
         ),
-        models.RunLock.objects.create(name="track_keys", token="t" * 32, expires_at=now + timedelta(minutes=3)),
+        models.RunLock.objects.create(name=warming.LOCK, token="t" * 32, expires_at=now + timedelta(minutes=3)),
     ]
     return {type(row): row for row in created}
 

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from api_service.models import Delivery, RunLock
+from api_service.services import warming
 from tests.integration.admin.conftest import Rows, Staff
 from workers.alerts import outbox
 
@@ -61,12 +62,12 @@ def test_releasing_a_lock_asks_first(rows: Rows, admin_client: Client) -> None:
     lock = rows[RunLock]
     data = {"action": "release", "_selected_action": [lock.pk]}
     question = admin_client.post(LOCKS, data, headers=EN)
-    assert "track_keys" in question.text
+    assert warming.LOCK in question.text
     assert RunLock.objects.get().token == lock.token
     answer = admin_client.post(LOCKS, {**data, "confirmed": "1", "token": [lock.token]}, follow=True, headers=EN)
     assert "1 lock was released." in answer.text
     assert RunLock.objects.get().token == ""
-    assert LogEntry.objects.get().object_repr == "track_keys"
+    assert LogEntry.objects.get().object_repr == warming.LOCK
 
 
 def test_a_lock_taken_anew_since_the_question_is_kept(rows: Rows, admin_client: Client) -> None:

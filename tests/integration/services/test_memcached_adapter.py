@@ -432,6 +432,7 @@ def test_clearing_goes_on_past_a_dead_node_and_says_so(
     assert inventory.flush(own_cluster_cache.adapter) is False
 
 
+@pytest.mark.django_db
 def test_clean_up_removes_what_outlived_its_end_and_touches_nobody_elses(
     cache: APICacheService, memcached: Memcached, settings: Settings
 ) -> None:

@@ -1,8 +1,6 @@
 """A check of every node: what it says of those that answer, and that it ends whatever hangs."""
 
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from threading import Event
@@ -18,7 +16,8 @@ from api_service.services.node_checks import Asked, NodeChecks
 from api_service.services.node_facts import NodeFacts, Since, with_rates
 from tests.black_holes import BlackHole, LossyProxy
 from tests.conftest import UseCacheUrl
-from tests.integration.services.conftest import ROOT, url_of
+from tests.integration.services.conftest import url_of
+from tests.project_process import run_project
 from tests.servers import Memcached, Redis
 
 
@@ -260,6 +259,8 @@ def test_an_error_of_our_own_is_raised_and_not_taken_for_a_dead_node() -> None:
 
 def test_a_process_with_a_probe_that_hangs_still_ends() -> None:
     code = """
+import django
+django.setup()
 from threading import Event
 from api_service.services.backends import Deadline
 from api_service.services.node_checks import Asked, NodeChecks
@@ -273,8 +274,7 @@ class Hangs:
 
 print(NodeChecks(Hangs(), Asked(1, Deadline.after(0.2))).facts()[0].error)
 """
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    ended = run_project("-c", code)
 
     assert (ended.returncode, ended.stdout) == (0, "no answer within 0.2 s\n"), ended.stderr
 
