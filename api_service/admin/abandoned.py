@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from api_service.services.leases import close_seen
 
 if TYPE_CHECKING:
     from api_service.admin.run_by_hand import RunByHand as Base
@@ -15,7 +19,7 @@ else:
 class ClosesAbandoned(Base):
     """Mix-in of the ModelAdmin of a run, the first one: the pages of the others read the row that this one ends."""
 
-    def close_abandoned(self) -> None:
+    def close_abandoned(self, now: datetime) -> None:
         raise NotImplementedError
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -34,4 +38,4 @@ class ClosesAbandoned(Base):
 
     def _before_it_is_seen(self, request: HttpRequest) -> None:
         if self.has_view_permission(request):
-            self.close_abandoned()
+            close_seen(self.close_abandoned, timezone.now())

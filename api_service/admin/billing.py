@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -97,8 +98,8 @@ class BillingRunAdmin(ClosesAbandoned, CountedFirst[BillingRun], TableAdmin[Bill
         own = [self.action_path("begin", self._begin), self.action_path("cancel", self._cancel), result]
         return [*own, *super().get_urls()]
 
-    def close_abandoned(self) -> None:
-        billing_runs.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        billing_runs.close_abandoned(now)
 
     def next_steps(self, request: HttpRequest, row: BillingRun) -> dict[str, Any]:
         allowed = self.has_run_permission(request)

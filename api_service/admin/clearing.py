@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -105,8 +105,8 @@ class ClearRunAdmin(ClosesAbandoned, RunColumns, CountedFirst[ClearRun], TableAd
         own = [self.action_path("clear", self._clear), self.action_path("resume", self._resume)]
         return [*own, *super().get_urls()]
 
-    def close_abandoned(self) -> None:
-        clearing.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        clearing.close_abandoned(now)
 
     def next_steps(self, request: HttpRequest, row: ClearRun) -> dict[str, Any]:
         allowed, counted = self.has_run_permission(request), row.dry_run and row.state == State.DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -85,8 +85,8 @@ class CopyRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[C
         *("nodes_table", "error_text"),
     )
 
-    def close_abandoned(self) -> None:
-        copying.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        copying.close_abandoned(now)
 
     def begun(self, request: HttpRequest, after: int) -> Model | None:
         """Also one that had been interrupted, and goes on in the row that it has."""

@@ -193,8 +193,8 @@ class OperationReadsAdmin(TableAdmin[OperationReads]):
 
     @admin.display(description=_("duration"))
     def took(self, row: OperationReads) -> str:
-        """Of what goes on the end is not known."""
-        return display.NOTHING if row.over_by > timezone.now() else display.period(row.began_at, row.over_by)
+        """Of what goes on, or was killed, the end is not known."""
+        return display.NOTHING if row.hits_after is None else display.period(row.began_at, row.over_by)
 
     @admin.display(description=_("hits before"))
     def before_text(self, row: OperationReads) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -150,8 +151,8 @@ class TrackRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[
     fields = ("started", "state_badge", "took", "keys_text", "nodes_table", "foreign_text", "error_text")
     inlines = (ListingsInline, SnapshotsInline)
 
-    def close_abandoned(self) -> None:
-        track_runs.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        track_runs.close_abandoned(now)
 
     def get_fields(self, request: HttpRequest, obj: TrackRun | None = None) -> tuple[Any, ...]:
         """The rows of the nodes say more than what the run keeps of them; the oldest runs have none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -72,8 +73,8 @@ class RefillRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin
         *("written_text", "there_text", "refused_text", "ratios_table", "error_text"),
     )
 
-    def close_abandoned(self) -> None:
-        refill.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        refill.close_abandoned(now)
 
     def awaited(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"node": kwargs["node"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -64,8 +65,8 @@ class WarmRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[W
         *("paid_text", "refreshed", "read_text", "break_even", "failed_text", "skipped_text", "error_text"),
     )
 
-    def close_abandoned(self) -> None:
-        warming.close_abandoned(timezone.now())
+    def close_abandoned(self, now: datetime) -> None:
+        warming.close_abandoned(now)
 
     @admin.display(description=_("loaded again"))
     def done(self, row: WarmRun) -> str:

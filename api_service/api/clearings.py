@@ -18,6 +18,7 @@ from api_service.api.problems import Problem, Refused, bad_value
 from api_service.api.schemas import RowNumber
 from api_service.models import ClearRun
 from api_service.services import clearing
+from api_service.services.leases import close_seen
 from api_service.services.token_rules import Scope
 
 router = Router(tags=["Clearing"])
@@ -39,7 +40,7 @@ def start(request: HttpRequest, asked: ClearingRequest, response: HttpResponse) 
 @router.get("/cache/clearings", response=ClearingPage, auth=LOOKING, summary="Clearings on record")
 def runs(request: HttpRequest, paging: Query[Paging]) -> Rows:  # noqa: ARG001 - ninja passes it
     """Who removed which keys, how many, how long it took; dry runs too."""
-    clearing.close_abandoned(timezone.now())
+    close_seen(clearing.close_abandoned, timezone.now())
     return newest_first(ClearRun.objects.all(), paging, _as_json)
 
 

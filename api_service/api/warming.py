@@ -22,6 +22,7 @@ from api_service.api.problems import Problem, Refused, bad_value
 from api_service.api.schemas import RowNumber
 from api_service.models import WarmRun
 from api_service.services import warming
+from api_service.services.leases import close_seen
 from api_service.services.task_sending import send
 from api_service.services.token_rules import Scope
 from api_service.services.warm_comparison import Report
@@ -59,14 +60,14 @@ def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:
 @router.get("/warming/runs", response=WarmRunPage, auth=LOOKING, summary="Warm runs")
 def runs(request: HttpRequest, paging: Query[Paging]) -> Rows:  # noqa: ARG001 - ninja passes it
     """What each looked at, refreshed and paid; later, what of that was read in time."""
-    warming.close_abandoned(timezone.now())
+    close_seen(warming.close_abandoned, timezone.now())
     return newest_first(WarmRun.objects.all(), paging, _as_json)
 
 
 @router.get("/warming/runs/{number}", response={200: WarmRunSchema, 404: None}, auth=LOOKING, summary="One warm run")
 def one(request: HttpRequest, number: Path[RowNumber]) -> dict[str, Any]:  # noqa: ARG001 - ninja passes it
     """How far it is, and what came of it."""
-    warming.close_abandoned(timezone.now())
+    close_seen(warming.close_abandoned, timezone.now())
     run = WarmRun.objects.filter(pk=number).first()
     if run is None:
         text = _("There is no warm run %d.") % number

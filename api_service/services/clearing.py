@@ -120,7 +120,7 @@ def _send(run: ClearRun) -> None:
 
 
 def find(number: int) -> ClearRun:
-    close_abandoned(timezone.now())
+    leases.close_seen(close_abandoned, timezone.now())
     return _row(number)
 
 
@@ -155,7 +155,7 @@ def carry_out(run: ClearRun, *, patience: float = 0.0, tell: Tell | None = None,
     Raises ClearingUnderWay when another one of the service is still at it after `patience` seconds, and LeaseLost
     when this process was held up for so long that another one took over.
     """
-    with renewed_lease(_lock_name(run.service), LEASE_SECONDS, patience) as held:
+    with renewed_lease(lock_of(run.service), LEASE_SECONDS, patience) as held:
         if held is None:
             raise ClearingUnderWay(_refuse(run))
         run.refresh_from_db()
@@ -186,7 +186,7 @@ def as_json(run: ClearRun) -> ClearSummary:
 def close_abandoned(now: datetime) -> None:
     """Rows that nobody will bring to an end: their process was killed, or no worker took the task."""
     running, waiting = (ClearRun.objects.filter(state=state) for state in (State.RUNNING, State.WAITING))
-    leases.close_abandoned(running, lambda run: _lock_name(run.service), partial(_fail, INTERRUPTED), now)
+    leases.close_abandoned(running, lambda run: lock_of(run.service), partial(_fail, INTERRUPTED), now)
     for run in waiting.filter(queued_at__lt=now - WAITING_AT_MOST):
         _fail(NOT_TAKEN, run, now)
 
@@ -279,7 +279,7 @@ def _answers(wanted: Selection) -> Iterator[list[int]]:
 # --- The lock ------------------------------------------------------------------------------------------
 
 
-def _lock_name(service: str) -> str:
+def lock_of(service: str) -> str:
     return f"clear:{service}"
 
 

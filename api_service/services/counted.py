@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from api_service.caches.protocol import Replacement, StrictCache, Version
 from api_service.services import own_hits
-from api_service.services.backends import Adapter, Deadline, Entry, Found, InventoryError
+from api_service.services.backends import Adapter, Deadline, Entry, Found
 from api_service.services.own_hits import Operation, Reads
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Steps:
         self._operation = operation
         self._plain = cache.adapter
         self._nodes = self._plain.nodes()
+        self._away: set[str] = set()
         self._target = Target(Reads())
         self.service = copy(cache)
         self.service.cache = cast(StrictCache, _Cache(cache, self._target))
@@ -45,10 +46,12 @@ class Steps:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Around what `service` reads in a step; between two it is not counted, nor on nodes that were away in one."""
+        """Around what `service` reads in a step; between two it is not counted. A node that was away in one is not
+        waited for again: the number of its reads is not known.
+        """
         between = self._target.reads
-        with own_hits.reading(self._operation, self._plain, self._nodes) as reads:
-            self._target.reads, self._nodes = reads, reads.answering
+        with own_hits.reading(self._operation, self._plain, self._nodes, self._away) as reads:
+            self._target.reads, self._away = reads, set(self._nodes).difference(reads.answering)
             try:
                 yield
             finally:
@@ -80,23 +83,21 @@ class _Adapter:
     def scan(self, node: str, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         reads, counts = self._target.reads, self._plain.scan_counts
         tally = reads.of(node)
-        try:
-            for number, entry in enumerate(self._plain.scan(node, prefix, deadline)):
-                tally.hits += counts
-                if number % 1000 == 0:
-                    reads.go_on()
-                yield entry
-        except InventoryError:
-            tally.known = False
-            raise
+        # Also of who takes no more of them, or leaves it behind in a thread: the server has counted a thousand ahead
+        tally.unanswered += 1
+        for number, entry in enumerate(self._plain.scan(node, prefix, deadline)):
+            tally.hits += counts
+            if number % 1000 == 0:
+                reads.go_on()
+            yield entry
+        tally.unanswered -= 1
 
     def read(self, node: str, keys: Iterable[str]) -> Found:
         reads = self._target.reads
-        try:
-            found = self._plain.read(node, keys)
-        except InventoryError:
-            reads.of(node).known = False
-            raise
+        tally = reads.of(node)
+        tally.unanswered += 1
+        found = self._plain.read(node, keys)
+        tally.unanswered -= 1
         reads.add(node, found.hits, found.misses)
         return found
 
@@ -130,8 +131,8 @@ class _Cache:
     def replace_many(self, items: Mapping[str, Replacement], version: int | None = None) -> dict[str, Version]:
         replaced = self._plain.replace_many(items, version)
         if self._adapter.replace_counts:
-            # What was not replaced has another value by now, or none: nobody can say
-            self._count(items, items, ())
+            # What was not replaced has another value by now, or none: nobody can say. Nothing at all: not even asked
+            self._count(items, replaced and items, () if replaced else items)
         return replaced
 
     def _count(self, names: Iterable[str], found: Collection[str], lost: Collection[str]) -> None:
@@ -141,7 +142,7 @@ class _Cache:
         for node, number in asked.items():
             reads.add(node, hits[node], number - hits[node])
         for node in set(map(self._node_of, unasked)):
-            reads.of(node).known = False
+            reads.of(node).unanswered += 1
 
     def _node_of(self, name: str) -> str:
         return self._adapter.node_for(self._prefix + name)

@@ -99,6 +99,14 @@ def close_abandoned(
                     end(left, _ran_out(name, now))
 
 
+def close_seen(close: Callable[[datetime], None], now: datetime) -> None:
+    """`close` what was killed, for who only looks: where nothing can be written, rows are shown as they are."""
+    try:
+        close(now)
+    except DatabaseTrouble as error:
+        logger.warning("runs whose process was killed are shown as running, they cannot be closed: %s", error)
+
+
 def _ran_out(name: str, now: datetime) -> datetime:
     """Of a lock that was given back nobody knows."""
     return RunLock.objects.filter(name=name, expires_at__lte=now).values_list("expires_at", flat=True).first() or now

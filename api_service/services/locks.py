@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.db.models import Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from api_service.models import RunLock
@@ -37,7 +38,7 @@ def is_held(name: str, now: datetime) -> bool:
     return holding(name, now).exists()
 
 
-def holding(name: str, now: datetime) -> QuerySet[RunLock]:
+def holding(name: str | Combinable, now: datetime) -> QuerySet[RunLock]:
     """The lock where somebody holds it; also for a condition of what is to happen only while nobody does."""
     return RunLock.objects.filter(name=name, expires_at__gt=now).exclude(token="")
 

@@ -19,6 +19,7 @@ from api_service.services import (
     refill_watch,
 )
 from api_service.services.around import Around
+from api_service.services.backends.base import server_of
 from api_service.services.cache_service import APICacheService
 from api_service.services.health_rules import verdict
 from api_service.services.node_facts import Since
@@ -89,6 +90,6 @@ def since_of(sample: HealthSample | None, at: datetime, until: datetime) -> dict
     rows |= {row.node: (row, row.sample.taken_at) for row in node_samples.rows_last_reachable(untold)}
     own = own_hits.within(min(taken_at for _row, taken_at in rows.values()), until) if rows else {}
     return {
-        node: Since(node_samples.facts_of(row), (at - taken_at).total_seconds(), tuple(own.get(node, ())))
+        node: Since(node_samples.facts_of(row), (at - taken_at).total_seconds(), tuple(own.get(server_of(node), ())))
         for node, (row, taken_at) in rows.items()
     }

@@ -145,8 +145,10 @@ def _gets_of(own: OwnReads, before: int, now: int) -> Gets | None:
         return None
     if now <= first or (last is not None and last <= before):
         return Gets(0, 0)
-    is_whole = last is not None and before <= first and last <= now
-    return Gets(own.hits, own.misses) if is_whole and own.hits is not None else None
+    if last is None or own.hits is None or not before <= first or not last <= now:
+        return None
+    # More than it counted meanwhile: it began anew amid them and has come past `first` again
+    return Gets(own.hits, own.misses) if own.hits <= last - first else None
 
 
 def increase(now: int | None, before: int | None) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from api_service.models import OperationReads
 from api_service.services.backends import Adapter, Deadline
-from api_service.services.backends.base import PROBE_TIMEOUT
+from api_service.services.backends.base import PROBE_TIMEOUT, server_of
 from api_service.services.beside import beside
 from api_service.services.node_facts import NodeFacts, OwnReads
 
@@ -47,11 +47,11 @@ PROBES_SECONDS = 3 * PROBE_TIMEOUT
 
 @dataclass(slots=True)
 class Tally:
-    """`known` is False once a reply was not received: what was asked may have been counted all the same."""
+    """`unanswered`: questions without their whole reply, yet or for good: what they ask for may be counted as well."""
 
     hits: int = 0
     misses: int = 0
-    known: bool = True
+    unanswered: int = 0
 
 
 class Reads:
@@ -84,13 +84,18 @@ class Reads:
 
 
 @contextmanager
-def reading(operation: Operation, adapter: Adapter, nodes: Sequence[str]) -> Iterator[Reads]:
+def reading(
+    operation: Operation, adapter: Adapter, nodes: Sequence[str], away: Collection[str] = ()
+) -> Iterator[Reads]:
     """Around the reads of an operation on some nodes: they are on record before the first of them is made.
+
+    Those of `away` are not asked for their counts, as they did not answer a moment ago: one that is back has no ratio.
 
     Its caller counts them. What stops them leaves their number unknown: a reply that was not received was counted, too.
     A database that fails stops no operation: its reads look like look-ups then, or there is no ratio for a LEASE.
     """
-    seen = _probed(adapter, nodes)
+    seen = {node: NodeFacts(node, reachable=False) for node in away}
+    seen |= _probed(adapter, [node for node in nodes if node not in away])
     rows, answering = _begun(operation, seen, timezone.now()), [node for node in nodes if seen[node].reachable]
     reads, completed = Reads(rows, answering), False
     try:
@@ -101,7 +106,8 @@ def reading(operation: Operation, adapter: Adapter, nodes: Sequence[str]) -> Ite
 
 
 def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, list[OwnReads]]:
-    """What operations have read on each node, or that one, between the two or partly so. One query.
+    """What operations have read on each server (`server_of` a node), or on that one's, between the two or partly so.
+    One query.
 
     Also what lies CLOCKS_APART from them, if the node's counts are there to tell whether it was between: without them
     nothing but the clock does.
@@ -110,14 +116,15 @@ def within(at: datetime, until: datetime, node: str | None = None) -> dict[str, 
     has_begun = Q(began_at__lte=until) | Q(began_at__lte=until + CLOCKS_APART, hits_before__isnull=False)
     rows = OperationReads.objects.filter(not_over, has_begun)
     if node is not None:
-        rows = rows.filter(node=node)
+        server = server_of(node)
+        rows = rows.filter(Q(node=server) | Q(node__startswith=f"{server}/"))
     found: defaultdict[str, list[OwnReads]] = defaultdict(list)
     for row in rows:
-        found[row.node].append(OwnReads(row.hits_before, row.hits_after, row.hits, row.misses or 0))
+        found[server_of(row.node)].append(OwnReads(row.hits_before, row.hits_after, row.hits, row.misses or 0))
     return dict(found)
 
 
-def _probed(adapter: Adapter, nodes: Sequence[str]) -> Mapping[str, NodeFacts]:
+def _probed(adapter: Adapter, nodes: Iterable[str]) -> Mapping[str, NodeFacts]:
     """Side by side: a node that hangs costs a wait once, however many there are."""
     until = Deadline.after(PROBES_SECONDS)
     asked = {node: beside(f"count-{node}", partial(adapter.probe, node)) for node in nodes}
@@ -162,7 +169,7 @@ def _end(rows: Sequence[OperationReads], reads: Reads, facts: Mapping[str, NodeF
     for row in rows:
         tally = reads.of(row.node)
         row.over_by, row.hits_after = now, facts[row.node].hits if row.node in facts else None
-        if completed and tally.known and None not in (row.hits_before, row.hits_after):
+        if completed and not tally.unanswered and None not in (row.hits_before, row.hits_after):
             # With the gets of the two probes
             row.hits, row.misses = tally.hits + 2, tally.misses
     with _tolerated():

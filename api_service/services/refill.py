@@ -18,6 +18,7 @@ from django.utils import timezone
 from api_service.models import NodeSample, RefillRun
 from api_service.services import inventory, keys, leases, own_hits, providers, refill_order, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Written
+from api_service.services.backends.base import server_of
 from api_service.services.cache_service import APICacheService
 from api_service.services.leases import Lease, LeaseLost, renewed_lease
 from api_service.services.node_facts import BOOT_JITTER_SECONDS, NodeFacts, restarted
@@ -145,7 +146,7 @@ def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
         raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
     by_hand = row.reason == RefillRun.Reason.BY_HAND
     since = row.started_at if by_hand or row.booted_at is None else row.booted_at
-    own = own_hits.within(since, timezone.now(), row.node).get(row.node, ())
+    own = own_hits.within(since, timezone.now(), row.node).get(server_of(row.node), ())
     row.hit_ratio_during = ratio_between(after, before if by_hand else None, _health_runs(row), own)
     row.hits_at_end, row.misses_at_end = after.hits, after.misses
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from api_service.models import HealthSample, NodeSample, RefillRun
 from api_service.services import own_hits, refill, task_sending
+from api_service.services.backends.base import server_of
 from api_service.services.beside import beside
 from api_service.services.health import CHECK_SECONDS
 from api_service.services.node_facts import NodeFacts
@@ -94,7 +95,7 @@ def _ratio_before(sample: HealthSample, node: str) -> float | None:
     since = earlier.sample.taken_at if earlier else seen[0].booted_at
     # It was probed after that moment; what was read after its next boot is of other counters
     until = seen[0].sample.taken_at + CHECK_AT_MOST
-    own = own_hits.within(since, until, node).get(node, ()) if since else ()
+    own = own_hits.within(since, until, node).get(server_of(node), ()) if since else ()
     return ratio_between(_facts(seen[0]), _facts(earlier) if earlier else None, health_runs=1, own=own)
 
 
@@ -111,7 +112,8 @@ def _measure_after(nodes: Sequence[NodeSample], now: datetime) -> None:
     for row in ended.filter(node__in=by_node):
         facts = _facts(by_node[row.node])
         if _is_of(row, facts):
-            own = own_hits.within(row.finished_at, until, row.node).get(row.node, ()) if row.finished_at else ()
+            reads = own_hits.within(row.finished_at, until, row.node) if row.finished_at else {}
+            own = reads.get(server_of(row.node), ())
             row.hit_ratio_after = ratio_between(facts, _at_end(row), _health_runs(row), own)
             row.save(update_fields=["hit_ratio_after"])
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Value
+from django.db.models import Exists, OuterRef, Value
+from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
 from api_service.admin.dashboard import health, history, keys, money, recent, runs, timeline, times, trouble
@@ -36,9 +37,10 @@ from api_service.models import (
     TrackRun,
     WarmRun,
 )
-from api_service.services import beat_watch, clearing, copying, refill, track_runs, warming
+from api_service.services import beat_watch, clearing, copying, leases, refill, track_runs, warming
 from api_service.services.budget import caps_in_force
 from api_service.services.budget_rules import periods
+from api_service.services.locks import holding
 from api_service.services.providers import TABLE as PROVIDERS
 
 CLOSING: dict[str, Callable[[datetime], None]] = {
@@ -48,6 +50,14 @@ CLOSING: dict[str, Callable[[datetime], None]] = {
     "ClearRun": clearing.close_abandoned,
     "CopyRun": copying.close_abandoned,
 }
+# With the names of their leases, for the database
+LEASED = (
+    (TrackRun.objects, Value(track_runs.LOCK)),
+    (WarmRun.objects, Value(warming.LOCK)),
+    (RefillRun.objects, Left(Concat(Value(refill.lock_of("")), OuterRef("node")), refill.LONGEST_LOCK_NAME)),
+    (ClearRun.objects, Concat(Value(clearing.lock_of("")), OuterRef("service"))),
+    (CopyRun.objects, Value(copying.LOCK)),
+)
 
 
 @dataclass(frozen=True)
@@ -100,17 +110,23 @@ def now_of(user: User, period: Period, now: datetime) -> Now:
 
 
 def runs_of(user: User, now: datetime) -> Runs:
-    """Seven queries, and more for each kind that is under way: what was killed is not shown so."""
-    for kind in _under_way():
-        CLOSING[kind](now)
+    """Seven queries, and more for each kind of which a run was killed: it is not shown as under way."""
+    leases.close_seen(_close_abandoned, now)
     return Runs(tuple(_last_runs(user, now)), recent.lines(user, now))
 
 
-def _under_way() -> list[str]:
-    """The kinds of which a run is not over, by their names in CLOSING."""
+def _close_abandoned(now: datetime) -> None:
+    for kind in _left(now):
+        CLOSING[kind](now)
+
+
+def _left(now: datetime) -> list[str]:
+    """The kinds of which a run is not over and nobody holds its lease, by their names in CLOSING. One query."""
     running = [
-        rows.filter(state=Run.State.RUNNING).order_by().values_list(Value(rows.model.__name__))
-        for rows in (TrackRun.objects, WarmRun.objects, RefillRun.objects, ClearRun.objects, CopyRun.objects)
+        rows.filter(~Exists(holding(lock, now)), state=Run.State.RUNNING)
+        .order_by()
+        .values_list(Value(rows.model.__name__))
+        for rows, lock in LEASED
     ]
     return [name for (name,) in running[0].union(*running[1:])]
 

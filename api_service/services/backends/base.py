@@ -101,6 +101,12 @@ class Deadline:
         return max(0.0, self.at - monotonic())
 
 
+def server_of(node: str) -> str:
+    """Whose counts those of the node are: the databases of one server, `host:port/0` and `host:port/1`, share them."""
+    server, _slash, database = node.rpartition("/")
+    return server if database.isdigit() and "/" not in server else node
+
+
 class Adapter(Protocol):
     """One cache server kind. Every method speaks to one node through a client of its own.
 

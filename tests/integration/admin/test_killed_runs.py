@@ -1,13 +1,16 @@
 """What is read of a run whose process was killed, where no schedule brings another one of its kind."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api_service.models import ClearRun, CopyRun, RefillRun, TrackRun, WarmRun
+from api_service.models import ClearRun, CopyRun, OperationReads, RefillRun, TrackRun, WarmRun
 from api_service.models import Run as AnyRun
 from api_service.services import copying, refill, track_runs, warming
 from tests.integration.admin.conftest import leased
@@ -62,6 +65,25 @@ def test_who_looks_at_a_run_whose_process_was_killed_reads_so(admin_client: Clie
         assert row.finished_at == held_until
 
 
+@pytest.mark.parametrize("page", range(3), ids=["list", "page of the run", "overview"])
+def test_pages_are_shown_while_the_database_takes_no_writes(
+    admin_client: Client, page: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = running(KINDS[0], timezone.now() - timedelta(minutes=30))
+
+    def refuse(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith(("UPDATE", "INSERT")):
+            raise OperationalError("attempt to write a readonly database")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(refuse):
+        assert admin_client.get(pages(row)[page]).status_code == 200
+    row.refresh_from_db()
+
+    assert row.state == "running"
+    assert "they cannot be closed: attempt to write a readonly database" in caplog.text
+
+
 @each_kind
 def test_a_run_whose_process_holds_its_lease_goes_on_whoever_looks(admin_client: Client, kind: Kind) -> None:
     row = running(kind, timezone.now() + timedelta(seconds=20))
@@ -70,3 +92,21 @@ def test_a_run_whose_process_holds_its_lease_goes_on_whoever_looks(admin_client:
     row.refresh_from_db()
 
     assert (row.state, row.error, row.finished_at) == ("running", "", None)
+
+
+def test_reads_of_an_operation_that_was_killed_have_no_duration(admin_client: Client) -> None:
+    now = timezone.now() - timedelta(hours=1)
+    times = {"began_at": now, "over_by": now + timedelta(seconds=42)}
+    row = OperationReads.objects.create(node=NODE, operation="copy", hits_before=1, **times)
+    page = f"/admin/api_service/operationreads/{row.pk}/change/"
+    assert "42.0 s" not in admin_client.get(page).text
+    OperationReads.objects.update(hits_after=3, hits=2, misses=0)
+    assert "42.0 s" in admin_client.get(page).text
+
+
+def test_the_overview_takes_fifteen_queries_at_most_while_runs_of_each_kind_are_under_way(admin_client: Client) -> None:
+    for kind in KINDS:
+        running(kind, timezone.now() + timedelta(seconds=20))
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_client.get("/admin/dashboard/runs/").status_code == 200
+    assert len(queries) <= 15, [query["sql"] for query in queries]

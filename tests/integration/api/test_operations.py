@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -246,6 +247,19 @@ def test_a_warm_run_whose_process_was_killed_has_failed_for_who_asks(api: ApiCli
     answer = api(Scope.OPERATIONS_READ).get(url.format(run.pk)).json()
     said = answer["items"][0] if "items" in answer else answer
     assert (said["run"], said["state"], said["error"]) == (run.pk, "failed", warming.INTERRUPTED)
+
+
+def test_warm_runs_are_told_while_the_database_takes_no_writes(api: ApiClient) -> None:
+    WarmRun.objects.create(started_at=timezone.now(), limit=5, budget=2)
+    client = api(Scope.OPERATIONS_READ)
+
+    def refuse(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if "api_service_warmrun" in sql and sql.startswith("UPDATE"):
+            raise OperationalError("attempt to write a readonly database")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(refuse):
+        assert client.get("/api/v1/warming/runs").json()["items"][0]["state"] == "running"
 
 
 def replay(client: Client, log: bytes, **options: Any) -> Any:

@@ -112,8 +112,9 @@ def test_misses_that_are_an_operations_own_are_left_out() -> None:
         OwnReads(1100, 1200, None),
         OwnReads(None, 1200, 80),
         OwnReads(9000, 300, 200),
+        OwnReads(1100, 1200, 101),
     ],
-    ids=["before", "now", "both", "goes on", "went on", "interrupted", "node away", "node booted"],
+    ids=["before", "now", "both", "goes on", "went on", "interrupted", "node away", "node booted", "booted young"],
 )
 def test_there_is_no_ratio_where_nobody_knows_how_many_of_the_hits_an_operation_made(amid: OwnReads) -> None:
     now, since = replace(FINE, hits=1500, misses=200), Since(FINE, 300, (OwnReads(1001, 1002, 1), amid))
