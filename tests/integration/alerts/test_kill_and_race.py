@@ -17,7 +17,6 @@ from tests.http_catcher import HttpCatcher
 from tests.project_process import ProjectProcess
 from tests.servers import Postgres
 
-ROOT = Path(__file__).resolve().parents[3]
 # Seconds; a loaded machine takes ten to start a process of ours
 DEADLINE = 100
 

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.http_catcher import HttpCatcher, parse_envelope
 from tests.project_process import run_project
 
-ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "migo-token-for-tests-4711"
 SECRETS = [TOKEN, "slack-secret-0001", "unknown-secret-77", "unknown-secret-88"]
 DSN_KEY = "0123456789abcdef0123456789abcdef"

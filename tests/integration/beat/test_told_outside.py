@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from workers.schedules import TABLE
 # One process for all: on one process of pytest-xdist
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("told-outside")]
 
-ROOT = Path(__file__).resolve().parents[3]
 KEY = "/ping-key-that-nobody-may-see"
 
 

@@ -16,8 +16,6 @@ from tests.migo_fixtures import IMPOSSIBLE, known_rucs
 from tests.project_process import run_project
 from tests.servers import Memcached, Redis
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture
 def three(db: None, memcached_cluster: list[Memcached], use_cache_url: UseCacheUrl) -> list[Memcached]:

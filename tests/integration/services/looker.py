@@ -9,13 +9,10 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tests.project_process import ProjectProcess
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 class Looker:

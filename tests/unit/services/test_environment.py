@@ -11,8 +11,6 @@ from api_service.caches.urls import cache_config
 from myproject.env import POSTGRES_LIMITS, Environment, database_config, local_secret, secret_parts
 from tests.project_process import run_project
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a process says that reads the settings with these variables only."""
