@@ -1,4 +1,5 @@
 import random
+import signal
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,6 @@ from api_service.services.backends.base import Entry, InventoryError
 from api_service.services.key_table import Recorded, mark_unknown, record
 from api_service.services.outcomes import Outcome
 from tests.integration.services.conftest import RunPython, output_of
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -358,6 +358,21 @@ entries = [Entry(f":1:migo:ruc_{number}", 200, now.timestamp() + 600, False) for
 print("recorded", record("10.0.0.1:11211", entries, ":1:", now).keys)
 """
 RUCS = 20_000
+# With the rows of its third chunk written and not committed
+KILLED_AMID_ITS_WRITES = f"""
+import os, signal
+from itertools import count
+from api_service.services import key_table
+staging, writes = type(key_table._staging()), count(1)
+def dying(write):
+    def wrapped(self, *arguments):
+        write(self, *arguments)
+        if next(writes) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return wrapped
+staging.update, staging.insert = dying(staging.update), dying(staging.insert)
+{RECORD}
+"""
 
 
 @pytest.mark.django_db(transaction=True)
@@ -365,16 +380,14 @@ RUCS = 20_000
 def test_a_process_killed_amid_its_writes_leaves_what_the_next_completes(run_python: RunPython, known: bool) -> None:
     if known:
         recorded(*[ruc(number) for number in range(RUCS)])
-    process = run_python(RECORD)
-    wait_until(lambda: TrackedKey.objects.filter(size=200).exists(), timeout=60, interval=0.001)
-    process.kill()
-    process.wait(10)
-    left = RUCS - TrackedKey.objects.filter(size=200).count()
+    process = run_python(KILLED_AMID_ITS_WRITES)
+    assert process.wait(60) == -signal.SIGKILL
+    written = TrackedKey.objects.filter(size=200).count()
     result = recorded(*[ruc(number, size=200) for number in range(RUCS)])
 
-    assert left > 0
+    assert written == 2 * key_table.CHUNK
     assert TrackedKey.objects.filter(size=200, state="active").count() == result.keys == RUCS
-    assert result.services["migo"].created == (0 if known else left)
+    assert result.services["migo"].created == (0 if known else RUCS - written)
 
 
 @pytest.mark.django_db(transaction=True)
