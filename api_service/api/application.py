@@ -128,7 +128,8 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         # By it the server knows that no body is to be sent
         request.method = asked
         if response.status_code == 405:
-            response = problems.respond(problems.method_not_allowed(request.method, response.headers["Allow"]))
+            allowed = response.headers["Allow"].split(", ")
+            response = _not_taken(request, [*allowed, "HEAD"] if "GET" in allowed else allowed)
         if (limits := standing(request)) is not None:
             problems.with_headers(response, limits.headers())
         response.headers.setdefault("Cache-Control", "private, no-cache")
@@ -138,12 +139,28 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     return handle
 
 
+def _read_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Of the document and its page, which ninja would give for whatever is asked."""
+
+    @wraps(view)
+    def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        taken = ["GET", "HEAD"]
+        return view(request, *args, **kwargs) if request.method in taken else _not_taken(request, taken)
+
+    return handle
+
+
+def _not_taken(request: HttpRequest, allowed: list[str]) -> HttpResponse:
+    return problems.respond(problems.method_not_allowed(request.method, ", ".join(sorted(allowed))))
+
+
 def _urls() -> list[URLPattern | URLResolver]:
     patterns, _app, _namespace = api.urls
     for pattern in patterns:
-        if isinstance(pattern, URLPattern) and pattern.name not in {"openapi-json", "openapi-view"}:
+        if isinstance(pattern, URLPattern):
+            wrap = _read_only if pattern.name in {"openapi-json", "openapi-view"} else _finished
             view = nothing_here if pattern.name == "api-root" else pattern.callback
-            pattern.callback = csrf_exempt(_finished(view))
+            pattern.callback = csrf_exempt(wrap(view))
     return patterns
 
 

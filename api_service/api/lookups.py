@@ -52,7 +52,7 @@ def ruc(request: HttpRequest, ruc: Path[RucNumber], wish: Query[FreshnessWish]) 
     return _answer(request, Subject(MIGO, RUC, ruc), wish.max_stale, refresh=wish.refresh)
 
 
-@router.get("/rucs/{ruc}/billing", response={200: BillingVerdict}, summary="Fit for billing")
+@router.get("/rucs/{ruc}/billing", response={200: BillingVerdict, 304: None}, summary="Fit for billing")
 def ruc_for_billing(request: HttpRequest, ruc: Path[RucNumber], wish: Query[AgeWish]) -> HttpResponse:
     """Whether an electronic invoice can be made out to this taxpayer: it must be ACTIVO and HABIDO.
 
@@ -88,7 +88,9 @@ def rate_of_day(request: HttpRequest, day: Path[Day]) -> HttpResponse:
     return _answer(request, Subject(MIGO, EXCHANGE_RATE, day.isoformat()), None)
 
 
-@router.get("/exchange-rates", response={200: ExchangeRates, 404: None}, summary="The rates of a range of days")
+@router.get(
+    "/exchange-rates", response={200: ExchangeRates, 304: None, 404: None}, summary="The rates of a range of days"
+)
 def rates(request: HttpRequest, days: Query[DayRange]) -> HttpResponse:
     """From `start` to `end`, both included, a year at most. Not cached: one paid query each time."""
     start, end = days.start, days.end

@@ -30,9 +30,18 @@ def test_what_is_not_there_is_a_problem_and_no_page(method: str, path: str) -> N
     problem_of(getattr(Client(), method)(f"/api/v1/{path}"), 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), [("post", f"rucs/{RUC}", "GET"), ("get", "rucs/batch", "POST")])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("post", f"rucs/{RUC}", "GET, HEAD"),
+        ("get", "rucs/batch", "POST"),
+        ("delete", "cache/clearings", "GET, HEAD, POST"),
+        ("post", "openapi.json", "GET, HEAD"),
+        ("options", "docs", "GET, HEAD"),
+    ],
+)
 def test_another_method_is_a_problem_that_names_the_right_one(method: str, path: str, allowed: str) -> None:
-    answer = getattr(Client(), method)(f"/api/v1/{path}")
+    answer = getattr(Client(enforce_csrf_checks=True), method)(f"/api/v1/{path}")
     problem_of(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == allowed
 
