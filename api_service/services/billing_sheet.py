@@ -24,8 +24,8 @@ MOST_COLUMNS: Final = 100
 LAST_ROW: Final = 100_000
 # No RUC is longer; ten thousand cells may name one text of megabytes
 LONGEST_CELL: Final = 1000
-# Ten thousand lines of forty columns, each with a text of its own
-MOST_ELEMENTS: Final = 1_500_000
+# Ten thousand lines of 25 columns, each with a text of its own
+MOST_ELEMENTS: Final = 1_000_000
 # A row has 16,384 columns at most, and is in memory as a whole
 MOST_IN_A_ROW: Final = 50_000
 # Styles, names, links: each is made an object of; a workbook may have 65,490 styles

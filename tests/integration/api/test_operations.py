@@ -27,6 +27,7 @@ from api_service.models import (
 from api_service.services import clearing, monitoring, schedule_runs, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.token_rules import Scope
+from myproject import uploads
 from tests.conftest import UseCacheUrl
 from tests.integration.api.conftest import ApiClient, Sent, problem_of
 from tests.migo_fixtures import IMPOSSIBLE, RUC
@@ -304,6 +305,11 @@ def test_a_replay_has_limits_of_size_time_and_number(api: ApiClient, monkeypatch
         problem_of(replay(client, log), 503, "busy")
     finally:
         replays._one_at_a_time.release()
+
+
+def test_an_upload_that_nothing_takes_is_a_problem_too(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_BYTES", 10)
+    problem_of(replay(api(), b"100,1\n200,1\n"), 413, "too_large")
 
 
 # -- schedules
