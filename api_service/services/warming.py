@@ -92,9 +92,16 @@ def request(
 
 
 def run(asked: Request) -> WarmSummary | None:
-    """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do."""
+    """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do.
+
+    Of what somebody has asked for there is a row then, too: over HTTP nobody sees what the task returns.
+    """
     with renewed_lease(LOCK, LEASE_SECONDS, 0.0) as held:
-        return None if held is None else warm(asked, held.renew)
+        if held is not None:
+            return warm(asked, held.renew)
+    if asked.requested_by:
+        _end(_row(asked), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
+    return None
 
 
 def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
@@ -103,13 +110,8 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
         _interrupt(left, timezone.now())
     tracking.flush_now()
     warm_results.settle(timezone.now())
-    row = WarmRun.objects.create(
-        started_at=timezone.now(),
-        requested_by=asked.requested_by,
-        dry_run=asked.dry_run,
-        limit=asked.limit,
-        budget=asked.budget,
-    )
+    row = _row(asked)
+    row.save()
     try:
         steps, planned_at = counted.Steps(Operation.WARM_RUN, APICacheService()), time()
         planned = _plan(steps, asked, row)
@@ -123,6 +125,21 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
         raise
     _end(row, WarmRun.State.FAILED if row.failed else WarmRun.State.DONE, row.error)
     return _summary(row, len(planned.due))
+
+
+def _row(asked: Request) -> WarmRun:
+    """Not saved."""
+    return WarmRun(
+        started_at=timezone.now(),
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
+        limit=asked.limit,
+        budget=asked.budget,
+    )
+
+
+def _in_the_way(other: WarmRun | None) -> str:
+    return "another warm run is under way" + (f" (run {other.pk})" if other else "") + ": start it again after its end"
 
 
 def _plan(steps: counted.Steps, asked: Request, row: WarmRun) -> Plan:

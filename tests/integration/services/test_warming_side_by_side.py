@@ -43,6 +43,21 @@ def test_of_two_runs_at_once_the_second_does_nothing(cache: APICacheService, ven
     assert WarmRun.objects.count() == 1
 
 
+def test_a_run_that_somebody_asked_for_tells_in_its_row_what_was_in_its_way(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    RunLock.objects.create(name=warming.LOCK, token="another", expires_at=timezone.now() + timedelta(seconds=60))
+    other = WarmRun.objects.create(started_at=timezone.now(), limit=1, budget=1)
+    assert warming.run(request(rucs=list(REAL), requested_by="billing")) is None
+    row = WarmRun.objects.get(requested_by="billing")
+    assert (row.state, row.error) == (
+        "failed",
+        f"another warm run is under way (run {other.pk}): start it again after its end",
+    )
+    assert row.finished_at is not None
+    assert asked_for(vendor) == []
+
+
 def test_what_somebody_is_asking_for_already_is_not_asked_for_twice(
     cache: APICacheService, vendor: RunningSandbox
 ) -> None:
