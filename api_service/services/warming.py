@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -100,7 +100,7 @@ def run(asked: Request) -> WarmSummary | None:
         if held is not None:
             return warm(asked, held.renew)
     if asked.requested_by:
-        _end(_row(asked), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
+        _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
     return None
 
 
@@ -110,8 +110,7 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
         _interrupt(left, timezone.now())
     tracking.flush_now()
     warm_results.settle(timezone.now())
-    row = _row(asked)
-    row.save()
+    row = WarmRun.objects.create(**_asked(asked))
     try:
         steps, planned_at = counted.Steps(Operation.WARM_RUN, APICacheService()), time()
         planned = _plan(steps, asked, row)
@@ -127,15 +126,15 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
     return _summary(row, len(planned.due))
 
 
-def _row(asked: Request) -> WarmRun:
-    """Not saved."""
-    return WarmRun(
-        started_at=timezone.now(),
-        requested_by=asked.requested_by,
-        dry_run=asked.dry_run,
-        limit=asked.limit,
-        budget=asked.budget,
-    )
+def _asked(asked: Request) -> dict[str, Any]:
+    """What a row has from the beginning."""
+    return {
+        "started_at": timezone.now(),
+        "requested_by": asked.requested_by,
+        "dry_run": asked.dry_run,
+        "limit": asked.limit,
+        "budget": asked.budget,
+    }
 
 
 def _in_the_way(other: WarmRun | None) -> str:
