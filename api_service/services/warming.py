@@ -92,16 +92,14 @@ def request(
 
 
 def run(asked: Request) -> WarmSummary | None:
-    """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do.
-
-    Of what somebody has asked for there is a row then, too: over HTTP nobody sees what the task returns.
-    """
+    """One run, recorded; None while another one is under way, here or anywhere. Raises LeaseLost, as leases do."""
     with renewed_lease(LOCK, LEASE_SECONDS, 0.0) as held:
-        if held is not None:
-            return warm(asked, held.renew)
-    if asked.requested_by:
-        _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
-    return None
+        return None if held is None else warm(asked, held.renew)
+
+
+def record_refused(asked: Request) -> None:
+    """A row for a run that another one was in the way of: over HTTP nobody sees what a task returns."""
+    _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
 
 
 def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
