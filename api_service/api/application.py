@@ -23,6 +23,7 @@ from ninja.openapi.docs import Swagger
 from api_service.api import problems
 from api_service.api.access import standing
 from api_service.api.batches import router as batches
+from api_service.api.bodies import EachNameOnce
 from api_service.api.cache import router as cache
 from api_service.api.clearings import router as clearings
 from api_service.api.document import Api
@@ -48,6 +49,7 @@ api = Api(
     version="1",
     description=DESCRIPTION,
     urls_namespace="api",
+    parser=EachNameOnce(),
     renderer=OrjsonRenderer(),
     # Its default sends the document to a validator on the internet
     docs=Swagger(settings={"validatorUrl": None, "docExpansion": "none", "displayRequestDuration": True}),
@@ -73,8 +75,8 @@ def _invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
 @api.exception_handler(HttpError)
 def _unreadable(_request: HttpRequest, error: HttpError) -> HttpResponse:
     """Ninja's own: a body that is no JSON."""
-    text, step = _("The body cannot be read."), _("Send JSON, with Content-Type: application/json.")
-    return problems.respond(Problem(error.status_code, "malformed_body", text, step))
+    step = _("Send JSON, each name in it once, with Content-Type: application/json.")
+    return problems.respond(Problem(error.status_code, "malformed_body", _("The body cannot be read."), step))
 
 
 @api.exception_handler(SuspiciousOperation)

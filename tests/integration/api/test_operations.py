@@ -186,6 +186,13 @@ def test_a_clearing_that_is_not_understood_is_none(api: ApiClient, sent: Sent, s
     assert (ClearRun.objects.count(), sent("tracking")) == (0, None)
 
 
+@pytest.mark.parametrize("twice", ['"pattern": "2010*", "pattern": ""', '"dry_run": true, "dry_run": false'])
+def test_a_clearing_that_says_a_thing_twice_is_none(api: ApiClient, twice: str) -> None:
+    said = f'{{"service": "migo", {twice}}}'
+    problem_of(api().post("/api/v1/cache/clearings", said, content_type="application/json"), 400, "malformed_body")
+    assert ClearRun.objects.count() == 0
+
+
 def test_who_may_look_up_or_look_on_clears_nothing(api: ApiClient, sent: Sent) -> None:
     for scope in (Scope.LOOKUP, Scope.OPERATIONS_READ):
         answer = api(scope).post("/api/v1/cache/clearings", {"service": "migo"}, content_type="application/json")
