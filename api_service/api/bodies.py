@@ -13,7 +13,15 @@ class EachNameOnce(Parser):
     """JSON as RFC 7493 (I-JSON) has it in this; ninja makes a 400 of the ValueError."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        return json.loads(request.body, object_pairs_hook=_once)
+        return loads(request.body)
+
+
+def loads(body: bytes) -> Any:
+    """Raises ValueError, also for what is nested too deeply."""
+    try:
+        return json.loads(body, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
