@@ -136,7 +136,7 @@ def _asked(asked: Request) -> dict[str, Any]:
 
 
 def _in_the_way(other: WarmRun | None) -> str:
-    return "another warm run is under way" + (f" (run {other.pk})" if other else "") + ": start it again after its end"
+    return "another warm run was under way" + (f" (run {other.pk})" if other else "") + ": start it again"
 
 
 def _plan(steps: counted.Steps, asked: Request, row: WarmRun) -> Plan:

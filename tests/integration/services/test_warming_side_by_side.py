@@ -56,7 +56,7 @@ def test_a_run_that_somebody_asked_for_tells_in_its_row_what_was_in_its_way(
     row = WarmRun.objects.get(requested_by="billing")
     assert (row.state, row.error) == (
         "failed",
-        f"another warm run is under way (run {other.pk}): start it again after its end",
+        f"another warm run was under way (run {other.pk}): start it again",
     )
     assert row.finished_at is not None
     assert asked_for(vendor) == []
