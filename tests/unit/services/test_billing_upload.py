@@ -104,6 +104,14 @@ def test_ten_thousand_lines_are_read_and_one_more_is_refused() -> None:
         read(("RUC\n" + "\n".join([*numbers, ONE])).encode())
 
 
+def test_lines_are_counted_before_their_quotes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billing_upload, "MOST_LINES_OF_TEXT", 30)
+    assert rucs(f"RUC\n{ONE}" + "\n" * 28) == [ONE]
+    monkeypatch.setattr(billing_upload, "_record", None)
+    with pytest.raises(BadUpload, match="31"):
+        read(b"RUC\n" + b'"a,\n' * 29)
+
+
 @pytest.mark.parametrize(
     "content",
     [
