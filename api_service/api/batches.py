@@ -88,7 +88,7 @@ def _outcomes(rucs: Sequence[str], asked: Batch) -> Iterator[list[dict[str, Any]
 
 def _outcome(ruc: str, answer: Lookup | Failure, *, billing: bool) -> dict[str, Any]:
     """A `RucOutcome`."""
-    result = results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)
+    result = results.of_answer(answer)
     record = record_of(answer.data) if isinstance(answer, Lookup) and answer.data is not None else None
     return {
         "ruc": ruc,

@@ -128,7 +128,7 @@ class Work:
         self._lease.renew()
         now = timezone.now()
         said = {
-            ruc: billing_rows.verdict(_result(answer))
+            ruc: billing_rows.verdict(results.of_answer(answer))
             for ruc, answer in found.items()
             if isinstance(answer, Lookup) or limit_of(answer) is None
         }
@@ -198,7 +198,3 @@ def limit_of(answer: Failure) -> BudgetExhausted | None:
     """The limit that kept the question back, if one did."""
     cause = answer.__cause__ if isinstance(answer, UpstreamNotAsked) else answer
     return cause if isinstance(cause, BudgetExhausted) else None
-
-
-def _result(answer: Lookup | Failure) -> results.Result:
-    return results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)

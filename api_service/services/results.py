@@ -92,6 +92,11 @@ def of_trouble(trouble: Trouble) -> Result:
     return {"success": False, **failure_of(trouble), "reason": None}
 
 
+def of_answer(answer: Lookup | Trouble) -> Result:
+    """The dict of either, as a look-up of many hands them out."""
+    return of_lookup(answer) if isinstance(answer, Lookup) else of_trouble(answer)
+
+
 def failure_of(trouble: Trouble) -> Failure:
     if isinstance(trouble, UpstreamNotAsked) and isinstance(trouble.__cause__, TROUBLE):
         return failure_of(trouble.__cause__)
