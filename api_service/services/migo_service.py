@@ -22,9 +22,10 @@ from api_service.services import billing, lookup, migo_wire, results
 from api_service.services.billing import Remark
 from api_service.services.budget import Ledger, Purpose
 from api_service.services.cache_service import MIGO
+from api_service.services.failures import TROUBLE
 from api_service.services.migo_client import MigoClient
 from api_service.services.providers import JSONDict, provider
-from api_service.services.results import TROUBLE, CacheInfo, Failure, Result
+from api_service.services.results import CacheInfo, Failure, Result
 from api_service.services.ruc import normalise
 from api_service.services.subjects import DNI, EXCHANGE_RATE, REPRESENTATIVES, RUC
 

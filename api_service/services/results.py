@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypedDict
 
-from django.db import Error as DatabaseTrouble
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from api_service.services.budget import BudgetExhausted
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
+from api_service.services.failures import TROUBLE, Trouble
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.ruc import FORMATO_INVALIDO, NO_EXISTE_SUNAT
 
@@ -27,9 +27,6 @@ MALFORMED: Final = "malformed"
 BUDGET_EXHAUSTED: Final = BudgetExhausted.code
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
 BUSY: Final = "busy"
-
-Trouble: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
-TROUBLE: Final = (UpstreamError, BudgetExhausted, DatabaseTrouble, TimeoutError)
 
 _MESSAGES: Final = {
     "upstream_error": gettext_lazy("APIMIGO could not answer."),
