@@ -12,21 +12,15 @@ from threading import Lock
 from time import time
 from typing import Final, cast
 
-from django.core.cache import caches
 from limits import RateLimitItemPerMinute
-from limits.strategies import SlidingWindowCounterRateLimiter
 
-from api_service.caches.errors import CacheOutage
-from api_service.caches.local import LocalMemoryCache
-from api_service.services.limit_storage import CacheStorage, Counting, wait_for
+from api_service.services.limit_storage import CacheStorage, Limiter, SharedLimits, wait_for
 from api_service.services.token_rules import Grant
 
 MINUTE: Final = 60
 BLOCKS_A_MINUTE: Final = 100
 
-_own_cache = LocalMemoryCache("api-limits", {})
-_shared = SlidingWindowCounterRateLimiter(CacheStorage(lambda: cast(Counting, caches["default"])))
-_of_this_process = SlidingWindowCounterRateLimiter(CacheStorage(lambda: _own_cache))
+_limits = SharedLimits("api-limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +81,10 @@ class _Prepaid:
 
 def _take(grant: Grant, cost: int) -> Standing:
     item = RateLimitItemPerMinute(grant.per_minute)
-    try:
-        return _charged(_shared, item, grant.id, cost)
-    except CacheOutage:
-        return _charged(_of_this_process, item, grant.id, cost)
+    return _limits.apply(lambda limiter: _charged(limiter, item, grant.id, cost))
 
 
-def _charged(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, who: str, cost: int) -> Standing:
+def _charged(limiter: Limiter, item: RateLimitItemPerMinute, who: str, cost: int) -> Standing:
     allowed = limiter.hit(item, who, cost=cost)
     stats = limiter.get_window_stats(item, who)
     now = time()

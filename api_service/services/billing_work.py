@@ -17,7 +17,7 @@ from api_service.services import answers, billing_rows, filling, inventory, look
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose
 from api_service.services.cache_service import MIGO, APICacheService
 from api_service.services.errors import UpstreamBadAnswer, UpstreamNotAsked
-from api_service.services.filling import Failure
+from api_service.services.failures import Trouble
 from api_service.services.leases import Lease, LeaseLost
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.subjects import RUC, Subject
@@ -28,7 +28,7 @@ BATCH: Final = 100
 SHORT_LIMITS: Final = frozenset({"rate", "minute"})
 
 State: TypeAlias = BillingRun.State
-Answers: TypeAlias = Mapping[str, Lookup | Failure]
+Answers: TypeAlias = Mapping[str, Lookup | Trouble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Work:
         self._lease.renew()
         now = timezone.now()
         said = {
-            ruc: billing_rows.verdict(_result(answer))
+            ruc: billing_rows.verdict(results.of_answer(answer))
             for ruc, answer in found.items()
             if isinstance(answer, Lookup) or limit_of(answer) is None
         }
@@ -190,15 +190,11 @@ def why_stop(found: Answers) -> Stop | None:
     return None
 
 
-def _code(failure: Failure) -> str:
+def _code(failure: Trouble) -> str:
     return results.failure_of(failure)["code"]
 
 
-def limit_of(answer: Failure) -> BudgetExhausted | None:
+def limit_of(answer: Trouble) -> BudgetExhausted | None:
     """The limit that kept the question back, if one did."""
     cause = answer.__cause__ if isinstance(answer, UpstreamNotAsked) else answer
     return cause if isinstance(cause, BudgetExhausted) else None
-
-
-def _result(answer: Lookup | Failure) -> results.Result:
-    return results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)

@@ -152,8 +152,8 @@ def start(known: Iterable[str], before: Mapping[str, NodeJSON]) -> dict[str, Nod
     return nodes
 
 
-def dict_of(state: str, *, removed: int = 0, error: str = "") -> NodeJSON:
-    return {"state": state, "found": removed, "removed": removed, "kinds": {}, "error": error}
+def dict_of(state: str, *, removed: int = 0) -> NodeJSON:
+    return {"state": state, "found": removed, "removed": removed, "kinds": {}, "error": ""}
 
 
 def totals(nodes: Iterable[NodeJSON], *, dry_run: bool = False) -> Totals:

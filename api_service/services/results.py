@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypedDict
 
-from django.db import Error as DatabaseTrouble
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from api_service.services.budget import BudgetExhausted
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
+from api_service.services.failures import TROUBLE, Trouble
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.ruc import FORMATO_INVALIDO, NO_EXISTE_SUNAT
 
@@ -27,9 +27,6 @@ MALFORMED: Final = "malformed"
 BUDGET_EXHAUSTED: Final = BudgetExhausted.code
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
 BUSY: Final = "busy"
-
-Trouble: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
-TROUBLE: Final = (UpstreamError, BudgetExhausted, DatabaseTrouble, TimeoutError)
 
 _MESSAGES: Final = {
     "upstream_error": gettext_lazy("APIMIGO could not answer."),
@@ -90,6 +87,11 @@ def of_lookup(found: Lookup) -> Result:
 def of_trouble(trouble: Trouble) -> Result:
     """The dict of an answer that could not be had. Nothing is said about the thing asked for: `reason` is None."""
     return {"success": False, **failure_of(trouble), "reason": None}
+
+
+def of_answer(answer: Lookup | Trouble) -> Result:
+    """The dict of either, as a look-up of many hands them out."""
+    return of_lookup(answer) if isinstance(answer, Lookup) else of_trouble(answer)
 
 
 def failure_of(trouble: Trouble) -> Failure:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
 from time import monotonic, sleep
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
-from api_service.services.providers import Answer, Answered, Claims, SpendLater, Unclaimed
+from api_service.services.providers import Answer, Answered, Claims, Spend, SpendLater, Unclaimed
 from api_service.services.upstream import Patience, Response, delay_before_retry
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,6 @@ Results: TypeAlias = Mapping[str, Answer | UpstreamError]
 # Sends a chunk once, by a monotonic end; reads its response. Both raise UpstreamError
 Send: TypeAlias = Callable[[Sequence[str], float], Response]
 Read: TypeAlias = Callable[[Sequence[str], Response], Results]
-
-
-class Charge(Protocol):
-    def __call__(self, queries: int, *, retry: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +45,9 @@ class Trial:
 
 
 class SideBySide:
-    """One batch. `charge` is told before each attempt, as `providers.Spend`."""
+    """One batch. `charge` is told before each attempt."""
 
-    def __init__(self, send: Send, read: Read, charge: Charge, circuit: CircuitBreaker, patience: Patience) -> None:
+    def __init__(self, send: Send, read: Read, charge: Spend, circuit: CircuitBreaker, patience: Patience) -> None:
         self._send = send
         self._read = read
         self._charge = charge

@@ -175,22 +175,6 @@ class Door:
         self._session: requests.Session | None = None
         self._pid = 0
 
-    def request(  # noqa: PLR0913  the members of one HTTP call
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: object = None,
-        data: bytes | Mapping[str, str] | None = None,
-        timeout: tuple[float, float] = (3.05, 10.0),
-        deadline: float = 25.0,
-        attempts: int = 3,
-    ) -> Response:
-        """The answer when its status says success; any other end is an UpstreamError."""
-        asked = Request(method, url, headers or {}, json, data)
-        return self.call(asked, Patience(*timeout, deadline, attempts), accept_success)
-
     def call(
         self,
         request: Request,
@@ -333,20 +317,3 @@ class _Shared:
 def door() -> Door:
     """The door of this process."""
     return _Shared.door
-
-
-def request(  # noqa: PLR0913  the members of one HTTP call
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    json: object = None,
-    data: bytes | Mapping[str, str] | None = None,
-    timeout: tuple[float, float] = (3.05, 10.0),
-    deadline: float = 25.0,
-    attempts: int = 3,
-) -> Response:
-    """`Door.request` of the door of this process."""
-    return door().request(
-        method, url, headers=headers, json=json, data=data, timeout=timeout, deadline=deadline, attempts=attempts
-    )

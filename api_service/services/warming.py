@@ -6,7 +6,6 @@ for, and what is fresh is not due. Only calls that were under way at the kill ar
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
@@ -27,8 +26,6 @@ from api_service.services.ruc import is_valid
 from api_service.services.subjects import RUC
 from api_service.services.warm_plan import Cached, Candidate, Moment, Plan, Rules, plan
 from api_service.services.warm_refresh import Refresh, Request, lead
-
-logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted: its worker stopped before the end"
 # A killed run blocks the next one for so long at most
