@@ -201,7 +201,7 @@ def test_what_cannot_be_read_is_called_by_its_name_in_the_language_of_the_alert(
     blind = message(code="reading_blind", node="tracking", value="no answer within 3 s")
     node = message(code="reading_blind", node="10.0.0.7:6379/0", value="NOPERM")
 
-    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: no answer within 3 s"
+    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: sin respuesta en 3 s"
     assert node.problems[0].what[0] == "10.0.0.7:6379/0: no se puede leer: NOPERM"
 
 
