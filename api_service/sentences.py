@@ -21,6 +21,7 @@ _SEPARATOR: Final = "; "
 _LEADER: Final = re.compile(r"\S+?: ")
 # Sentences within sentences: ours have three, and what others send may have any number
 _DEPTH: Final = 5
+_WORD: Final = re.compile(r"(?<!\S)[A-Za-z][a-z]+(?!\S)")
 _NEXT_ITEM: Final = re.compile(r"; (?=\S+?: )")
 
 
@@ -57,6 +58,8 @@ class Reader:
 
     def read(self, text: str) -> tuple[Piece, ...]:
         """All of `text`, whatever it is; what is not ours is left as it was."""
+        if not self._fixed and not self._templates:
+            return (Piece(text, is_foreign=_has_words(text)),)
         return tuple(_joined(self._any(text, _DEPTH)))
 
     def _any(self, text: str, depth: int) -> Iterator[Piece]:
@@ -76,10 +79,19 @@ class Reader:
     def _sentence(self, text: str, depth: int) -> list[Piece]:
         if text in self._fixed:
             return [Piece(self._fixed[text])]
+        if named := self._names(text):
+            return [Piece(named)]
         for template in self._templates if depth else ():
             if found := template.pattern.fullmatch(text):
                 return list(self._filled(template, found.groupdict(), depth - 1))
         return []
+
+    def _names(self, text: str) -> str:
+        """Of a list such as `answers, migo`: what we named in words, beside names of others; "" for any other text."""
+        names = text.split(", ")
+        if self._fixed.keys().isdisjoint(names) or any(" " in name for name in names if name not in self._fixed):
+            return ""
+        return ", ".join(self._fixed.get(name, name) for name in names)
 
     def _filled(self, template: _Template, values: Mapping[str, str], depth: int) -> Iterator[Piece]:
         for place, part in enumerate(template.shown):
@@ -109,8 +121,8 @@ def _items(text: str) -> list[str]:
 
 
 def _has_words(text: str) -> bool:
-    """An address, a number or a name is the same in every language."""
-    return bool(re.search(r"\s", text.strip()))
+    """An address, a number, a code and the name of an error are the same in every language."""
+    return bool(_WORD.search(text))
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:

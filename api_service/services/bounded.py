@@ -210,6 +210,6 @@ class BoundedCalls(OneAProcess):
 
 # Who waited for a read shall not wait for the ledger, nor who waited for the ledger to keep an answer. Not the other
 # way round: a table that only cannot be written must not cost the free answers in it.
-answer_writes = Breaker("answers")
-ledger_writes = Breaker("ledger", answer_writes)
-answer_reads = Breaker("stored answers", ledger_writes, answer_writes)
+answer_writes = Breaker(sentence("answers"))
+ledger_writes = Breaker(sentence("ledger"), answer_writes)
+answer_reads = Breaker(sentence("stored answers"), ledger_writes, answer_writes)

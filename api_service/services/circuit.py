@@ -35,7 +35,7 @@ READ_EVERY: Final = 1.0
 STATE_SECONDS: Final = 0.25
 _TROUBLE: Final = (DatabaseError, InterfaceError)
 
-_calls = BoundedCalls("circuit", Breaker("circuit breaker"))
+_calls = BoundedCalls("circuit", Breaker(sentence("circuit breaker")))
 
 
 class SharedCircuit(OneAProcess):

@@ -64,12 +64,18 @@ def test_what_is_of_others_is_told_apart_from_what_is_ours() -> None:
     )
 
 
-def test_an_address_or_a_number_alone_belongs_to_no_language() -> None:
-    assert READER.read("10.0.0.7:11211") == (Piece("10.0.0.7:11211"),)
+@pytest.mark.parametrize("text", ["10.0.0.7:11211, 10.0.0.8:11211", "12.5", "upstream_timeout", "TimeoutError"])
+def test_an_address_a_number_or_a_name_belongs_to_no_language(text: str) -> None:
+    assert READER.read(text) == (Piece(text),)
 
 
 def test_words_of_a_service_are_not_looked_up_and_no_language_is_claimed_of_them() -> None:
     assert READER.read("the service refused: timed out") == (Piece("el servicio se negó: timed out"),)
+
+
+def test_names_of_ours_are_found_in_a_list_of_names_and_nowhere_else() -> None:
+    assert read("timed out, migo, without a reason") == "sin tiempo, migo, sin motivo"
+    assert read("timed out, somebody says") == "timed out, somebody says"
 
 
 @pytest.mark.parametrize(
@@ -92,5 +98,6 @@ def test_sentences_within_sentences_end_somewhere() -> None:
     assert "timed out" in read(deep)
 
 
-def test_a_language_without_sentences_shows_every_text_as_it_is() -> None:
-    assert Reader({}).read("timed out after 3 s") == (Piece("timed out after 3 s", is_foreign=True),)
+def test_a_language_without_sentences_shows_every_text_whole() -> None:
+    text = "n1: timed out after 3 s; n2: timed out"
+    assert Reader({}).read(text) == (Piece(text, is_foreign=True),)
