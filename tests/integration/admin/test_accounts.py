@@ -210,6 +210,22 @@ def test_a_superuser_makes_another(admin_client: Client) -> None:
     assert ana.is_superuser
 
 
+# -- the own password
+
+
+@pytest.mark.parametrize(("repeated", "logged"), [(PASSWORD, ["Changed password."]), ("something else", [])])
+def test_who_changes_the_own_password_is_in_the_audit_log(ana: User, repeated: str, logged: list[str]) -> None:
+    client = Client(headers=EN)
+    client.force_login(ana)
+    words = {"old_password": PASSWORD, "new_password1": f"new {PASSWORD}", "new_password2": f"new {repeated}"}
+    client.post("/admin/password_change/", words)
+
+    ana.refresh_from_db()
+    assert ana.check_password(f"new {PASSWORD}") == bool(logged)
+    entries = LogEntry.objects.filter(user=ana, object_id=str(ana.pk), action_flag=CHANGE)
+    assert [entry.get_change_message() for entry in entries] == logged
+
+
 # -- the login
 
 

@@ -145,12 +145,12 @@ def test_a_claim_ends_by_itself(cache: Backend) -> None:
 
 
 def test_a_value_lives_as_long_as_it_should(cache: Backend) -> None:
-    cache.store_many({"short": 1, "touched": 1}, 2)
+    cache.store_many({"short": 1, "touched": 1}, 4)
     cache.store("long", 1, 60 * 60 * 24 * 365)
     cache.store("for_ever", 1, None)
     assert cache.touch("touched", 60) is True
     assert cache.touch("absent", 60) is False
-    wait_until(lambda: cache.fetch("short") is None, message="the end of a life time of two seconds")
+    wait_until(lambda: cache.fetch("short") is None, message="the end of a life time of four seconds")
     assert cache.fetch_many(["touched", "long", "for_ever"]) == ({"touched": 1, "long": 1, "for_ever": 1}, [])
 
 

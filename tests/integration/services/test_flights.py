@@ -25,6 +25,12 @@ def cache(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> APICach
     return service
 
 
+@pytest.fixture
+def failures_that_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than any test takes: it is not their end that is looked at."""
+    monkeypatch.setattr(flights, "FAILURE_SECONDS", 60.0)
+
+
 def departed(cache: APICacheService, *, refresh: bool = False, asked_at: float | None = None) -> flights.Departure:
     return flights.depart(cache, [KEY], 60, time() if asked_at is None else asked_at, refresh=refresh)
 
@@ -79,6 +85,7 @@ def test_a_flight_that_takes_more_aboard_renews_and_gives_up_all(cache: APICache
     assert cache.cache.fetch(other) is None
 
 
+@pytest.mark.usefixtures("failures_that_last")
 def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(cache: APICacheService) -> None:
     began = time()
     departed(cache).flight.fail([KEY], {"code": "upstream_timeout"})
@@ -89,6 +96,7 @@ def test_a_failure_is_there_for_who_waited_and_no_obstacle_to_who_comes_later(ca
     assert departed(cache, asked_at=time() + 1).mine == {KEY}
 
 
+@pytest.mark.usefixtures("failures_that_last")
 def test_a_failure_over_a_value_is_told_beside_it_and_is_no_obstacle_to_who_comes_later(
     cache: APICacheService,
 ) -> None:

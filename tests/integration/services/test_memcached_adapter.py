@@ -286,14 +286,19 @@ def test_a_node_flushed_just_now_lists_nothing(cache: APICacheService, memcached
 def test_a_node_killed_amid_its_list_is_an_error(own_memcached: Memcached, use_cache_url: UseCacheUrl) -> None:
     use_cache_url(url_of(own_memcached))
     put(own_memcached, "a")
-    received = memcached_dump._received
+    connect, received = memcached_dump._connect, memcached_dump._received
 
-    def kill_then_receive(*arguments: Any, **keywords: Any) -> bytes:
+    def freeze_and_connect(*arguments: Any, **keywords: Any) -> socket.socket:
+        own_memcached.freeze()  # Its kernel takes the question, and it never answers
+        return connect(*arguments, **keywords)
+
+    def kill_and_receive(*arguments: Any, **keywords: Any) -> bytes:
         own_memcached.kill()
         return received(*arguments, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memcached_dump, "_received", kill_then_receive)
+        patch.setattr(memcached_dump, "_connect", freeze_and_connect)
+        patch.setattr(memcached_dump, "_received", kill_and_receive)
         with pytest.raises(InventoryError, match=r"closed the connection amid|ConnectionResetError"):
             scanned(adapter_for())
 

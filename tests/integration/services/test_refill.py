@@ -98,9 +98,9 @@ def test_the_life_that_is_left_is_kept_and_the_birth_is_the_true_one(cache: APIC
     reads = [cache.read_ruc(ruc) for ruc in rucs]
 
     left = [(read.expires_at or 0.0) - now for read in reads]
-    assert all(0.9 * 20 * MINUTE - 5 < seconds <= 20 * MINUTE for seconds in left)
+    assert all(0.9 * 20 * MINUTE - MINUTE < seconds <= 20 * MINUTE for seconds in left)
     assert len({round(seconds) for seconds in left}) > 5, "they would all end together"
-    assert all(read.born_at == pytest.approx(now - 40 * MINUTE, abs=5) for read in reads)
+    assert all(read.born_at == pytest.approx(now - 40 * MINUTE, abs=MINUTE) for read in reads)
 
 
 def test_what_is_stale_or_nearly_so_stays_out(cache: APICacheService, settings: Settings) -> None:
