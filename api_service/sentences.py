@@ -21,7 +21,7 @@ _SEPARATOR: Final = "; "
 _LEADER: Final = re.compile(r"\S+?: ")
 # Sentences within sentences: ours have three, and what others send may have any number
 _DEPTH: Final = 5
-_WORD: Final = re.compile(r"(?<!\S)[A-Za-z][a-z]+(?!\S)")
+_WORDS: Final = re.compile(r"(?<!\S)[A-Za-z][a-z]+\s+[a-z]+(?!\S)")
 _NEXT_ITEM: Final = re.compile(r"; (?=\S+?: )")
 
 
@@ -121,8 +121,8 @@ def _items(text: str) -> list[str]:
 
 
 def _has_words(text: str) -> bool:
-    """An address, a number, a code and the name of an error are the same in every language."""
-    return bool(_WORD.search(text))
+    """An address, a measure, a code and the name of an error are the same in every language."""
+    return bool(_WORDS.search(text))
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:

@@ -64,7 +64,7 @@ def test_what_is_of_others_is_told_apart_from_what_is_ours() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["10.0.0.7:11211, 10.0.0.8:11211", "12.5", "upstream_timeout", "TimeoutError"])
+@pytest.mark.parametrize("text", ["10.0.0.7:11211, 10.0.0.8:11211", "12 ms > 5 ms", "noeviction", "TimeoutError"])
 def test_an_address_a_number_or_a_name_belongs_to_no_language(text: str) -> None:
     assert READER.read(text) == (Piece(text),)
 
