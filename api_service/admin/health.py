@@ -178,7 +178,7 @@ class NodeSampleAdmin(NamedRows, NodeColumns, TableAdmin[NodeSample]):
     )
 
     def row_name(self, row: NodeSample) -> str:
-        return f"{row.node}: {gettext('reachable') if row.reachable else translated(row.error)}"
+        return f"{row.node}: {gettext('reachable') if row.reachable else gettext('no answer')}"
 
     @admin.display(description=_("taken"))
     def taken(self, row: NodeSample) -> str:
