@@ -104,6 +104,13 @@ def set_patience(seconds: float) -> None:
     settings.ANSWER_STORE_SECONDS = seconds
 
 
+def share_the_circuit_patiently() -> None:
+    """A database that a busy machine starves is none in trouble, which would leave each process to what it sees."""
+    from api_service.services import circuit
+
+    vars(circuit)["STATE_SECONDS"] = 60.0
+
+
 def set_cap(queries: int) -> None:
     from django.conf import settings
 

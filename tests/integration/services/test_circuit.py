@@ -38,10 +38,11 @@ def new_looker(vendor: RunningSandbox, memcached: Memcached, transactional_db: N
             "MIGO_BASE_URL": f"{vendor.url}/api/v1",
             "MIGO_TOKEN": "token-of-the-tests-0001",
             "MIGO_ATTEMPTS": "1",
-            "ANSWER_STORE_SECONDS": "2",
+            "ANSWER_STORE_SECONDS": "20",
             **variables,
         }
         started.append(Looker(**environment))
+        started[-1]("share_the_circuit_patiently")
         return started[-1]
 
     yield start
