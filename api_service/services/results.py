@@ -18,6 +18,7 @@ from api_service.services.errors import UpstreamError, UpstreamNotAsked
 from api_service.services.failures import TROUBLE, Trouble
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.ruc import FORMATO_INVALIDO, NO_EXISTE_SUNAT
+from api_service.services.translated import translated
 
 # The provider's own fields are kept whole, so no TypedDict can name them all
 Result: TypeAlias = dict[str, Any]
@@ -99,7 +100,9 @@ def failure_of(trouble: Trouble) -> Failure:
         return failure_of(trouble.__cause__)
     if isinstance(trouble, UpstreamError):
         return Failure(
-            error=_with_details(str(_MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])), trouble.message),
+            error=_with_details(
+                str(_MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])), translated(trouble.message)
+            ),
             code=trouble.code,
             permanent=trouble.permanent,
             retry_after=trouble.retry_after,
@@ -185,4 +188,4 @@ def _passing(error: str, code: str, next_step: str) -> Failure:
 
 
 def _with_details(text: str, details: str) -> str:
-    return f"{text} ({details})"
+    return f"{text} ({translated(details)})"

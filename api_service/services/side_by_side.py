@@ -18,6 +18,7 @@ from math import inf
 from time import monotonic, sleep
 from typing import Final, TypeAlias
 
+from api_service.sentences import sentence
 from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
 from api_service.services.providers import Answer, Answered, Claims, Spend, SpendLater, Unclaimed
@@ -260,7 +261,7 @@ class SideBySide:
 
     def _keep_what_is_under_way(self) -> None:
         """The caller is cut off: calls that cannot be called back are waited for, and what they bring is kept."""
-        self._closed = self._closed or UpstreamNotAsked("the caller was cut off")
+        self._closed = self._closed or UpstreamNotAsked(sentence("the caller was cut off"))
         while self._flying:
             try:
                 self._land(list(wait(self._flying, return_when=FIRST_COMPLETED).done)[:1])
@@ -270,6 +271,6 @@ class SideBySide:
 
 
 def not_asked(forbidden: Exception) -> UpstreamNotAsked:
-    error = UpstreamNotAsked("the caller's limit forbade the call")
+    error = UpstreamNotAsked(sentence("the caller's limit forbade the call"))
     error.__cause__ = forbidden
     return error

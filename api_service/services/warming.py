@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import WarmRun
+from api_service.sentences import sentence
 from api_service.services import counted, leases, tracking, warm_results, warm_statistics
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.leases import LeaseLost, renewed_lease
@@ -27,7 +28,7 @@ from api_service.services.subjects import RUC
 from api_service.services.warm_plan import Cached, Candidate, Moment, Plan, Rules, plan
 from api_service.services.warm_refresh import Refresh, Request, lead
 
-INTERRUPTED = "interrupted: its worker stopped before the end"
+INTERRUPTED = sentence("interrupted: its worker stopped before the end")
 # A killed run blocks the next one for so long at most
 LEASE_SECONDS = 90.0
 # Statistics are looked at closer than the limit says: some of the best will be fresh
@@ -67,17 +68,17 @@ def request(
     ValueError names the argument that cannot be.
     """
     if rucs is not None and not rucs:
-        raise ValueError("rucs: an empty list; leave it out to let the statistics choose")
+        raise ValueError(sentence("rucs: an empty list; leave it out to let the statistics choose"))
     rucs = rucs or ()
     wrong = [ruc for ruc in rucs if not is_valid(ruc)]
     if wrong:
         shown = ", ".join(repr(ruc[:20]) for ruc in wrong[:5])
-        raise ValueError(f"rucs: {shown}: not a valid RUC (11 digits with check digit)")
+        raise ValueError(sentence("rucs: %(rucs)s: not a valid RUC (11 digits with check digit)") % {"rucs": shown})
     for name, value in (("limit", limit), ("budget", budget)):
         if value is not None and value < 0:
-            raise ValueError(f"{name}: {value} is negative")
+            raise ValueError(sentence("%(name)s: %(value)s is negative") % {"name": name, "value": value})
         if value is not None and value > LARGEST_NUMBER:
-            raise ValueError(f"{name}: at most {LARGEST_NUMBER}")
+            raise ValueError(sentence("%(name)s: at most %(most)s") % {"name": name, "most": LARGEST_NUMBER})
     return Request(
         settings.WARM_LIMIT if limit is None else limit,
         settings.WARM_BUDGET if budget is None else budget,
