@@ -223,7 +223,7 @@ class BillingRunAdmin(ClosesAbandoned, CountedFirst[BillingRun], TableAdmin[Bill
 
     @admin.display(description=_("error"))
     def error_text(self, row: BillingRun) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
 
 @admin.register(BillingRow)

@@ -26,6 +26,7 @@ from api_service.models import ClearRun
 from api_service.services import clear_plan, clearing
 from api_service.services.keys import KINDS
 from api_service.services.task_sending import BrokerDown
+from api_service.services.translated import translated
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class ClearForm(forms.Form):
             try:
                 clear_plan.selection(data["service"], data["kind"], data["pattern"])
             except ValueError as error:
-                self.add_error(None, str(error))
+                self.add_error(None, translated(str(error)))
         return data
 
 
@@ -205,7 +206,7 @@ class ClearRunAdmin(ClosesAbandoned, RunColumns, CountedFirst[ClearRun], TableAd
                 display.badge(node["state"], _node_state(node["state"])),
                 display.number(node["found"]),
                 display.NOTHING if row.dry_run else display.number(node["removed"]),
-                display.machine(node["error"]),
+                display.error(node["error"]),
             )
             for name, node in sorted(row.nodes.items())
         ]

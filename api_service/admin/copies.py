@@ -24,6 +24,7 @@ from api_service.models import CopyRun
 from api_service.services import copy_target, copying
 from api_service.services.copy_checks import CannotCopy
 from api_service.services.redaction import redact
+from api_service.services.translated import translated
 
 # An interrupted copy is gone on with in its old row: what was ended so long ago is no answer to a button
 LATELY = timedelta(seconds=10)
@@ -56,7 +57,7 @@ class CopyForm(forms.Form):
         try:
             copy_target.check_in_time(copy_target.job())
         except CannotCopy as error:
-            raise forms.ValidationError(redact(str(error))) from error
+            raise forms.ValidationError(translated(redact(str(error)))) from error
         return self.cleaned_data
 
 
@@ -135,7 +136,7 @@ class CopyRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[C
                 display.badge(facts.get("state", ""), words.word(words.STATES, facts.get("state", ""))),
                 display.number(facts.get("found")),
                 display.number(facts.get("copied")),
-                display.machine(facts.get("error")),
+                display.error(facts.get("error")),
             )
             for name, facts in sorted(row.nodes.items())
         ]

@@ -48,7 +48,7 @@ class DeliveryColumns:
 
     @admin.display(description=_("last error"))
     def error_text(self, row: Delivery) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
     @admin.display(description=_("about"))
     def about(self, row: Delivery) -> str:
@@ -184,7 +184,7 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
 
     @admin.display(description=_("why it is off"))
     def why(self, row: ChannelState) -> SafeString | str:
-        return display.machine(row.reason)
+        return display.error(row.reason)
 
     @admin.display(description=_("disabled"))
     def disabled(self, row: ChannelState) -> str:
@@ -204,7 +204,7 @@ class ChannelStateAdmin(RunByHand, TableAdmin[ChannelState]):
 
     @admin.display(description=_("last error"))
     def last_error(self, row: ChannelState) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
     # -- a test
 
@@ -283,7 +283,7 @@ def _tried(outcomes: Iterable[tuple[ChannelState, Tried]]) -> SafeString | str:
         Tried.NOT_YET: display.toned(Tone.BUSY, gettext("not yet")),
     }
     rows = [
-        (row.name, shown[outcome], display.machine(row.error if outcome is Tried.FAILED else ""))
+        (row.name, shown[outcome], display.error(row.error if outcome is Tried.FAILED else ""))
         for row, outcome in outcomes
     ]
     return display.table((_("channel"), _("test message"), _("error")), rows)

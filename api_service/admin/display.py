@@ -15,6 +15,9 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
+from api_service.sentences import Piece
+from api_service.services.translated import pieces
+
 NOTHING = "–"
 
 
@@ -67,9 +70,17 @@ def badge(value: str, word: object) -> SafeString:
     return toned(TONES.get(value, Tone.QUIET), word)
 
 
-def machine(text: str | None) -> SafeString | str:
-    """What a machine has said, as its log has it: in English whatever the page's language, and marked as that."""
-    return format_html('<span lang="en">{}</span>', text) if text else NOTHING
+def error(text: str | None) -> SafeString | str:
+    """What a row has of an error: our own sentences in the page's language, the rest in English and marked as that."""
+    return error_if_any(text) or NOTHING
+
+
+def error_if_any(text: str | None) -> SafeString:
+    return format_html_join("", "{}", ((_piece(one),) for one in pieces(text or "")))
+
+
+def _piece(piece: Piece) -> SafeString | str:
+    return format_html('<span lang="en">{}</span>', piece.text) if piece.is_foreign else piece.text
 
 
 def toned(tone: Tone, word: object) -> SafeString:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from api_service.models import HealthSample, ServiceSnapshot, TrackedKey, TrackRun
-from api_service.services import incident_mutes, providers
+from api_service.services import incident_mutes
 from api_service.services.keys import KINDS
 
 Rows = QuerySet[Any]
@@ -138,10 +138,3 @@ def chosen(code_field: str, title_: Any, words: Any) -> type[SimpleListFilter]:
             return queryset.filter(**{code_field: self.value()}) if self.value() else queryset
 
     return ByCode
-
-
-def of_identifier(queryset: Rows, term: str) -> Rows:
-    """By the whole identifier; services and kinds are named because the unique index begins with them."""
-    if not (term := term.strip()):
-        return queryset
-    return queryset.filter(service__in=list(providers.TABLE), kind__in=KINDS, identifier=term)

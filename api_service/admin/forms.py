@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from api_service.admin import display, spending
 from api_service.services import ruc as rules
 from api_service.services import warming
+from api_service.services.translated import translated
 
 SHOWN = 5
 LARGEST = 100_000
@@ -68,7 +69,7 @@ class WarmForm(forms.Form):
             try:
                 warming.request(data["limit"], data["budget"], data["rucs"] or None, dry_run=data["dry_run"])
             except ValueError as error:
-                self.add_error(None, str(error))
+                self.add_error(None, translated(str(error)))
         return data
 
 

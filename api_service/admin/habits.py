@@ -17,30 +17,18 @@ from django.utils.translation import gettext_lazy as _
 from api_service.admin import display
 from api_service.admin.base import TableAdmin
 from api_service.admin.display import Tone
-from api_service.admin.filters import of_identifier
+from api_service.admin.identifiers import FoundByIdentifier
 from api_service.admin.row_names import NamedRows
-from api_service.admin.ruc_links import linked_identifier
 from api_service.models import ReadHabit, ReadHabitBin, WarmedAnswer
 from api_service.services.warm_policy import SLOT, SLOTS_A_DAY
 
 
 @admin.register(ReadHabit)
-class ReadHabitAdmin(TableAdmin[ReadHabit]):
+class ReadHabitAdmin(FoundByIdentifier, TableAdmin[ReadHabit]):
     list_display = ("identifier_link", "visited", "service", "kind")
     list_display_links = ("visited",)
     ordering = ("-id",)
-    search_fields = ("identifier",)
-    search_help_text = _("The whole RUC or other identifier")
     fields = ("service", "kind", "identifier_link", "visited")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[ReadHabit], search_term: str
-    ) -> tuple[QuerySet[ReadHabit], bool]:
-        return of_identifier(queryset, search_term), False
-
-    @admin.display(description=_("identifier"))
-    def identifier_link(self, row: ReadHabit) -> SafeString | str:
-        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("last visit"))
     def visited(self, row: ReadHabit) -> str:
@@ -63,23 +51,17 @@ class ReadHabitBinAdmin(NamedRows, TableAdmin[ReadHabitBin]):
 
 
 @admin.register(WarmedAnswer)
-class WarmedAnswerAdmin(TableAdmin[WarmedAnswer]):
+class WarmedAnswerAdmin(FoundByIdentifier, TableAdmin[WarmedAnswer]):
     list_display = ("identifier_link", "verdict", "chance_text", "warmed", "ends", "run")
     list_display_links = ("verdict",)
     list_select_related = ("run",)
     ordering = ("-id",)
-    search_fields = ("identifier",)
-    search_help_text = _("The whole RUC or other identifier")
     fields = ("run", "service", "kind", "identifier_link", "verdict", "chance_text", "warmed", "ends")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WarmedAnswer], search_term: str
     ) -> tuple[QuerySet[WarmedAnswer], bool]:
         return (queryset.filter(identifier=term) if (term := search_term.strip()) else queryset), False
-
-    @admin.display(description=_("identifier"))
-    def identifier_link(self, row: WarmedAnswer) -> SafeString | str:
-        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("read in time"))
     def verdict(self, row: WarmedAnswer) -> SafeString:

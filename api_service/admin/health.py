@@ -16,9 +16,11 @@ from api_service.admin import display, words
 from api_service.admin.base import RowsInline, TableAdmin
 from api_service.admin.filters import ByHealthNode
 from api_service.admin.node_columns import NodeColumns
+from api_service.admin.row_names import NamedRows
 from api_service.admin.run_by_hand import Run, RunByHand
 from api_service.models import HealthSample, NodeSample, OperationReads
 from api_service.services.finding_states import EVERY_NODE
+from api_service.services.translated import translated
 
 
 def findings_table(findings: Iterable[Mapping[str, Any]]) -> SafeString | str:
@@ -42,7 +44,7 @@ def measured(value: object) -> str:
         return {None: display.NOTHING, True: gettext("yes"), False: gettext("no")}[value]
     if isinstance(value, int | float):
         return display.number(int(value) if value == int(value) else value)
-    return str(value) or display.NOTHING
+    return translated(str(value)) or display.NOTHING
 
 
 def _since(finding: Mapping[str, Any]) -> SafeString | str:
@@ -139,7 +141,7 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
 
     @admin.display(description=_("checks"))
     def checks_table(self, row: HealthSample) -> SafeString | str:
-        rows = [(words.word(words.CHECKS, name), text) for name, text in row.checks.items()]
+        rows = [(words.word(words.CHECKS, name), display.error(text)) for name, text in row.checks.items()]
         return display.table((_("check"), _("result")), rows)
 
     @admin.display(description=_("findings"))
@@ -164,7 +166,7 @@ class HealthSampleAdmin(RunByHand, TableAdmin[HealthSample]):
 
 
 @admin.register(NodeSample)
-class NodeSampleAdmin(NodeColumns, TableAdmin[NodeSample]):
+class NodeSampleAdmin(NamedRows, NodeColumns, TableAdmin[NodeSample]):
     list_display = ("node", "taken", "state_badge", "median", "memory_share", "hits_since", "evictions_since")
     list_filter = (ByHealthNode,)
     list_select_related = ("sample",)
@@ -174,6 +176,9 @@ class NodeSampleAdmin(NodeColumns, TableAdmin[NodeSample]):
         *("hits_since", "hits_of_boot", "evictions_since", "evictions_text", "expired_since", "expired_text"),
         *("connections_text", "rejected_text", "of_redis"),
     )
+
+    def row_name(self, row: NodeSample) -> str:
+        return f"{row.node}: {gettext('reachable') if row.reachable else gettext('no answer')}"
 
     @admin.display(description=_("taken"))
     def taken(self, row: NodeSample) -> str:

@@ -125,7 +125,7 @@ class ListingColumns:
 
     @admin.display(description=_("error"))
     def error_text(self, row: NodeListing) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
 
 class ListingsInline(ListingColumns, RowsInline[NodeListing, TrackRun]):
@@ -170,7 +170,7 @@ class TrackRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[
     @admin.display(description=_("nodes"))
     def nodes_table(self, row: TrackRun) -> SafeString | str:
         rows = [
-            (name, _listed(node["ok"]), display.number(node["keys"]), display.machine(node["error"]))
+            (name, _listed(node["ok"]), display.number(node["keys"]), display.error(node["error"]))
             for name, node in sorted(row.nodes.items())
         ]
         return display.table((_("node"), _("state"), _("keys"), _("error")), rows)

@@ -30,11 +30,10 @@ from api_service.admin.filters import (
     ByServiceOfKeys,
     chosen,
     key_prefix,
-    of_identifier,
     starting_with,
 )
+from api_service.admin.identifiers import FoundByIdentifier, LinkedIdentifier
 from api_service.admin.row_names import NamedRows
-from api_service.admin.ruc_links import linked_identifier
 from api_service.models import (
     DailyReads,
     LookupHour,
@@ -70,7 +69,7 @@ def with_listings(rows: Iterable[TrackedKey]) -> list[TrackedKey]:
 
 
 @admin.register(TrackedKey)
-class TrackedKeyAdmin(TableAdmin[TrackedKey]):
+class TrackedKeyAdmin(LinkedIdentifier, TableAdmin[TrackedKey]):
     list_display = ("key", "state_badge", "node", "expires", "reads_text", "read", "size_text", "seen")
     list_filter = (ByServiceOfKeys, ByKindOfKeys, "state", ByNodeOfKeys)
     # Each is the order of an index that holds every column of the filter: no page needs a sort, and none reads a row
@@ -103,10 +102,6 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
         if not narrow.startswith(wide):
             return queryset.none(), False
         return (queryset.filter(starting_with("key", narrow)) if narrow else queryset), False
-
-    @admin.display(description=_("identifier"))
-    def identifier_link(self, row: TrackedKey) -> SafeString | str:
-        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("state"))
     def state_badge(self, row: TrackedKey) -> SafeString:
@@ -145,24 +140,13 @@ class TrackedKeyAdmin(TableAdmin[TrackedKey]):
 
 
 @admin.register(DailyReads)
-class DailyReadsAdmin(TableAdmin[DailyReads]):
+class DailyReadsAdmin(FoundByIdentifier, TableAdmin[DailyReads]):
     list_display = ("identifier_link", "day", "reads_text", "read", "service", "kind")
     list_display_links = ("day",)
     list_filter = (ByService,)
     ordering = ("-day", "-reads", "-id")
     ordering_of_filter = (("service", ("service", "kind", "identifier", "day")),)
-    search_fields = ("identifier",)
-    search_help_text = _("The whole RUC or other identifier")
     fields = ("service", "kind", "identifier_link", "day", "reads_text", "read")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[DailyReads], search_term: str
-    ) -> tuple[QuerySet[DailyReads], bool]:
-        return of_identifier(queryset, search_term), False
-
-    @admin.display(description=_("identifier"))
-    def identifier_link(self, row: DailyReads) -> SafeString | str:
-        return linked_identifier(row.service, row.kind, row.identifier)
 
     @admin.display(description=_("reads"))
     def reads_text(self, row: DailyReads) -> str:
@@ -225,28 +209,18 @@ class LookupTimeAdmin(TableAdmin[LookupTime]):
 
 
 @admin.register(StoredAnswer)
-class StoredAnswerAdmin(TableAdmin[StoredAnswer]):
+class StoredAnswerAdmin(FoundByIdentifier, TableAdmin[StoredAnswer]):
     list_display = ("identifier_link", "answered", "size_text", "service", "kind")
     list_display_links = ("answered",)
     list_filter = (ByService,)
     ordering = ("-born_at", "-id")
     ordering_of_filter = (("service", ("service", "kind", "identifier")),)
-    search_fields = ("identifier",)
-    search_help_text = _("The whole RUC or other identifier")
     fields = ("service", "kind", "identifier_link", "answered", "answer")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredAnswer]:
         """The list needs the size of an answer, not the answer."""
-        return super().get_queryset(request).defer("data").annotate(characters=Length("data"))
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[StoredAnswer], search_term: str
-    ) -> tuple[QuerySet[StoredAnswer], bool]:
-        return of_identifier(queryset, search_term), False
-
-    @admin.display(description=_("identifier"))
-    def identifier_link(self, row: StoredAnswer) -> SafeString | str:
-        return linked_identifier(row.service, row.kind, row.identifier)
+        rows: QuerySet[StoredAnswer] = super().get_queryset(request)
+        return rows.defer("data").annotate(characters=Length("data"))
 
     @admin.display(description=_("answered"))
     def answered(self, row: StoredAnswer) -> str:

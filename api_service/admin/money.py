@@ -34,7 +34,7 @@ def circuit_badge(row: UpstreamCircuit | CircuitChange) -> SafeString:
 
 @admin.register(UpstreamCircuit)
 class UpstreamCircuitAdmin(TableAdmin[UpstreamCircuit]):
-    list_display = ("service", "state_badge", "changed", "open_until", "failures", "calls", "reason")
+    list_display = ("service", "state_badge", "changed", "open_until", "failures", "calls", "reason_text")
     ordering = ("service",)
     fields = (
         "service",
@@ -45,7 +45,7 @@ class UpstreamCircuitAdmin(TableAdmin[UpstreamCircuit]):
         "failures",
         "calls",
         "probes_text",
-        "reason",
+        "reason_text",
     )
 
     @admin.display(description=_("state"))
@@ -60,17 +60,25 @@ class UpstreamCircuitAdmin(TableAdmin[UpstreamCircuit]):
     def probes_text(self, row: UpstreamCircuit) -> str:
         return display.number(len(row.probes))
 
+    @admin.display(description=_("reason"))
+    def reason_text(self, row: UpstreamCircuit) -> SafeString | str:
+        return display.error(row.reason)
+
 
 @admin.register(CircuitChange)
 class CircuitChangeAdmin(TableAdmin[CircuitChange]):
-    list_display = ("state_badge", "at", "reason", "open_until", "service")
+    list_display = ("state_badge", "at", "reason_text", "open_until", "service")
     list_filter = ("state",)
     ordering = ("-at",)
-    fields = ("at", "service", "state_badge", "open_until", "reason")
+    fields = ("at", "service", "state_badge", "open_until", "reason_text")
 
     @admin.display(description=_("state"))
     def state_badge(self, row: CircuitChange) -> SafeString:
         return circuit_badge(row)
+
+    @admin.display(description=_("reason"))
+    def reason_text(self, row: CircuitChange) -> SafeString | str:
+        return display.error(row.reason)
 
 
 @admin.register(UpstreamCalls)

@@ -29,11 +29,11 @@ class NodeColumns:
 
     @admin.display(description=_("state"))
     def state_with_error(self, row: NodeSample) -> SafeString:
-        return format_html("{} {}", self.state_badge(row), display.machine(row.error) if row.error else "")
+        return format_html("{} {}", self.state_badge(row), display.error_if_any(row.error))
 
     @admin.display(description=_("error"))
     def error_text(self, row: NodeSample) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
     @admin.display(description=_("latency"))
     def median(self, row: NodeSample) -> str:
@@ -99,7 +99,7 @@ class NodeColumns:
         """What only Redis says, and why a first attempt failed. PostgreSQL keeps no order of names."""
         known = [name for name in words.NODE_DETAILS if name in row.details]
         names = [*known, *sorted(row.details.keys() - words.NODE_DETAILS.keys())]
-        named = ((words.word(words.NODE_DETAILS, name), row.details[name]) for name in names)
+        named = ((words.word(words.NODE_DETAILS, name), display.error(str(row.details[name]))) for name in names)
         return format_html_join("; ", "{}:&nbsp;{}", named) or display.NOTHING
 
     @admin.display(description=_("connections"))

@@ -24,6 +24,7 @@ from api_service.admin.runs import RunColumns
 from api_service.models import RefillRun
 from api_service.services import refill
 from api_service.services.backends import adapter_for
+from api_service.services.translated import translated
 
 
 def nodes() -> list[tuple[str, str]]:
@@ -53,7 +54,7 @@ class RefillForm(forms.Form):
         try:
             refill.check_node(node)
         except ValueError as error:
-            raise forms.ValidationError(str(error)) from error
+            raise forms.ValidationError(translated(str(error))) from error
         return node
 
 

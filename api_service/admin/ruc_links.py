@@ -7,10 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from api_service.admin import display
-from api_service.services.cache_service import MIGO
 from api_service.services.ruc import is_eleven_digits
-
-KINDS = {"ruc", "invalid"}
 
 
 def ruc_url(ruc: str) -> str:
@@ -22,8 +19,3 @@ def linked(ruc: str, text: str = "") -> SafeString | str:
     if not is_eleven_digits(ruc):
         return text or ruc or display.NOTHING
     return format_html('<a href="{}">{}</a>', ruc_url(ruc), text or ruc)
-
-
-def linked_identifier(service: str, kind: str, identifier: str) -> SafeString | str:
-    """Of a table's row about any kind of look-up."""
-    return linked(identifier) if service == MIGO and kind in KINDS else identifier

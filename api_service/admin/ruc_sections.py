@@ -30,6 +30,7 @@ from api_service.services.hot_rucs import Hot
 from api_service.services.outcomes import CacheRead, Outcome
 from api_service.services.ruc_facts import moment_of
 from api_service.services.ruc_rules import Next, Place, RucFacts, Shown
+from api_service.services.translated import translated
 from api_service.services.warm_outlook import Outlook
 
 Text = SafeString | str
@@ -255,7 +256,7 @@ def _lies(place: Place, key: str) -> Text:
 def _note(place: Place) -> str:
     notes = [_("place of the answer")] if place.answer_here else []
     notes += [_("place of the mark")] if place.negative_here else []
-    notes += [place.reads.error] if place.reads.error else []
+    notes += [translated(place.reads.error)] if place.reads.error else []
     if place.reads.values and not notes:
         notes = [_("left over: the cache does not look here")]
     return "\n".join(notes) or display.NOTHING

@@ -29,7 +29,11 @@ class RunPage(Base):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
-        context = {"is_open": row.state in OPEN, "result": result(row), "row": row} if row else {}
+        context = (
+            {"is_open": row.state in OPEN, "result": result(row), "error": display.error_if_any(row.error)}
+            if row
+            else {}
+        )
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
 

@@ -44,7 +44,7 @@ class RunColumns:
 
     @admin.display(description=_("error"))
     def error_text(self, row: AnyRun) -> SafeString | str:
-        return display.machine(row.error)
+        return display.error(row.error)
 
 
 @admin.register(WarmRun)

@@ -37,9 +37,9 @@ def words(one: Watched, now: datetime) -> str:
 
 @admin.register(ScheduleRun)
 class ScheduleRunAdmin(TableAdmin[ScheduleRun]):
-    list_display = ("name", "started", "succeeded", "failed", "took", "waiting", "error")
+    list_display = ("name", "started", "succeeded", "failed", "took", "waiting", "error_text")
     ordering = ("name",)
-    fields = ("name", "task", "started", "succeeded", "failed", "took", "waiting", "error")
+    fields = ("name", "task", "started", "succeeded", "failed", "took", "waiting", "error_text")
 
     @admin.display(description=_("last start"))
     def started(self, row: ScheduleRun) -> SafeString | str:
@@ -60,3 +60,7 @@ class ScheduleRunAdmin(TableAdmin[ScheduleRun]):
     @admin.display(description=_("without success since"))
     def waiting(self, row: ScheduleRun) -> SafeString | str:
         return display.age(row.waiting_since, timezone.now())
+
+    @admin.display(description=_("error"))
+    def error_text(self, row: ScheduleRun) -> SafeString | str:
+        return display.error(row.error)

@@ -18,7 +18,7 @@ from api_service.api.rendering import JSON, NDJSON, line
 from api_service.api.schemas import Batch, BatchResult
 from api_service.services import lookup, results
 from api_service.services.cache_service import MIGO
-from api_service.services.filling import Failure
+from api_service.services.failures import Trouble
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.ruc import normalise
 from api_service.services.subjects import RUC
@@ -86,9 +86,9 @@ def _outcomes(rucs: Sequence[str], asked: Batch) -> Iterator[list[dict[str, Any]
         yield [_outcome(ruc, answer, billing=asked.billing) for ruc, answer in part.items()]
 
 
-def _outcome(ruc: str, answer: Lookup | Failure, *, billing: bool) -> dict[str, Any]:
+def _outcome(ruc: str, answer: Lookup | Trouble, *, billing: bool) -> dict[str, Any]:
     """A `RucOutcome`."""
-    result = results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)
+    result = results.of_answer(answer)
     record = record_of(answer.data) if isinstance(answer, Lookup) and answer.data is not None else None
     return {
         "ruc": ruc,
@@ -101,7 +101,7 @@ def _outcome(ruc: str, answer: Lookup | Failure, *, billing: bool) -> dict[str, 
     }
 
 
-def _status(answer: Lookup | Failure) -> str:
+def _status(answer: Lookup | Trouble) -> str:
     if not isinstance(answer, Lookup):
         return "failed"
     if answer.data is not None:

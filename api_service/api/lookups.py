@@ -31,6 +31,7 @@ from api_service.api.schemas import (
 )
 from api_service.services import billing, lookup, results
 from api_service.services.cache_service import MIGO, NEWEST
+from api_service.services.failures import TROUBLE
 from api_service.services.migo_service import MigoAPIService
 from api_service.services.outcomes import Lookup
 from api_service.services.results import Failure
@@ -137,7 +138,7 @@ def _answer(request: HttpRequest, subject: Subject, max_stale: float | None, *, 
 def _found(subject: Subject, max_stale: float | None, *, refresh: bool = False) -> Lookup:
     try:
         return lookup.get(subject.service, subject.kind, subject.identifier, max_stale=max_stale, refresh=refresh)
-    except results.TROUBLE as trouble:
+    except TROUBLE as trouble:
         raise Refused(of_failure(results.failure_of(trouble))) from trouble
 
 

@@ -12,21 +12,15 @@ from threading import Lock
 from time import time
 from typing import Final, cast
 
-from django.core.cache import caches
 from limits import RateLimitItemPerMinute
-from limits.strategies import SlidingWindowCounterRateLimiter
 
-from api_service.caches.errors import CacheOutage
-from api_service.caches.local import LocalMemoryCache
-from api_service.services.limit_storage import CacheStorage, Counting, wait_for
+from api_service.services.limit_storage import CacheStorage, Limiter, SharedLimits, wait_for
 from api_service.services.token_rules import Grant
 
 MINUTE: Final = 60
 BLOCKS_A_MINUTE: Final = 100
 
-_own_cache = LocalMemoryCache("api-limits", {})
-_shared = SlidingWindowCounterRateLimiter(CacheStorage(lambda: cast(Counting, caches["default"])))
-_of_this_process = SlidingWindowCounterRateLimiter(CacheStorage(lambda: _own_cache))
+_limits = SharedLimits("api-limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +84,10 @@ class _Prepaid:
 
 def _take(grant: Grant, cost: int, taken: int = 0) -> Standing:
     item = RateLimitItemPerMinute(grant.per_minute)
-    try:
-        return _charged(_shared, item, grant.id, cost, taken)
-    except CacheOutage:
-        return _charged(_of_this_process, item, grant.id, cost, taken)
+    return _limits.apply(lambda limiter: _charged(limiter, item, grant.id, cost, taken))
 
 
-def _charged(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, who: str, cost: int, taken: int
-) -> Standing:
+def _charged(limiter: Limiter, item: RateLimitItemPerMinute, who: str, cost: int, taken: int) -> Standing:
     allowed = limiter.hit(item, who, cost=cost)
     stats = limiter.get_window_stats(item, who)
     now = time()

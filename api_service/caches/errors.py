@@ -1,5 +1,9 @@
 """What the strict cache methods raise when the cache, and not the key, is the problem."""
 
+from api_service.sentences import sentence
+
+UNAVAILABLE = sentence("cache node %(node)s is unavailable: %(cause)s")
+
 
 class CacheOutage(Exception):
     """The cache could not be asked: neither a hit nor a miss is known."""
@@ -18,4 +22,4 @@ class NodeUnavailable(CacheOutage):
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"cache node {self.node} is unavailable: {self.cause}"
+        return UNAVAILABLE % {"node": self.node, "cause": self.cause}

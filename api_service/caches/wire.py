@@ -19,6 +19,7 @@ from pymemcache.exceptions import (
 
 from api_service.caches.placement import Server
 from api_service.caches.serializer import JSON_FLAG
+from api_service.sentences import sentence
 
 T = TypeVar("T")
 # a value as stored: (flags, data)
@@ -119,7 +120,7 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
         stop = start + size
         reply = self._read_to(reply, stop + 7)
         if reply[stop:] != b"\r\nEND\r\n":
-            raise MemcacheUnknownError("unexpected bytes after a value")
+            raise MemcacheUnknownError(sentence("unexpected bytes after a value"))
         return flags, reply[start:stop]
 
     def fetch_many(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
@@ -188,7 +189,7 @@ class NodeClient(Client):  # type: ignore[misc]  # pymemcache ships no types
             reply += self._more()
         *lines, rest = reply.split(b"\r\n")
         if rest or len(lines) != count:
-            raise MemcacheUnknownError("more replies than questions")
+            raise MemcacheUnknownError(sentence("more replies than questions"))
         return lines
 
     def _read_to(self, reply: bytes, length: int) -> bytes:
@@ -238,7 +239,7 @@ def _version_written(line: bytes) -> int | None:
 def _value_line(line: bytes, asked: bytes) -> tuple[bytes, int]:
     key, flags, size, _version = _split_value_line(line)
     if key != asked:
-        raise MemcacheUnknownError("the answer to another question")
+        raise MemcacheUnknownError(sentence("the answer to another question"))
     return flags, size
 
 
@@ -264,5 +265,5 @@ def _unexpected(line: bytes) -> MemcacheServerError | MemcacheUnknownError:
     kind, _, text = line.partition(b" ")
     if kind == b"SERVER_ERROR":
         return MemcacheServerError(text[:80].decode("ascii", "replace"))
-    known = kind if kind in (b"ERROR", b"CLIENT_ERROR") else b"unexpected answer"
-    return MemcacheUnknownError(known.decode())
+    is_refusal = kind in (b"ERROR", b"CLIENT_ERROR")
+    return MemcacheUnknownError(kind.decode() if is_refusal else sentence("unexpected answer"))

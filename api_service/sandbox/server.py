@@ -79,8 +79,3 @@ class SandboxServer:
             self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout)
-
-
-def serve(host: str, port: int, *, switches: Switches | None = None, token: str = "") -> None:
-    """Serve until interrupted."""
-    SandboxServer(host, port, switches=switches, token=token).serve_forever()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from api_service.caches.errors import CacheOutage
 from api_service.services import health_rules, providers
-from api_service.services.backends.base import LOCK_PREFIX
+from api_service.services.backends.base import LOCK_PREFIX, NO_ANSWER, NOTHING_DELETED, OTHER_VALUE, WRITE_REFUSED
 from api_service.services.health_rules import Finding
 from api_service.services.node_rules import Unjudged
 
@@ -39,7 +39,7 @@ def check(service: APICacheService) -> AliasFacts:
 
 def no_answer(seconds: float) -> AliasFacts:
     unknown = frozenset((REFUSED, name) for name in providers.TABLE)
-    return AliasFacts(f"no answer within {seconds:.1f} s", unknown=unknown)
+    return AliasFacts(NO_ANSWER % {"seconds": f"{seconds:.1f}"}, unknown=unknown)
 
 
 def round_trip(service: APICacheService) -> str:
@@ -50,10 +50,10 @@ def round_trip(service: APICacheService) -> str:
     cache.retry_now()
     try:
         if not cache.store(key, value, 30):
-            return "the write was refused"
+            return WRITE_REFUSED
         if cache.fetch(key) != value:
-            return "read back another value than was written"
-        return "" if cache.remove(key) else "the delete found nothing"
+            return OTHER_VALUE
+        return "" if cache.remove(key) else NOTHING_DELETED
     except CacheOutage as error:
         return str(error)
 

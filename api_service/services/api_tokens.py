@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 
 from api_service.models import ApiToken
+from api_service.sentences import sentence
 from api_service.services import token_rules
 from api_service.services.bounded import BoundedCalls, Breaker, DatabaseThread, OneAProcess, with_reconnect
 from api_service.services.token_rules import Grant, Known, Scope
@@ -31,7 +32,7 @@ USE_IS_WRITTEN_EVERY: Final = timedelta(minutes=1)
 DEFAULT_PER_MINUTE: Final = 600
 MOST_PER_MINUTE: Final = 1_000_000
 
-_reads = BoundedCalls("api-tokens", Breaker("API tokens"))
+_reads = BoundedCalls("api-tokens", Breaker(sentence("API tokens")))
 _uses = DatabaseThread("api-token-uses")
 
 

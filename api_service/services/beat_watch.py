@@ -14,6 +14,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django_celery_beat.models import PeriodicTask
 
 from api_service.models import ScheduleRun
+from api_service.sentences import sentence
 from api_service.services import beat_rules
 from api_service.services.beat_rules import ByItself, Seen, State, Watched, judge
 from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
@@ -24,7 +25,7 @@ RECENT_SECONDS = 1.0
 OF_ITS_RUNS = ("waiting_since", "started_at", "succeeded_at", "failed_at", "duration", "error")
 RUN_FIELDS = ("on_since", *OF_ITS_RUNS)
 
-_reads = BoundedCalls("schedules", Breaker("schedules"))
+_reads = BoundedCalls("schedules", Breaker(sentence("schedules")))
 
 
 def margin() -> timedelta:

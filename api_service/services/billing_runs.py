@@ -18,6 +18,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from api_service.models import BillingRow, BillingRun
+from api_service.sentences import sentence
 from api_service.services import answers, billing_work, filling, inventory, leases, task_sending
 from api_service.services.billing_upload import Line
 from api_service.services.cache_service import MIGO, APICacheService
@@ -30,8 +31,9 @@ LEASE_SECONDS: Final = 90.0
 PATIENCE: Final = LEASE_SECONDS + 5
 TURN_SECONDS: Final = 60.0
 WAITING_AT_MOST: Final = timedelta(seconds=task_sending.EXPIRES_SECONDS + 120)
-INTERRUPTED: Final = "interrupted: its process stopped before the end; resume it"
-NOT_TAKEN: Final = "no worker took it in time; resume it"
+INTERRUPTED: Final = sentence("interrupted: its process stopped before the end; resume it")
+NOT_TAKEN: Final = sentence("no worker took it in time; resume it")
+NOT_SENT: Final = sentence("its next turn could not be sent: %(error)s; resume it")
 ROWS_A_WRITE: Final = 1000
 
 State: TypeAlias = BillingRun.State
@@ -195,7 +197,7 @@ def take_turn(run: BillingRun) -> BillingSummary:
         try:
             task_sending.send(TASK, {"run": run.pk}, countdown=summary["retry_after"])
         except task_sending.BrokerDown as error:
-            _fail(f"its next turn could not be sent: {error}; resume it", run, timezone.now())
+            _fail(NOT_SENT % {"error": error}, run, timezone.now())
             raise
     return summary
 

@@ -13,12 +13,13 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from api_service.models import BillingRow, BillingRun
+from api_service.sentences import sentence
 from api_service.services import answers, billing_rows, filling, inventory, lookup, results
 from api_service.services.budget import BudgetExhausted, Ledger, Purpose
 from api_service.services.cache_service import MIGO, APICacheService
 from api_service.services.errors import UpstreamBadAnswer, UpstreamNotAsked
-from api_service.services.filling import Failure
-from api_service.services.leases import Lease, LeaseLost
+from api_service.services.failures import Trouble
+from api_service.services.leases import Lease, LeaseLost, stopped_by
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.subjects import RUC, Subject
 
@@ -26,9 +27,10 @@ from api_service.services.subjects import RUC, Subject
 BATCH: Final = 100
 # Limits that are over within a minute: the run goes on by itself
 SHORT_LIMITS: Final = frozenset({"rate", "minute"})
+UNANSWERED: Final = sentence("%(failed)s lines have no answer; resume it")
 
 State: TypeAlias = BillingRun.State
-Answers: TypeAlias = Mapping[str, Lookup | Failure]
+Answers: TypeAlias = Mapping[str, Lookup | Trouble]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Work:
             # The row may be another process's by now; of a worker that is told to end, the message comes again
             raise
         except BaseException as error:
-            self._end(Stop(State.FAILED, f"stopped: {type(error).__name__} {error}".strip()))
+            self._end(Stop(State.FAILED, stopped_by(error)))
             raise
         self._end(stop)
 
@@ -71,7 +73,7 @@ class Work:
             if stop := self._check(rucs):
                 return stop
         failed = BillingRow.objects.filter(run=self._run, state=BillingRow.State.FAILED).count()
-        return Stop(State.FAILED, f"{failed} lines have no answer; resume it") if failed else Stop(State.DONE)
+        return Stop(State.FAILED, UNANSWERED % {"failed": failed}) if failed else Stop(State.DONE)
 
     def _begin(self) -> None:
         """A batch that was killed counts as paid in full: nobody knows how far it came."""
@@ -128,7 +130,7 @@ class Work:
         self._lease.renew()
         now = timezone.now()
         said = {
-            ruc: billing_rows.verdict(_result(answer))
+            ruc: billing_rows.verdict(results.of_answer(answer))
             for ruc, answer in found.items()
             if isinstance(answer, Lookup) or limit_of(answer) is None
         }
@@ -190,15 +192,11 @@ def why_stop(found: Answers) -> Stop | None:
     return None
 
 
-def _code(failure: Failure) -> str:
+def _code(failure: Trouble) -> str:
     return results.failure_of(failure)["code"]
 
 
-def limit_of(answer: Failure) -> BudgetExhausted | None:
+def limit_of(answer: Trouble) -> BudgetExhausted | None:
     """The limit that kept the question back, if one did."""
     cause = answer.__cause__ if isinstance(answer, UpstreamNotAsked) else answer
     return cause if isinstance(cause, BudgetExhausted) else None
-
-
-def _result(answer: Lookup | Failure) -> results.Result:
-    return results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from django.db import InterfaceError, OperationalError, connection
 
+from api_service.sentences import sentence
 from api_service.services.beside import keep
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ T = TypeVar("T")
 IDLE_SECONDS = 60.0
 # While nobody waits, a call is tried this often to see whether the database is back
 PROBE_SECONDS = 1.0
+TOO_LONG = sentence("the database did not answer within %(seconds)s s")
 
 
 class NoAnswerInTime(OperationalError):
@@ -175,14 +177,14 @@ class BoundedCalls(OneAProcess):
         """The result of `act`, or its own error; NoAnswerInTime after `seconds`, or at once while in trouble."""
         if self.breaker.is_open:
             self._see_whether_it_is_back(act, seconds)
-            raise NoAnswerInTime("the database has not answered yet since its last failure")
+            raise NoAnswerInTime(sentence("the database has not answered yet since its last failure"))
         future = self.thread.submit(lambda: self._watched(act, seconds))
         try:
             return future.result(seconds)
         except TimeoutError as error:
             future.cancel()
             self.breaker.trip(f"no answer within {seconds:g} s")
-            raise NoAnswerInTime(f"the database did not answer within {seconds:g} s") from error
+            raise NoAnswerInTime(TOO_LONG % {"seconds": f"{seconds:g}"}) from error
 
     def _see_whether_it_is_back(self, act: Callable[[], object], seconds: float) -> None:
         """One call at a time that nobody waits for: its end in time closes the breaker."""
@@ -208,6 +210,6 @@ class BoundedCalls(OneAProcess):
 
 # Who waited for a read shall not wait for the ledger, nor who waited for the ledger to keep an answer. Not the other
 # way round: a table that only cannot be written must not cost the free answers in it.
-answer_writes = Breaker("answers")
-ledger_writes = Breaker("ledger", answer_writes)
-answer_reads = Breaker("stored answers", ledger_writes, answer_writes)
+answer_writes = Breaker(sentence("answers"))
+ledger_writes = Breaker(sentence("ledger"), answer_writes)
+answer_reads = Breaker(sentence("stored answers"), ledger_writes, answer_writes)

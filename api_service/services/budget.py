@@ -22,6 +22,7 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from api_service.models import RateWindow, SpendHour
+from api_service.sentences import sentence
 from api_service.services import bounded, counters, metrics, rate_rules
 from api_service.services.bounded import BoundedCalls, Breaker
 from api_service.services.budget_rules import BudgetExhausted, Caps, Period, Purpose, periods, rate_refusal, refusal
@@ -218,7 +219,7 @@ def _write(entries: Mapping[Entry, int]) -> None:
         counters.add(SpendHour, ("hour", "service", "purpose"), "queries", rows)
 
 
-_capped = BoundedCalls("ledger-reader", Breaker("capped ledger"))
+_capped = BoundedCalls("ledger-reader", Breaker(sentence("capped ledger")))
 # An entry is a few numbers an hour: a year of them fits
 _entries: GroupCommit[Entry, int] = GroupCommit(bounded.ledger_writes, _write, operator.add, 10_000)
 

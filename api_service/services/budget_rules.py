@@ -9,6 +9,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Final
 
+from api_service.sentences import sentence
 from api_service.services import rate_rules
 from api_service.services.rate_rules import WINDOW, Taken
 
@@ -49,6 +50,17 @@ class Period:
     ends: datetime
 
 
+# "rate" is that of all processes together
+REACHED = {
+    "rate": sentence("the cap of %(cap)s paid queries a minute is reached"),
+    "minute": sentence("the cap of %(cap)s paid queries a minute is reached"),
+    "hour": sentence("the cap of %(cap)s paid queries a hour is reached"),
+    "day": sentence("the cap of %(cap)s paid queries a day is reached"),
+    "month": sentence("the cap of %(cap)s paid queries a month is reached"),
+    "run": sentence("the cap of %(cap)s paid queries a run is reached"),
+}
+
+
 class BudgetExhausted(Exception):
     """A cap forbids the call. `retry_after` is in seconds: when its period begins anew; 0 for that of a run.
 
@@ -60,7 +72,7 @@ class BudgetExhausted(Exception):
     permanent = False
 
     def __init__(self, period: str, cap: int, retry_after: float) -> None:
-        super().__init__(f"the cap of {cap} paid queries a {'minute' if period == 'rate' else period} is reached")
+        super().__init__(REACHED[period] % {"cap": cap})
         self.period = period
         self.cap = cap
         self.retry_after = retry_after

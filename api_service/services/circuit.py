@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from api_service.models import CircuitChange, UpstreamCircuit
+from api_service.sentences import sentence
 from api_service.services import circuit_rules, upstream_calls
 from api_service.services.bounded import BoundedCalls, Breaker, OneAProcess
 from api_service.services.breakers import Permit
@@ -34,7 +35,7 @@ READ_EVERY: Final = 1.0
 STATE_SECONDS: Final = 0.25
 _TROUBLE: Final = (DatabaseError, InterfaceError)
 
-_calls = BoundedCalls("circuit", Breaker("circuit breaker"))
+_calls = BoundedCalls("circuit", Breaker(sentence("circuit breaker")))
 
 
 class SharedCircuit(OneAProcess):
@@ -66,7 +67,8 @@ class SharedCircuit(OneAProcess):
         if circuit.state is State.CLOSED:
             return Permit()
         wait = circuit_rules.refused_for(circuit, now) or PROBE_TELLS
-        raise UpstreamCircuitOpen(f"left alone for {wait:.0f} s: {circuit.reason}", retry_after=round(wait, 1))
+        text = sentence("left alone for %(wait)s s: %(reason)s") % {"wait": f"{wait:.0f}", "reason": circuit.reason}
+        raise UpstreamCircuitOpen(text, retry_after=round(wait, 1))
 
     def record(self, permit: Permit, *errors: UpstreamError | None) -> None:
         upstream_calls.note(self.service, errors, time())

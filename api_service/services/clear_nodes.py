@@ -13,6 +13,7 @@ from contextlib import closing
 from itertools import islice
 from threading import Event
 
+from api_service.sentences import sentence
 from api_service.services.backends import Adapter, Deadline, InventoryError
 from api_service.services.clear_plan import (
     DONE,
@@ -36,7 +37,7 @@ SECONDS = 240.0
 BATCH = 1000
 NODES_AT_ONCE = 8
 TELL_SECONDS = 1.0
-STOPPED = "stopped before the end"
+STOPPED = sentence("stopped before the end")
 
 
 class NodesClearing:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+from api_service.sentences import sentence
 from api_service.services import keys
 from api_service.services.backends.base import LOCK_PREFIX
 
@@ -26,6 +27,12 @@ FAILED: Final = "failed"
 RUNNING: Final = "running"
 WAITING: Final = "waiting"
 LEFT: Final = "left"  # the node is not in CACHE_URL any more
+
+NO_SUCH_KIND: Final = sentence("kind %(kind)s: use its name as it stands in the keys, such as %(kinds)s")
+UNDERSCORE: Final = sentence("kind %(kind)s: there is none with an underscore but tipo_cambio; the rest is the pattern")
+NO_PATTERN: Final = sentence(
+    "pattern: use printable ASCII without spaces, at most 250 characters; * and ? are wildcards"
+)
 
 _PRINTABLE = re.compile(r"[!-~]*")
 _WILDCARDS = re.compile(r"[*?]")
@@ -69,11 +76,11 @@ def selection(service: str, kind: str = "", pattern: str = "") -> Selection:
     """Raises ValueError for a name or a pattern that no key can have: a slip must not look like an empty cache."""
     keys.check_service(service)
     if not _PRINTABLE.fullmatch(kind) or len(kind) > LONGEST_KIND or _WILDCARDS.search(kind):
-        raise ValueError(f"kind {kind!r}: use its name as it stands in the keys, such as {', '.join(keys.KINDS)}")
+        raise ValueError(NO_SUCH_KIND % {"kind": repr(kind), "kinds": ", ".join(keys.KINDS)})
     if kind not in keys.KINDS and "_" in kind:
-        raise ValueError(f"kind {kind!r}: there is none with an underscore but tipo_cambio; the rest is the pattern")
+        raise ValueError(UNDERSCORE % {"kind": repr(kind)})
     if not _PRINTABLE.fullmatch(pattern) or len(pattern) > keys.MAX_KEY_BYTES:
-        raise ValueError("pattern: use printable ASCII without spaces, at most 250 characters; * and ? are wildcards")
+        raise ValueError(NO_PATTERN)
     return Selection(service, kind, pattern)
 
 
@@ -148,12 +155,12 @@ def start(known: Iterable[str], before: Mapping[str, NodeJSON]) -> dict[str, Nod
         elif node in nodes:
             nodes[node] = dict_of(WAITING, removed=was["removed"])
         else:
-            nodes[node] = {**was, "state": LEFT, "error": "not in CACHE_URL any more"}
+            nodes[node] = {**was, "state": LEFT, "error": sentence("not in CACHE_URL any more")}
     return nodes
 
 
-def dict_of(state: str, *, removed: int = 0, error: str = "") -> NodeJSON:
-    return {"state": state, "found": removed, "removed": removed, "kinds": {}, "error": error}
+def dict_of(state: str, *, removed: int = 0) -> NodeJSON:
+    return {"state": state, "found": removed, "removed": removed, "kinds": {}, "error": ""}
 
 
 def totals(nodes: Iterable[NodeJSON], *, dry_run: bool = False) -> Totals:

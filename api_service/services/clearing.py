@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import ClearRun, StoredAnswer
+from api_service.sentences import sentence
 from api_service.services import clear_plan, leases, task_sending
 from api_service.services.cache_service import APICacheService
 from api_service.services.clear_nodes import SECONDS, NodesClearing
@@ -29,8 +30,10 @@ LEASE_SECONDS = 30.0
 PATIENCE = LEASE_SECONDS + 5
 # The broker drops the task then; a little later the row says so
 WAITING_AT_MOST = timedelta(seconds=task_sending.EXPIRES_SECONDS + 30)
-INTERRUPTED = "interrupted: its process stopped before the end; resume it, or clear again"
-NOT_TAKEN = "no worker took it in time; resume it, or clear again"
+INTERRUPTED = sentence("interrupted: its process stopped before the end; resume it, or clear again")
+ANOTHER = sentence("another clearing of %(service)s is under way")
+ANOTHER_RUN = sentence("another clearing of %(service)s is under way (run %(run)s)")
+NOT_TAKEN = sentence("no worker took it in time; resume it, or clear again")
 ANSWERS_BATCH = 1000
 DRY_RUNS_KEPT = timedelta(days=30)
 RUNS_KEPT = timedelta(days=400)
@@ -224,7 +227,7 @@ class _Recorded:
             # The row may be another process's by now; of a worker that is told to end, the message comes again
             raise
         except BaseException as error:
-            self._end(State.FAILED, f"stopped: {type(error).__name__} {error}".strip())
+            self._end(State.FAILED, leases.stopped_by(error))
             raise
         failed = clear_plan.errors(run.nodes)
         self._end(State.FAILED if failed else State.DONE, failed)
@@ -306,7 +309,8 @@ def _refuse(run: ClearRun) -> str:
     """Why it was not begun. A row that another process is at, or that had failed before, stays as it is."""
     others: QuerySet[ClearRun] = ClearRun.objects.filter(service=run.service, state=State.RUNNING).exclude(pk=run.pk)
     other = others.order_by("-started_at").first()
-    error = f"another clearing of {run.service} is under way" + (f" (run {other.pk})" if other else "")
+    text = ANOTHER_RUN if other else ANOTHER
+    error = text % {"service": run.service, "run": other.pk if other else ""}
     if run.state == State.WAITING:
         _fail(error, run, timezone.now())
     return error

@@ -9,6 +9,7 @@ from time import time
 from uuid import uuid4
 
 from api_service.models import CopyRun
+from api_service.sentences import sentence
 from api_service.services.backends import Adapter, InventoryError, Item
 from api_service.services.backends.base import LOCK_PREFIX
 
@@ -52,19 +53,25 @@ def check(job: Job) -> None:
 def _refuse_same(same: dict[str, str]) -> None:
     if same:
         raise CannotCopy(
-            f"{', '.join(same)} is a node of the cache in use. To another set of nodes of the same cache, use "
-            "rebalance_cache; a copy goes to a cache of its own."
+            sentence(
+                "%(nodes)s is a node of the cache in use. To another set of nodes of the same cache, use "
+                "rebalance_cache; a copy goes to a cache of its own."
+            )
+            % {"nodes": ", ".join(same)}
         )
 
 
 def _refuse_renamed(job: Job, same: dict[str, str]) -> None:
     if set(job.source.nodes()) == set(job.target.nodes()):
-        raise CannotCopy("These are the nodes of the cache in use: no key would move.")
+        raise CannotCopy(sentence("These are the nodes of the cache in use: no key would move."))
     for target, source in same.items():
         if target != source:
             raise CannotCopy(
-                f"{target} is {source} by another name. Names place keys: spell it as in CACHE_URL, "
-                "or all of its keys move."
+                sentence(
+                    "%(target)s is %(source)s by another name. Names place keys: spell it as in CACHE_URL, "
+                    "or all of its keys move."
+                )
+                % {"target": target, "source": source}
             )
 
 
@@ -91,7 +98,7 @@ def _marked(adapter: Adapter) -> Iterator[dict[str, str]]:
         else:
             markers[key] = node
     if not markers:
-        raise CannotCopy(f"No node of the cache in use answers: {problem}")
+        raise CannotCopy(sentence("No node of the cache in use answers: %(problem)s") % {"problem": problem})
     try:
         yield markers
     finally:
@@ -111,7 +118,7 @@ def _markers_on(target: Adapter, node: str, markers: dict[str, str]) -> list[str
     try:
         found = list(target.read(node, markers).values)
     except InventoryError as error:
-        raise CannotCopy(f"The target does not answer: {error}") from error
+        raise CannotCopy(sentence("The target does not answer: %(error)s") % {"error": error}) from error
     if not found:
         _refuse_unwritable(target, node)
     return found
@@ -120,4 +127,5 @@ def _markers_on(target: Adapter, node: str, markers: dict[str, str]) -> list[str
 def _refuse_unwritable(target: Adapter, node: str) -> None:
     facts = target.probe(node)
     if not facts.reachable:
-        raise CannotCopy(f"The target does not take what is written: {node}: {facts.error}")
+        text = sentence("The target does not take what is written: %(problem)s")
+        raise CannotCopy(text % {"problem": f"{node}: {facts.error}"})

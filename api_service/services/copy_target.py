@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import CopyRun
+from api_service.sentences import sentence
 from api_service.services import copy_plan, copying
 from api_service.services.backends import adapter_for_url
 from api_service.services.beside import beside
@@ -23,7 +24,8 @@ CHECK_SECONDS = 4.0
 def job(*, replace: bool = False, requested_by: str = "") -> Job:
     """From the cache in use to that one. Raises CannotCopy where none is named."""
     if not settings.COPY_CACHE_URL:
-        raise CannotCopy(f"{NAME} is not set: name the other cache there, for web and workers alike.")
+        text = sentence("%(name)s is not set: name the other cache there, for web and workers alike.")
+        raise CannotCopy(text % {"name": NAME})
     cache, target = APICacheService(), adapter_for_url(settings.COPY_CACHE_URL, NAME)
     return Job(cache.adapter, target, cache.wire_prefix, replace=replace, requested_by=requested_by)
 
@@ -42,7 +44,7 @@ def check_in_time(asked: Job) -> None:
     try:
         future.result(CHECK_SECONDS)
     except TimeoutError as error:
-        raise CannotCopy("One of the two caches does not answer in time.") from error
+        raise CannotCopy(sentence("One of the two caches does not answer in time.")) from error
 
 
 def copy(*, replace: bool = False, requested_by: str = "") -> CopySummary:

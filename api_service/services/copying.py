@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import CopyRun
+from api_service.sentences import sentence
 from api_service.services import copy_plan, counted, leases
 from api_service.services.backends import Deadline, Entry, InventoryError, Item
 from api_service.services.copy_checks import Job, check
@@ -34,7 +35,7 @@ LEASE_SECONDS = 30.0
 PATIENCE = LEASE_SECONDS + 5
 SCAN_SECONDS = 3600.0
 TELL_SECONDS = 1.0
-INTERRUPTED = "interrupted: its process stopped before the end; copy again"
+INTERRUPTED = sentence("interrupted: its process stopped before the end; copy again")
 
 State: TypeAlias = CopyRun.State
 Tell = Callable[["CopySummary"], None]
@@ -139,7 +140,7 @@ class _Copying:
         except LeaseLost:
             raise
         except BaseException as error:
-            self._end(State.FAILED, f"stopped: {type(error).__name__} {error}".strip())
+            self._end(State.FAILED, leases.stopped_by(error))
             raise
         failed = "; ".join(f"{node}: {row['error']}" for node, row in run.nodes.items() if row["state"] == FAILED)
         self._end(State.FAILED if failed else State.DONE, failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from api_service.services.bounded import DatabaseThread, NoAnswerInTime, with_reconnect
+from api_service.services.bounded import TOO_LONG, DatabaseThread, NoAnswerInTime, with_reconnect
 
 _thread = DatabaseThread("database-watch")
 
@@ -18,7 +18,7 @@ def must_answer(seconds: float) -> None:
         future.result(seconds)
     except TimeoutError as error:
         future.cancel()
-        raise NoAnswerInTime(f"the database did not answer within {seconds:g} s") from error
+        raise NoAnswerInTime(TOO_LONG % {"seconds": f"{seconds:g}"}) from error
 
 
 def round_trip() -> None:

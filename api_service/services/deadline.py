@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from api_service.sentences import sentence
 from api_service.services.beside import beside
 
 
@@ -52,7 +53,7 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = _limits.ends_at - time.monotonic()
         if left <= 0:
-            msg = "the deadline of the call has passed"
+            msg = sentence("the deadline of the call has passed")
             raise TimeoutError(msg)
         self._sock.settimeout(min(left, _limits.read))
         return cast("int | None", cast("Any", self._raw).readinto(buffer))
@@ -86,7 +87,7 @@ def _connected(connection: HTTPConnection, connect: Callable[[], socket.socket])
     if wait([future], min(left, threading.TIMEOUT_MAX)).done:
         return future.result()
     future.add_done_callback(_close_late)
-    msg = "no connection by the deadline of the call"
+    msg = sentence("no connection by the deadline of the call")
     raise urllib3.exceptions.ConnectTimeoutError(connection, msg)
 
 

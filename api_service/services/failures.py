@@ -1,12 +1,19 @@
-"""Why a look-up failed, as a note for those in other processes who wait for the same, and back. Pure."""
+"""Why a look-up failed: what it may be, and as a note for those in other processes who wait for the same. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict
+
+from django.db import Error as DatabaseTrouble
 
 from api_service.services.budget import BudgetExhausted
 from api_service.services.errors import UpstreamError
+
+# What a look-up may end with instead of an answer. The database's: with a cap set, nothing is paid that cannot be
+# entered in the ledger. A time-out is another flight's
+Trouble: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
+TROUBLE: Final = (UpstreamError, BudgetExhausted, DatabaseTrouble, TimeoutError)
 
 # A limit that one caller set itself: it forbids nobody else to ask
 RUN = "run"

@@ -18,6 +18,7 @@ from api_service.services.backends import Deadline
 from api_service.services.budget import BudgetExhausted, BurstLimit, Ledger, Purpose
 from api_service.services.cache_service import APICacheService
 from api_service.services.errors import UpstreamError
+from api_service.services.failures import Trouble
 from api_service.services.flights import Flight, Landing
 from api_service.services.outcomes import CacheRead, Lookup, Outcome, Source
 from api_service.services.providers import Answer, NotFound, provider
@@ -29,9 +30,7 @@ FLIGHT_SECONDS = 60.0
 AT_ONCE = 1000
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.1
 
-# The database's: with a cap set, nothing is paid that cannot be entered in the ledger. A time-out is another flight's.
-Failure: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
-Results: TypeAlias = dict[Subject, "Lookup | Failure"]
+Results: TypeAlias = dict[Subject, "Lookup | Trouble"]
 
 # While the cache is down nothing remembers an answer: without a limit every repeated question would be paid
 _burst = BurstLimit(lambda: settings.OUTAGE_MAX_PER_MINUTE)
@@ -309,7 +308,7 @@ def _paid(
         _burst.check(sum(outcome is Outcome.OUTAGE for outcome in wanted.values()), monotonic())
         fetched = _asked(first.service, first.kind, names, kept, ledger or Ledger(first.service, Purpose.USER))
     except (BudgetExhausted, DatabaseTrouble) as error:
-        failed: dict[Subject, Failure] = dict.fromkeys(wanted, error)
+        failed: dict[Subject, Trouble] = dict.fromkeys(wanted, error)
         _tell(cache, flight, failed)
         return {**failed}
     refusals.note(cache, first.service, fetched.values())
@@ -331,7 +330,7 @@ def _asked(
     return {names[0]: answer}
 
 
-def _tell(cache: APICacheService, flight: Flight | None, failed: Mapping[Subject, Failure]) -> None:
+def _tell(cache: APICacheService, flight: Flight | None, failed: Mapping[Subject, Trouble]) -> None:
     """Those who wait elsewhere hear the same, instead of each asking a provider that is down."""
     if flight is None:
         return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from django.conf import settings
 from django.utils import timezone
 
+from api_service.sentences import sentence
 from api_service.services import alias_check, counted, health_rules, keys, node_rules
 from api_service.services.alias_check import AliasFacts
 from api_service.services.backends import Deadline, Entry
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 OK = "✅ OK"
 BROKEN = "❌"
 UNKNOWN = "⚠️"
+NO_NODE = sentence("❌ no node answers")
+ALIAS_BROKEN = sentence("❌ %(error)s")
+NOT_LISTED = sentence("⚠️ %(count)s RUCs; not listed: %(nodes)s")
 # Of the 5 s of a health run: the rest is for what it reads and writes around the check
 CHECK_SECONDS = 3.5
 # Statistics list every key of every node
@@ -244,17 +248,17 @@ def breakdown_by_reason(invalid_rucs: Mapping[str, Mapping[str, Any]]) -> dict[s
 
 def _checks(nodes: Sequence[NodeFacts], alias_error: str, invalid: int, not_listed: Collection[str]) -> dict[str, str]:
     down = [node.node for node in nodes if not node.reachable]
-    rucs = _invalid_rucs_text(invalid, not_listed) if len(down) < len(nodes) else f"{BROKEN} no node answers"
+    rucs = _invalid_rucs_text(invalid, not_listed) if len(down) < len(nodes) else NO_NODE
     return {
         "connection": f"{BROKEN} {', '.join(down)}" if down else OK,
-        "basic_operations": f"{BROKEN} {alias_error}" if alias_error else OK,
+        "basic_operations": ALIAS_BROKEN % {"error": alias_error} if alias_error else OK,
         "invalid_rucs": rucs,
     }
 
 
 def _invalid_rucs_text(found: int, not_listed: Collection[str]) -> str:
     if not_listed:
-        return f"{UNKNOWN} {found} RUCs; not listed: {', '.join(not_listed)}"
+        return NOT_LISTED % {"count": found, "nodes": ", ".join(not_listed)}
     return f"✅ {found} RUCs"
 
 

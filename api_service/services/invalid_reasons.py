@@ -20,6 +20,7 @@ from django.db import DatabaseError
 
 from api_service.caches.serializer import Unreadable, loads
 from api_service.models import TrackedKey, TrackRun
+from api_service.sentences import sentence
 from api_service.services import counted
 from api_service.services.backends import Adapter, Deadline, InventoryError
 from api_service.services.backends.base import error_text
@@ -89,7 +90,7 @@ def _values_on(adapter: Adapter, node: str, keys: Iterable[str], deadline: Deadl
 
 def _must_be_in_time(node: str, deadline: Deadline) -> None:
     if not deadline.left():
-        raise InventoryError(node, "reading the values took longer than allowed")
+        raise InventoryError(node, sentence("reading the values took longer than allowed"))
 
 
 def _decoded(data: bytes) -> object:

@@ -18,6 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from api_service.models import NodeListing
+from api_service.sentences import sentence
 from api_service.services import (
     counted,
     invalid_reasons,
@@ -42,7 +43,7 @@ NODE_TASK = "workers.tasks.track_node"
 SECONDS = 240.0
 SETTLE_SECONDS = 20.0
 POLL_SECONDS = 0.1
-NOT_IN_TIME = "its worker did not end in time"
+NOT_IN_TIME = sentence("its worker did not end in time")
 
 
 class NodeSummary(TypedDict):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from api_service.sentences import sentence
+
 MAX_KEY_BYTES = 250  # Memcached's limit, with Django's prefix counted
 HASH_LENGTH = 32
 LONGEST_PLAIN_NAME = 20  # random identifiers are longer
@@ -66,7 +68,8 @@ def service_key(service: str, key: str) -> str:
 def check_service(service: str) -> None:
     """Raise ValueError unless `service` can name one: a wrong name must not match another service's keys."""
     if not _SERVICE.fullmatch(service):
-        raise ValueError(f"service name {service!r}: use lower-case letters, digits, - and _ (at most 50)")
+        text = sentence("service name %(name)s: use lower-case letters, digits, - and _ (at most 50)")
+        raise ValueError(text % {"name": repr(service)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from api_service.models import RunLock
+from api_service.sentences import sentence
 from api_service.services.backends import Deadline
 from api_service.services.locks import is_held, run_lock, take_turn
 
@@ -42,7 +43,7 @@ class Lease:
 
     def renew(self) -> None:
         if not self._mine.update(expires_at=timezone.now() + self._life):
-            raise LeaseLost("this process did not answer for too long, and another one has taken over")
+            raise LeaseLost(sentence("this process did not answer for too long, and another one has taken over"))
 
 
 @contextmanager
@@ -110,6 +111,12 @@ def close_seen(close: Callable[[datetime], None], now: datetime) -> None:
 def _ran_out(name: str, now: datetime) -> datetime:
     """Of a lock that was given back nobody knows."""
     return RunLock.objects.filter(name=name, expires_at__lte=now).values_list("expires_at", flat=True).first() or now
+
+
+def stopped_by(error: BaseException) -> str:
+    """What a row says of the run that `error` ended."""
+    known = {"kind": type(error).__name__, "error": error}
+    return sentence("stopped: %(kind)s %(error)s") % known if str(error) else sentence("stopped: %(kind)s") % known
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import time
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast
 
+from django.core.cache import caches
 from limits.storage.base import SlidingWindowCounterSupport, Storage, TimestampedSlidingWindow
+from limits.strategies import SlidingWindowCounterRateLimiter
 
 from api_service.caches.errors import CacheOutage
 from api_service.caches.fail_open import FailOpenCache
@@ -18,6 +20,8 @@ from api_service.caches.local import LocalMemoryCache
 from api_service.services.backends.base import LOCK_PREFIX
 
 Counting: TypeAlias = FailOpenCache | LocalMemoryCache
+Limiter: TypeAlias = SlidingWindowCounterRateLimiter
+T = TypeVar("T")
 
 # Not listed in an inventory and not cleared with a service, as locks are
 PREFIX: Final = f"{LOCK_PREFIX}limit."
@@ -107,6 +111,24 @@ class CacheStorage(TimestampedSlidingWindow, SlidingWindowCounterSupport, Storag
         self._over.pop(key, None)
         self._seen.pop(key, None)
         self._cache().remove(PREFIX + key)
+
+
+class SharedLimits:
+    """A limiter over all processes. While the cache that counts is down each process counts by itself.
+
+    `name` is that of the memory in which it does.
+    """
+
+    def __init__(self, name: str) -> None:
+        own = LocalMemoryCache(name, {})
+        self._shared = Limiter(CacheStorage(lambda: cast(Counting, caches["default"])))
+        self._of_this_process = Limiter(CacheStorage(lambda: own))
+
+    def apply(self, act: Callable[[Limiter], T]) -> T:
+        try:
+            return act(self._shared)
+        except CacheOutage:
+            return act(self._of_this_process)
 
 
 def wait_for(window: tuple[int, int], elapsed: float, limit: int, cost: int, length: int) -> float:

@@ -10,19 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import time
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from django.conf import settings
-from django.core.cache import caches
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.strategies import SlidingWindowCounterRateLimiter
 
-from api_service.caches.errors import CacheOutage
-from api_service.caches.local import LocalMemoryCache
-from api_service.services.limit_storage import CacheStorage, Counting, wait_for
+from api_service.services.limit_storage import CacheStorage, Limiter, SharedLimits, wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +26,7 @@ NAMES_OF_AN_ADDRESS: Final = 6
 # What a provider gives to one customer
 _IPV6_CUSTOMER: Final = 64
 
-_own_cache = LocalMemoryCache("login-limits", {})
-_shared = SlidingWindowCounterRateLimiter(CacheStorage(lambda: cast(Counting, caches["default"])))
-_of_this_process = SlidingWindowCounterRateLimiter(CacheStorage(lambda: _own_cache))
-
-T = TypeVar("T")
+_limits = SharedLimits("login-limits")
 
 
 def attempt(name: str, address: str) -> float:
@@ -52,7 +43,7 @@ def attempt(name: str, address: str) -> float:
 def succeeded(name: str, address: str) -> None:
     """What the person got wrong before does not count any more; what came from the address for other names does."""
     if settings.LOGIN_FAILURES:
-        _counted(lambda limiter: limiter.clear(_item(1), _person(name, address)))
+        _limits.apply(lambda limiter: limiter.clear(_item(1), _person(name, address)))
 
 
 def address_of(peer: str, forwarded: str, *, behind_proxy: bool) -> str:
@@ -94,7 +85,7 @@ def _hashed(text: str) -> str:
 
 
 def _charge(item: RateLimitItem, who: str) -> float:
-    def hit(limiter: SlidingWindowCounterRateLimiter) -> float:
+    def hit(limiter: Limiter) -> float:
         if limiter.hit(item, who):
             return 0.0
         length = item.get_expiry()
@@ -102,11 +93,4 @@ def _charge(item: RateLimitItem, who: str) -> float:
         before, _, current, _ = storage.get_sliding_window(item.key_for(who), length)
         return max(1.0, wait_for((before, current), time() % length, item.amount, 1, length))
 
-    return _counted(hit)
-
-
-def _counted(act: Callable[[SlidingWindowCounterRateLimiter], T]) -> T:
-    try:
-        return act(_shared)
-    except CacheOutage:
-        return act(_of_this_process)
+    return _limits.apply(hit)

@@ -10,13 +10,11 @@ from functools import partial
 from time import perf_counter, time
 from typing import TypedDict
 
-from django.db import Error as DatabaseTrouble
-
 from api_service.services import answers, filling, inventory, metrics, refreshing, stale_counts, tracking
-from api_service.services.budget import BudgetExhausted, Ledger
+from api_service.services.budget import Ledger
 from api_service.services.cache_service import APICacheService
-from api_service.services.errors import UpstreamError
-from api_service.services.filling import FLIGHT_SECONDS, Failure
+from api_service.services.failures import TROUBLE, Trouble
+from api_service.services.filling import FLIGHT_SECONDS
 from api_service.services.freshness import REFRESHING, Wish, code_of, shown_on, shown_while_refreshing
 from api_service.services.latencies import Way, way_of
 from api_service.services.outcomes import CacheRead, Lookup, Outcome, Source
@@ -24,8 +22,6 @@ from api_service.services.providers import provider
 from api_service.services.ruc import is_eleven_digits
 from api_service.services.single_flight import SingleFlight
 from api_service.services.subjects import RUC, Subject
-
-FAILURES = (UpstreamError, BudgetExhausted, DatabaseTrouble, TimeoutError)
 
 # Before one thread asks the other processes: the threads of this one wait for it
 _flights: SingleFlight[Lookup] = SingleFlight(FLIGHT_SECONDS)
@@ -39,7 +35,7 @@ class RefreshSummary(TypedDict):
 
 
 def get(service: str, kind: str, identifier: str, *, max_stale: float | None = None, refresh: bool = False) -> Lookup:
-    """One answer. Raises one of FAILURES when there is none, and none that is old enough to be shown.
+    """One answer. Raises one of TROUBLE when there is none, and none that is old enough to be shown.
 
     `max_stale`: seconds past its life that an answer may be; 0 for none that is old, None for what the settings say.
     `refresh`: an answer made from now on, paid for; an old one instead of an error only with a `max_stale`.
@@ -52,7 +48,7 @@ def get(service: str, kind: str, identifier: str, *, max_stale: float | None = N
         return filling.from_cache(read, time())
     try:
         found = _not_fresh(cache, subject, read, Wish(max_stale, refresh))
-    except FAILURES as failure:
+    except TROUBLE as failure:
         metrics.failed(service, kind, code_of(failure))
         _timed(service, kind, metrics.FAILED, Way.FAILED, perf_counter() - started)
         raise
@@ -74,13 +70,13 @@ def get_many(
     max_stale: float | None = None,
     refresh: bool = False,
     ledger: Ledger | None = None,
-) -> dict[str, Lookup | Failure]:
+) -> dict[str, Lookup | Trouble]:
     """Every identifier once, each with its answer or its failure: the cache in one go, the store in one query.
 
     What is left is paid for side by side, as many in one call as the provider takes. `ledger`: of a caller that has a
     limit of its own, or wants to know what it paid.
     """
-    results: dict[str, Lookup | Failure] = {}
+    results: dict[str, Lookup | Trouble] = {}
     for part in stream_many(service, kind, identifiers, max_stale=max_stale, refresh=refresh, ledger=ledger):
         results |= part
     return {name: results[name] for name in identifiers}
@@ -95,14 +91,14 @@ def stream_many(  # noqa: PLR0913 - what is asked for, how old it may be, how it
     refresh: bool = False,
     at_once: int = filling.AT_ONCE,
     ledger: Ledger | None = None,
-) -> Iterator[dict[str, Lookup | Failure]]:
+) -> Iterator[dict[str, Lookup | Trouble]]:
     """As `get_many`, as it comes: first what needs no provider, then `at_once` at a time what is paid for.
 
     Who stops taking stops the paying.
     """
     cache, wish = APICacheService(), Wish(max_stale, refresh)
     subjects = [Subject(service, kind, name) for name in dict.fromkeys(identifiers)]
-    known: dict[Subject, Lookup | Failure] = {s: no for s in subjects if (no := _impossible(cache, s))}
+    known: dict[Subject, Lookup | Trouble] = {s: no for s in subjects if (no := _impossible(cache, s))}
     possible = [s for s in subjects if s not in known]
     reads, settled = ({}, {}) if refresh else filling.read_all(cache, possible)
     reads = {s: reads.get(s, CacheRead(Outcome.MISS)) for s in possible}
@@ -121,7 +117,7 @@ def stream_many(  # noqa: PLR0913 - what is asked for, how old it may be, how it
 
 
 def _count_failures(
-    service: str, kind: str, failed: Mapping[Subject, Failure], results: Mapping[Subject, Lookup | Failure]
+    service: str, kind: str, failed: Mapping[Subject, Trouble], results: Mapping[Subject, Lookup | Trouble]
 ) -> None:
     """Those that nobody was shown an old answer instead of."""
     for subject, failure in failed.items():
@@ -129,7 +125,7 @@ def _count_failures(
             metrics.failed(service, kind, code_of(failure))
 
 
-def _by_identifier(results: Mapping[Subject, Lookup | Failure]) -> dict[str, Lookup | Failure]:
+def _by_identifier(results: Mapping[Subject, Lookup | Trouble]) -> dict[str, Lookup | Trouble]:
     return {subject.identifier: result for subject, result in results.items()}
 
 
@@ -164,7 +160,7 @@ def _not_fresh(cache: APICacheService, subject: Subject, read: CacheRead, wish: 
         return filling.negative_from_cache(negative, time())
     try:
         return _flights.do((subject, wish), partial(_filled, cache, subject, outcome, refresh=wish.refresh))
-    except FAILURES as failure:
+    except TROUBLE as failure:
         if old := _old_on_failure({subject: failure}, {subject: read}, {subject: outcome}, wish):
             return old[subject]
         raise
@@ -177,7 +173,7 @@ def _filled(cache: APICacheService, subject: Subject, outcome: Outcome, *, refre
     raise result
 
 
-def _said(settled: Lookup | Failure | None, read: CacheRead) -> Outcome:
+def _said(settled: Lookup | Trouble | None, read: CacheRead) -> Outcome:
     """What the cache said, as it is counted. What is too old for the caller is none: a miss."""
     if isinstance(settled, Lookup):
         return settled.cache
@@ -219,7 +215,7 @@ def _old_while_refreshing(reads: Mapping[Subject, CacheRead], wish: Wish) -> dic
 
 
 def _old_on_failure(
-    failed: Mapping[Subject, Failure],
+    failed: Mapping[Subject, Trouble],
     reads: Mapping[Subject, CacheRead],
     outcomes: Mapping[Subject, Outcome],
     wish: Wish,

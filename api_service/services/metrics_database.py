@@ -29,6 +29,7 @@ from api_service.models import (
     TrackRun,
     UpstreamCircuit,
 )
+from api_service.sentences import sentence
 from api_service.services import account, budget
 from api_service.services.bounded import BoundedCalls, Breaker
 from api_service.services.budget_rules import periods
@@ -52,7 +53,7 @@ class DatabaseFacts:
     """What the readers say, kept for a while. A reader that fails is logged and named; the others are shown."""
 
     def __init__(self) -> None:
-        self._calls = BoundedCalls("metrics-reader", Breaker("metrics"))
+        self._calls = BoundedCalls("metrics-reader", Breaker(sentence("metrics")))
         self._lock = Lock()
         self._facts: list[Metric] = []
         self._read_at: float | None = None

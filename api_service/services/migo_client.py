@@ -8,6 +8,7 @@ from datetime import date
 from functools import partial
 from typing import ClassVar, Final, Self, TypeGuard, TypeVar
 
+from api_service.sentences import sentence
 from api_service.services import metrics
 from api_service.services import migo_wire as wire
 from api_service.services.breakers import AlwaysClosed, CircuitBreaker, attempt
@@ -288,7 +289,7 @@ class MigoClient:
 
     def _need_token(self) -> None:
         if not self._wire.token:
-            raise UpstreamAuthRefused("no token is set: MIGO_TOKEN is empty")
+            raise UpstreamAuthRefused(sentence("no token is set: MIGO_TOKEN is empty"))
 
 
 class _Bill:

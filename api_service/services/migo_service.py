@@ -22,11 +22,10 @@ from api_service.services import billing, lookup, migo_wire, results
 from api_service.services.billing import Remark
 from api_service.services.budget import Ledger, Purpose
 from api_service.services.cache_service import MIGO
-from api_service.services.filling import Failure as LookupFailure
+from api_service.services.failures import TROUBLE
 from api_service.services.migo_client import MigoClient
-from api_service.services.outcomes import Lookup
 from api_service.services.providers import JSONDict, provider
-from api_service.services.results import TROUBLE, CacheInfo, Failure, Result
+from api_service.services.results import CacheInfo, Failure, Result
 from api_service.services.ruc import normalise
 from api_service.services.subjects import DNI, EXCHANGE_RATE, REPRESENTATIVES, RUC
 
@@ -94,7 +93,7 @@ class MigoAPIService:
         """
         numbers = [normalise(ruc) for ruc in rucs]
         answers = {
-            number: {"ruc": number, **_result(answer)}
+            number: {"ruc": number, **results.of_answer(answer)}
             for number, answer in lookup.get_many(MIGO, RUC, numbers, max_stale=max_stale).items()
         }
         return _many(numbers, answers)
@@ -164,10 +163,6 @@ class MigoAPIService:
 def _client() -> MigoClient:
     """What is APIMIGO's alone: no other provider has a range of rates or an account like this."""
     return cast(MigoClient, provider(MIGO))
-
-
-def _result(answer: Lookup | LookupFailure) -> Result:
-    return results.of_lookup(answer) if isinstance(answer, Lookup) else results.of_trouble(answer)
 
 
 def _many(numbers: Sequence[str], answers: Mapping[str, Result]) -> ManyRucs:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, get_args
 from urllib.parse import quote, urlencode, urlsplit
 
+from api_service.sentences import sentence
 from api_service.services import ruc as numbers
 from api_service.services.errors import (
     UpstreamBadAnswer,
@@ -118,7 +119,7 @@ class Wire:
             path = "/tipo-cambio/sunat"
             return self._get(f"{path}/ultimo" if asked == LATEST else f"{path}?{urlencode({'fecha': asked})}")
         if question.kind == REPRESENTATIVES:
-            raise _not_offered("legal representatives")
+            raise _not_offered(sentence("legal representatives"))
         return self._get(f"/{question.kind}/{quote(asked, safe='')}")
 
     def _post(self, path: str, **body: object) -> Request:
@@ -133,7 +134,7 @@ class Wire:
 
 
 def _not_offered(what: str) -> UpstreamNotOffered:
-    return UpstreamNotOffered(f"APIMIGO v2 documents no such query: {what}")
+    return UpstreamNotOffered(sentence("APIMIGO v2 documents no such query: %(query)s") % {"query": what})
 
 
 def version_of(text: str) -> Version:
@@ -188,7 +189,7 @@ def read_one(response: Response, question: Question) -> Answer:
     if isinstance(body, list) and question.kind == REPRESENTATIVES and response.ok:
         body = {"success": True, "ruc": question.identifier, "data": body}
     if not isinstance(body, dict):
-        raise UpstreamBadAnswer("JSON, but not an object", status=response.status)
+        raise UpstreamBadAnswer(sentence("JSON, but not an object"), status=response.status)
     if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         return _read_422(body, question)
     if response.ok and succeeded(body):
@@ -204,7 +205,8 @@ def read_collection(response: Response, rucs: Sequence[str]) -> dict[str, Answer
     known = {str(entry.get("ruc")): entry for entry in entries}
     # One unknown RUC may be left out; that a whole chunk does not exist is a failure, not a hundred negative answers
     if (entries or len(rucs) > 1) and not known.keys() & set(rucs):
-        raise UpstreamBadAnswer("a collection without any of the RUCs asked for", status=response.status)
+        text = sentence("a collection without any of the RUCs asked for")
+        raise UpstreamBadAnswer(text, status=response.status)
     return {ruc: _entry_answer(known.get(ruc), Question(RUC, ruc)) for ruc in rucs}
 
 
@@ -219,7 +221,7 @@ def read_record(response: Response) -> JSONDict:
         return body
     if isinstance(body, dict):
         raise _refusal(_message(body), response.status)
-    raise UpstreamBadAnswer("JSON, but neither object nor list", status=response.status)
+    raise UpstreamBadAnswer(sentence("JSON, but neither object nor list"), status=response.status)
 
 
 def account_of(body: Mapping[str, Any]) -> Account:
@@ -227,7 +229,7 @@ def account_of(body: Mapping[str, Any]) -> Account:
     try:
         queries = int(str(left).replace(",", "").strip())
     except ValueError:
-        raise UpstreamBadAnswer("an account without a number of queries left") from None
+        raise UpstreamBadAnswer(sentence("an account without a number of queries left")) from None
     return Account(str(body.get("nombre") or ""), str(body.get("email") or ""), queries)
 
 
@@ -248,8 +250,8 @@ def _error_of_status(response: Response) -> UpstreamError | None:
         spoken = False
     if spoken:
         return None
-    text = f"status {response.status} without the API's own words: the address is wrong"
-    return UpstreamBadAnswer(text, status=response.status, permanent=True)
+    text = sentence("status %(status)s without the API's own words: the address is wrong")
+    return UpstreamBadAnswer(text % {"status": response.status}, status=response.status, permanent=True)
 
 
 def _read_record(body: JSONDict, question: Question) -> Found:
@@ -258,9 +260,9 @@ def _read_record(body: JSONDict, question: Question) -> Found:
         return Found(body)
     told = body.get(echo)
     if told is None and question.kind == RUC:
-        raise UpstreamBadAnswer("a record without its RUC")
+        raise UpstreamBadAnswer(sentence("a record without its RUC"))
     if told is not None and str(told).strip() != question.identifier:
-        raise UpstreamBadAnswer("the record of another number than asked for")
+        raise UpstreamBadAnswer(sentence("the record of another number than asked for"))
     return Found(body if told == question.identifier else {**body, echo: question.identifier})
 
 
@@ -268,7 +270,7 @@ def _read_422(body: Mapping[str, Any], question: Question) -> NotFound:
     errors = body.get("errors")
     fields = set(errors) if isinstance(errors, dict) else set()
     if fields and not fields & {question.kind, _ECHO.get(question.kind), "fecha"}:
-        text = f"the service refuses the fields {', '.join(sorted(map(str, fields)))}"
+        text = sentence("the service refuses the fields %(said)s") % {"said": ", ".join(sorted(map(str, fields)))}
         raise UpstreamMalformed(text, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return NotFound(FORMATO_INVALIDO)
 
@@ -277,13 +279,15 @@ def _read_refusal(body: Mapping[str, Any], question: Question, status: int) -> N
     message = _message(body)
     told = body.get(_ECHO.get(question.kind, ""))
     if told is not None and question.identifier and str(told).strip() != question.identifier:
-        raise UpstreamBadAnswer("a negative answer about another number than asked for", status=status)
+        text = sentence("a negative answer about another number than asked for")
+        raise UpstreamBadAnswer(text, status=status)
     if status == HTTPStatus.NOT_FOUND and _ABOUT_THE_ADDRESS.search(message):
-        raise UpstreamBadAnswer(f"the address is wrong: {message}", status=status, permanent=True)
+        text = sentence("the address is wrong: %(said)s") % {"said": message}
+        raise UpstreamBadAnswer(text, status=status, permanent=True)
     if _ABOUT_THE_ACCOUNT.search(message):
         raise _refusal(message, status)
     if _TEMPORARY.search(message):
-        raise UpstreamServerError(f"the service says: {message}", status=status)
+        raise UpstreamServerError(sentence("the service says: %(said)s") % {"said": message}, status=status)
     if _NOT_FOUND.search(message):
         return NotFound(NO_EXISTE_SUNAT)
     if question.names(body, message) or (status == HTTPStatus.NOT_FOUND and "success" in body):
@@ -292,7 +296,9 @@ def _read_refusal(body: Mapping[str, Any], question: Question, status: int) -> N
 
 
 def _refusal(message: str, status: int) -> UpstreamRefused:
-    return UpstreamRefused(f"the service refused: {message or 'without a reason'}", status=status)
+    if not message:
+        return UpstreamRefused(sentence("the service refused: without a reason"), status=status)
+    return UpstreamRefused(sentence("the service refused: %(said)s") % {"said": message}, status=status)
 
 
 def _message(body: Mapping[str, Any]) -> str:
@@ -306,7 +312,7 @@ def _entries(body: object, status: int) -> list[JSONDict]:
             raise _refusal(_message(body), status)
         body = body.get("data", [body] if "ruc" in body else None)
     if not isinstance(body, list) or not all(isinstance(entry, dict) for entry in body):
-        raise UpstreamBadAnswer("a collection that is no list of records", status=status)
+        raise UpstreamBadAnswer(sentence("a collection that is no list of records"), status=status)
     return body
 
 

@@ -14,14 +14,16 @@ from threading import Thread
 from time import sleep
 from typing import Any
 
+from api_service.sentences import sentence
 from api_service.services.backends import Adapter, Deadline, Entry, InventoryError
-from api_service.services.backends.base import PAUSE_SECONDS
+from api_service.services.backends.base import LISTING_TOO_LONG, NO_ANSWER, PAUSE_SECONDS
 from api_service.services.beside import keep
 from api_service.services.inventory import Listing
 from api_service.services.node_facts import NodeFacts
 
 # Two attempts with the time-outs of CACHE_TIMEOUT, at their default of half a second to connect and to answer each
 PROBE_SECONDS = 2.5
+STILL_WAITS = sentence("an earlier probe still waits for its answer")
 
 # Threads that a run has left behind: while one hangs, no other is sent after it
 _left_behind: dict[str, Thread] = {}
@@ -50,7 +52,7 @@ class _Node:
         earlier = _left_behind.pop(node, None)
         if earlier is not None and earlier.is_alive():
             _left_behind[node] = earlier
-            self.facts.set_result(NodeFacts(node, reachable=False, error="an earlier probe still waits for its answer"))
+            self.facts.set_result(NodeFacts(node, reachable=False, error=STILL_WAITS))
         else:
             self._thread.start()
 
@@ -68,7 +70,7 @@ class _Node:
             return self.facts.result(until.left())
         except TimeoutError:
             _left_behind[self.name] = self._thread
-            return NodeFacts(self.name, reachable=False, error=f"no answer within {seconds:.1f} s")
+            return NodeFacts(self.name, reachable=False, error=NO_ANSWER % {"seconds": f"{seconds:.1f}"})
 
 
 class NodeChecks:
@@ -113,7 +115,7 @@ def _listed(node: _Node, facts: NodeFacts, until: Deadline) -> list[Any]:
     try:
         return node.listed.result(until.left())
     except TimeoutError as error:
-        raise InventoryError(node.name, "listing the keys took longer than allowed") from error
+        raise InventoryError(node.name, LISTING_TOO_LONG) from error
 
 
 def probed_twice(adapter: Adapter, node: str, round_trips: int) -> NodeFacts:

@@ -9,6 +9,7 @@ from functools import partial
 
 import orjson
 
+from api_service.sentences import sentence
 from api_service.services.backends import Adapter, Deadline, Found, InventoryError
 from api_service.services.beside import beside
 from api_service.services.envelope import unwrap
@@ -47,12 +48,12 @@ def _asked(adapter: Adapter, node: str, wire_keys: Sequence[str]) -> Future[Foun
 
 def _answer(node: str, future: Future[Found] | None, until: Deadline, now: float) -> NodeReads:
     if future is None:
-        return NodeReads(node, error="an earlier question still waits for its answer")
+        return NodeReads(node, error=sentence("an earlier question still waits for its answer"))
     try:
         found = future.result(until.left())
     except TimeoutError:
         _left_behind[node] = future
-        return NodeReads(node, error="no answer in time")
+        return NodeReads(node, error=sentence("no answer in time"))
     except InventoryError as error:
         return NodeReads(node, error=error.reason)
     values = {key: unwrap(_decoded(data), now) for key, data in found.values.items()}

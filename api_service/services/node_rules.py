@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from api_service.sentences import sentence
 from api_service.services.health_rules import Finding, Severity, reading_blind, worst_first
 from api_service.services.node_facts import NodeFacts, Since, continues, gets_since, increase, restarted
 
@@ -176,7 +177,7 @@ def _replica(seen: Seen, _limits: Limits) -> Finding | Judgement:
     """One that takes writes loses them at its next synchronisation; one that takes none does not pass the probe."""
     if seen.facts.role != REPLICA:
         return FINE
-    return _warning("redis_replica", seen, f"link {seen.facts.link or '?'}")
+    return _warning("redis_replica", seen, sentence("link %(state)s") % {"state": seen.facts.link or "?"})
 
 
 def _mute(seen: Seen, _limits: Limits) -> Finding | Judgement:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from django.utils.module_loading import import_string
 
+from api_service.sentences import sentence
 from api_service.services.errors import UpstreamError
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class SpendLater(Exception):
     """There is no place for the call yet: `spend` is to be asked again in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no place for the call before {seconds:.1f} s")
+        super().__init__(sentence("no place for the call before %(seconds)s s") % {"seconds": f"{seconds:.1f}"})
         self.seconds = seconds
 
 

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api_service.models import NodeSample, RefillRun
+from api_service.sentences import sentence
 from api_service.services import inventory, keys, leases, own_hits, providers, refill_order, refill_rows
 from api_service.services.backends import Adapter, Deadline, InventoryError, Written
 from api_service.services.backends.base import server_of
@@ -37,6 +38,13 @@ PROGRESS_SECONDS = 1.0
 LONGEST_LOCK_NAME = 100
 ALREADY_RUNNING = "already_running"
 DRY_RUN = "dry_run"
+NO_NODES = sentence("local memory has no node to refill: each process has its own, which ends with it")
+NO_SUCH_NODE = sentence("no node %(node)s; CACHE_URL has: %(nodes)s")
+NO_SUCH_RUN = sentence("run: no refill %(run)s of node %(node)s")
+WENT_AWAY = sentence("%(node)s went away while it was filled: its next boot is refilled anew")
+NO_ANSWER = sentence("%(node)s does not answer (%(error)s): its next boot is refilled anew")
+BOOTED_AGAIN = sentence("%(node)s has booted again since: that boot is refilled on its own")
+OUT_OF_TIME = sentence("out of time after %(done)s of %(all)s answers: start it by hand for the rest")
 
 State = RefillRun.State
 
@@ -65,9 +73,9 @@ def check_node(node: str) -> None:
     """Raise ValueError, naming the nodes, for one that is none of CACHE_URL's or cannot be refilled."""
     service = APICacheService()
     if service.backend == "local_memory":
-        raise ValueError("local memory has no node to refill: each process has its own, which ends with it")
+        raise ValueError(NO_NODES)
     if node not in service.adapter.nodes():
-        raise ValueError(f"no node {node[:255]!r}; CACHE_URL has: {', '.join(service.adapter.nodes())}")
+        raise ValueError(NO_SUCH_NODE % {"node": repr(node[:255]), "nodes": ", ".join(service.adapter.nodes())})
 
 
 def refill(node: str, run: int | None = None, requested_by: str = "", *, patience: float = 0.0) -> RefillSummary:
@@ -81,7 +89,7 @@ def refill(node: str, run: int | None = None, requested_by: str = "", *, patienc
     if run is None:
         check_node(node)
     elif not RefillRun.objects.filter(pk=run, node=node).exists():
-        raise ValueError(f"run: no refill {run} of node {node[:255]!r}")
+        raise ValueError(NO_SUCH_RUN % {"run": run, "node": repr(node[:255])})
     with renewed_lease(lock_of(node), LEASE_SECONDS, patience) as held:
         if held is None:
             return _nothing_done(node, ALREADY_RUNNING)
@@ -143,7 +151,7 @@ def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
     _write_all(service, row, held)
     after = service.adapter.probe(row.node)
     if not after.reachable or restarted(after, before):
-        raise RefillFailed(f"{row.node} went away while it was filled: its next boot is refilled anew")
+        raise RefillFailed(WENT_AWAY % {"node": row.node})
     by_hand = row.reason == RefillRun.Reason.BY_HAND
     since = row.started_at if by_hand or row.booted_at is None else row.booted_at
     own = own_hits.within(since, timezone.now(), row.node).get(server_of(row.node), ())
@@ -154,12 +162,12 @@ def _fill(service: APICacheService, row: RefillRun, held: Lease) -> None:
 def _probed(adapter: Adapter, row: RefillRun) -> NodeFacts:
     facts = adapter.probe(row.node)
     if not facts.reachable:
-        raise RefillFailed(f"{row.node} does not answer ({facts.error}): its next boot is refilled anew")
+        raise RefillFailed(NO_ANSWER % {"node": row.node, "error": facts.error})
     if row.booted_at is None:
         row.pid = facts.pid
         row.booted_at = None if facts.booted_at is None else datetime.fromtimestamp(facts.booted_at, UTC)
     elif other_boot(facts, row.pid, row.booted_at.timestamp()):
-        raise RefillFailed(f"{row.node} has booted again since: that boot is refilled on its own")
+        raise RefillFailed(BOOTED_AGAIN % {"node": row.node})
     return facts
 
 
@@ -176,7 +184,7 @@ def _write_all(service: APICacheService, row: RefillRun, held: Lease) -> None:
     writing = refill_rows.Writing(service.adapter, row.node, service.wire_prefix, began)
     for numbers, write in writing.steps(wanted, SLICE):
         if not deadline.left():
-            raise RefillFailed(f"out of time after {done} of {len(found)} answers: start it by hand for the rest")
+            raise RefillFailed(OUT_OF_TIME % {"done": done, "all": len(found)})
         progress.add(write())
         done += len(numbers)
     row.save()

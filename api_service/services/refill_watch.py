@@ -10,6 +10,7 @@ from functools import partial
 from django.utils import timezone
 
 from api_service.models import HealthSample, NodeSample, RefillRun
+from api_service.sentences import sentence
 from api_service.services import own_hits, refill, task_sending
 from api_service.services.backends.base import server_of
 from api_service.services.beside import beside
@@ -20,7 +21,7 @@ from api_service.services.refill_plan import other_boot, ratio_between
 logger = logging.getLogger(__name__)
 
 TASK = "workers.tasks.refill_node"
-SUPERSEDED = "the node has booted again: that boot is refilled instead"
+SUPERSEDED = sentence("the node has booted again: that boot is refilled instead")
 AFTER_AT_LEAST = timedelta(minutes=5)
 CHECK_AT_MOST = timedelta(seconds=CHECK_SECONDS)
 # Nobody asked for that long: there will be no ratio of "after the refill"

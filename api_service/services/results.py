@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypedDict
 
-from django.db import Error as DatabaseTrouble
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from api_service.services.budget import BudgetExhausted
 from api_service.services.errors import UpstreamError, UpstreamNotAsked
+from api_service.services.failures import TROUBLE, Trouble
 from api_service.services.outcomes import Lookup, Source
 from api_service.services.ruc import FORMATO_INVALIDO, NO_EXISTE_SUNAT
+from api_service.services.translated import translated
 
 # The provider's own fields are kept whole, so no TypedDict can name them all
 Result: TypeAlias = dict[str, Any]
@@ -27,9 +28,6 @@ MALFORMED: Final = "malformed"
 BUDGET_EXHAUSTED: Final = BudgetExhausted.code
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
 BUSY: Final = "busy"
-
-Trouble: TypeAlias = UpstreamError | BudgetExhausted | DatabaseTrouble | TimeoutError
-TROUBLE: Final = (UpstreamError, BudgetExhausted, DatabaseTrouble, TimeoutError)
 
 _MESSAGES: Final = {
     "upstream_error": gettext_lazy("APIMIGO could not answer."),
@@ -92,12 +90,19 @@ def of_trouble(trouble: Trouble) -> Result:
     return {"success": False, **failure_of(trouble), "reason": None}
 
 
+def of_answer(answer: Lookup | Trouble) -> Result:
+    """The dict of either, as a look-up of many hands them out."""
+    return of_lookup(answer) if isinstance(answer, Lookup) else of_trouble(answer)
+
+
 def failure_of(trouble: Trouble) -> Failure:
     if isinstance(trouble, UpstreamNotAsked) and isinstance(trouble.__cause__, TROUBLE):
         return failure_of(trouble.__cause__)
     if isinstance(trouble, UpstreamError):
         return Failure(
-            error=_with_details(str(_MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])), trouble.message),
+            error=_with_details(
+                str(_MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])), translated(trouble.message)
+            ),
             code=trouble.code,
             permanent=trouble.permanent,
             retry_after=trouble.retry_after,
@@ -186,4 +191,4 @@ def _passing(error: str, code: str, next_step: str) -> Failure:
 
 
 def _with_details(text: str, details: str) -> str:
-    return f"{text} ({details})"
+    return f"{text} ({translated(details)})"

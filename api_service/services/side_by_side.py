@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
 from time import monotonic, sleep
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
+from api_service.sentences import sentence
 from api_service.services.breakers import CircuitBreaker, Permit
 from api_service.services.errors import UpstreamAuthRefused, UpstreamCircuitOpen, UpstreamError, UpstreamNotAsked
-from api_service.services.providers import Answer, Answered, Claims, SpendLater, Unclaimed
+from api_service.services.providers import Answer, Answered, Claims, Spend, SpendLater, Unclaimed
 from api_service.services.upstream import Patience, Response, delay_before_retry
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,6 @@ Results: TypeAlias = Mapping[str, Answer | UpstreamError]
 # Sends a chunk once, by a monotonic end; reads its response. Both raise UpstreamError
 Send: TypeAlias = Callable[[Sequence[str], float], Response]
 Read: TypeAlias = Callable[[Sequence[str], Response], Results]
-
-
-class Charge(Protocol):
-    def __call__(self, queries: int, *, retry: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,9 @@ class Trial:
 
 
 class SideBySide:
-    """One batch. `charge` is told before each attempt, as `providers.Spend`."""
+    """One batch. `charge` is told before each attempt."""
 
-    def __init__(self, send: Send, read: Read, charge: Charge, circuit: CircuitBreaker, patience: Patience) -> None:
+    def __init__(self, send: Send, read: Read, charge: Spend, circuit: CircuitBreaker, patience: Patience) -> None:
         self._send = send
         self._read = read
         self._charge = charge
@@ -264,7 +261,7 @@ class SideBySide:
 
     def _keep_what_is_under_way(self) -> None:
         """The caller is cut off: calls that cannot be called back are waited for, and what they bring is kept."""
-        self._closed = self._closed or UpstreamNotAsked("the caller was cut off")
+        self._closed = self._closed or UpstreamNotAsked(sentence("the caller was cut off"))
         while self._flying:
             try:
                 self._land(list(wait(self._flying, return_when=FIRST_COMPLETED).done)[:1])
@@ -274,6 +271,6 @@ class SideBySide:
 
 
 def not_asked(forbidden: Exception) -> UpstreamNotAsked:
-    error = UpstreamNotAsked("the caller's limit forbade the call")
+    error = UpstreamNotAsked(sentence("the caller's limit forbade the call"))
     error.__cause__ = forbidden
     return error

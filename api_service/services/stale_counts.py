@@ -15,6 +15,7 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from api_service.models import StaleServed
+from api_service.sentences import sentence
 from api_service.services import counters, metrics
 from api_service.services.bounded import Breaker
 from api_service.services.freshness import REFRESHING
@@ -47,7 +48,7 @@ def _write(items: Mapping[Entry, Shown]) -> None:
         counters.add(StaleServed, ("since", "service", "kind", "reason"), "answers", rows, latest=("oldest_seconds",))
 
 
-_breaker = Breaker("old answers shown")
+_breaker = Breaker(sentence("old answers shown"))
 _counts: GroupCommit[Entry, Shown] = GroupCommit(_breaker, _write, together, 10_000)
 
 

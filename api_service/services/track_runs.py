@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import NodeListing, TrackRun
+from api_service.sentences import sentence
 from api_service.services import key_history, leases, node_claims, retired_nodes
 from api_service.services.key_history import ServiceJSON
 
@@ -20,7 +21,7 @@ State = TrackRun.State
 # Held by who runs an inventory. Longer than its listings may hold up a renewal, on SQLite
 LOCK = "track_keys"
 LEASE_SECONDS = 90.0
-INTERRUPTED = "interrupted: its worker stopped before the end"
+INTERRUPTED = sentence("interrupted: its worker stopped before the end")
 FOREIGN_PREFIXES = 100
 OTHERS = "(others)"
 

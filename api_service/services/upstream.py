@@ -26,6 +26,7 @@ from requests.auth import HTTPBasicAuth
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url
 
+from api_service.sentences import sentence
 from api_service.services import foreign_json
 from api_service.services.deadline import DeadlineAdapter, read_until
 from api_service.services.errors import (
@@ -44,6 +45,7 @@ from api_service.services.redaction import redact
 
 LARGEST_BODY: Final = 5 * 1024 * 1024
 LONGEST_BACKOFF: Final = 5.0
+ANSWERED: Final = sentence("the service answered %(status)s")
 _CHUNK: Final = 64 * 1024
 _CLASS_OF_STATUS: Final[dict[int, type[UpstreamError]]] = {
     HTTPStatus.UNAUTHORIZED: UpstreamAuthRefused,
@@ -129,7 +131,7 @@ def error_for(response: Response, now: datetime) -> UpstreamError | None:
     # A redirect is not followed: the address is wrong.
     permanent = True if status < HTTPStatus.BAD_REQUEST else None
     kind = _error_class(status)
-    return kind(f"the service answered {status}", status=status, retry_after=wait, permanent=permanent)
+    return kind(ANSWERED % {"status": status}, status=status, retry_after=wait, permanent=permanent)
 
 
 def _error_class(status: int) -> type[UpstreamError]:
@@ -175,22 +177,6 @@ class Door:
         self._session: requests.Session | None = None
         self._pid = 0
 
-    def request(  # noqa: PLR0913  the members of one HTTP call
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: object = None,
-        data: bytes | Mapping[str, str] | None = None,
-        timeout: tuple[float, float] = (3.05, 10.0),
-        deadline: float = 25.0,
-        attempts: int = 3,
-    ) -> Response:
-        """The answer when its status says success; any other end is an UpstreamError."""
-        asked = Request(method, url, headers or {}, json, data)
-        return self.call(asked, Patience(*timeout, deadline, attempts), accept_success)
-
     def call(
         self,
         request: Request,
@@ -229,7 +215,7 @@ class Door:
         started = time.monotonic()
         left = ends_at - started
         if left <= 0:
-            msg = "no time was left to ask"
+            msg = sentence("no time was left to ask")
             raise requests.Timeout(msg)
         with (
             read_until(ends_at, patience.read),
@@ -276,7 +262,7 @@ def _read_body(answer: requests.Response) -> bytes:
     for chunk in answer.iter_content(_CHUNK):
         body += chunk
         if len(body) > LARGEST_BODY:
-            msg = f"the answer is larger than {LARGEST_BODY} bytes"
+            msg = sentence("the answer is larger than %(most)s bytes") % {"most": LARGEST_BODY}
             raise UpstreamBadAnswer(msg, status=answer.status_code, permanent=True)
     return bytes(body)
 
@@ -302,27 +288,30 @@ _BAD_ADDRESS = (
 
 
 def _error_from(caught: Exception) -> UpstreamError:
-    kind = type(caught).__name__
+    kind = {"kind": type(caught).__name__}
     # requests wraps a time-out within the body as a ConnectionError: the driver's own error is its argument.
     if any(isinstance(layer, _TIMEOUTS) for layer in (caught, *caught.args)):
-        return UpstreamTimeout(f"no answer in time ({kind})")
+        return UpstreamTimeout(sentence("no answer in time (%(kind)s)") % kind)
     if isinstance(caught, _BAD_BYTES):
-        return UpstreamBadAnswer(f"the answer broke off or is badly encoded ({kind})", of_service=True)
+        return UpstreamBadAnswer(
+            sentence("the answer broke off or is badly encoded (%(kind)s)") % kind, of_service=True
+        )
     if isinstance(caught, _BAD_ADDRESS):
-        return UpstreamUnreachable(f"the address of the service is wrong ({kind})", permanent=True)
-    return UpstreamUnreachable(f"no connection ({kind})")
+        return UpstreamUnreachable(sentence("the address of the service is wrong (%(kind)s)") % kind, permanent=True)
+    return UpstreamUnreachable(sentence("no connection (%(kind)s)") % kind)
 
 
 def json_of(response: Response) -> Any:
     """The JSON body, decimal numbers as text."""
     text = response.body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<"):
-        msg = f"an HTML page instead of JSON (status {response.status})"
+        msg = sentence("an HTML page instead of JSON (status %(status)s)") % {"status": response.status}
         raise UpstreamBadAnswer(msg, status=response.status, of_service=response.ok)
     try:
         return foreign_json.loads(text)
     except ValueError:
-        msg = f"broken JSON of {len(response.body)} bytes (status {response.status})"
+        facts = {"size": len(response.body), "status": response.status}
+        msg = sentence("broken JSON of %(size)s bytes (status %(status)s)") % facts
         raise UpstreamBadAnswer(msg, status=response.status, of_service=response.ok) from None
 
 
@@ -333,20 +322,3 @@ class _Shared:
 def door() -> Door:
     """The door of this process."""
     return _Shared.door
-
-
-def request(  # noqa: PLR0913  the members of one HTTP call
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    json: object = None,
-    data: bytes | Mapping[str, str] | None = None,
-    timeout: tuple[float, float] = (3.05, 10.0),
-    deadline: float = 25.0,
-    attempts: int = 3,
-) -> Response:
-    """`Door.request` of the door of this process."""
-    return door().request(
-        method, url, headers=headers, json=json, data=data, timeout=timeout, deadline=deadline, attempts=attempts
-    )

@@ -17,6 +17,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from api_service.models import UpstreamCalls
+from api_service.sentences import sentence
 from api_service.services import counters
 from api_service.services.around_rules import ANSWERED
 from api_service.services.bounded import Breaker
@@ -41,7 +42,7 @@ def _write(items: Mapping[Entry, int]) -> None:
 
 
 _counts: GroupCommit[Entry, int] = GroupCommit(
-    Breaker("calls of services"), _write, operator.add, 10_000, lambda: settings.READ_FLUSH_SECONDS / 2
+    Breaker(sentence("calls of services")), _write, operator.add, 10_000, lambda: settings.READ_FLUSH_SECONDS / 2
 )
 
 

@@ -6,7 +6,6 @@ for, and what is fresh is not due. Only calls that were under way at the kill ar
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
@@ -17,6 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from api_service.models import WarmRun
+from api_service.sentences import sentence
 from api_service.services import counted, leases, tracking, warm_results, warm_statistics
 from api_service.services.cache_service import INVALID_KEY, MIGO, RUC_KEY, APICacheService
 from api_service.services.leases import LeaseLost, renewed_lease
@@ -28,9 +28,9 @@ from api_service.services.subjects import RUC
 from api_service.services.warm_plan import Cached, Candidate, Moment, Plan, Rules, plan
 from api_service.services.warm_refresh import Refresh, Request, lead
 
-logger = logging.getLogger(__name__)
-
-INTERRUPTED = "interrupted: its worker stopped before the end"
+INTERRUPTED = sentence("interrupted: its worker stopped before the end")
+ANOTHER = sentence("another warm run was under way: start it again")
+ANOTHER_RUN = sentence("another warm run was under way (run %(run)s): start it again")
 # A killed run blocks the next one for so long at most
 LEASE_SECONDS = 90.0
 # Statistics are looked at closer than the limit says: some of the best will be fresh
@@ -70,17 +70,17 @@ def request(
     ValueError names the argument that cannot be.
     """
     if rucs is not None and not rucs:
-        raise ValueError("rucs: an empty list; leave it out to let the statistics choose")
+        raise ValueError(sentence("rucs: an empty list; leave it out to let the statistics choose"))
     rucs = rucs or ()
     wrong = [ruc for ruc in rucs if not is_valid(ruc)]
     if wrong:
         shown = ", ".join(repr(ruc[:20]) for ruc in wrong[:5])
-        raise ValueError(f"rucs: {shown}: not a valid RUC (11 digits with check digit)")
+        raise ValueError(sentence("rucs: %(rucs)s: not a valid RUC (11 digits with check digit)") % {"rucs": shown})
     for name, value in (("limit", limit), ("budget", budget)):
         if value is not None and value < 0:
-            raise ValueError(f"{name}: {value} is negative")
+            raise ValueError(sentence("%(name)s: %(value)s is negative") % {"name": name, "value": value})
         if value is not None and value > LARGEST_NUMBER:
-            raise ValueError(f"{name}: at most {LARGEST_NUMBER}")
+            raise ValueError(sentence("%(name)s: at most %(most)s") % {"name": name, "most": LARGEST_NUMBER})
     return Request(
         settings.WARM_LIMIT if limit is None else limit,
         settings.WARM_BUDGET if budget is None else budget,
@@ -136,7 +136,7 @@ def _asked(asked: Request) -> dict[str, Any]:
 
 
 def _in_the_way(other: WarmRun | None) -> str:
-    return "another warm run was under way" + (f" (run {other.pk})" if other else "") + ": start it again"
+    return ANOTHER_RUN % {"run": other.pk} if other else ANOTHER
 
 
 def _plan(steps: counted.Steps, asked: Request, row: WarmRun) -> Plan:

@@ -136,7 +136,7 @@ def _delivery(number: int, step: Transition, channel: str) -> Delivery:
         created_at=step.at,
         due_at=step.at,
         sent_at=None if failed else step.at + timedelta(seconds=2),
-        error="no answer in time" if failed else "",
+        error="no answer in time (ConnectTimeout)" if failed else "",
     )
 
 
@@ -157,7 +157,7 @@ def _states(now: datetime, nodes: tuple[str, ...], is_open: set[tuple[str, str]]
         for code, severity, value, limit in KINDS
         for node in ((PLACES[code],) if code in PLACES else nodes)
     )
-    for name, error in (("slack", ""), ("email", ""), ("webhook", "HTTP 404: no_service")):
+    for name, error in (("slack", ""), ("email", ""), ("webhook", "the service answered 404: no_service")):
         ChannelState.objects.create(
             name=name,
             configured=True,

@@ -113,7 +113,7 @@ def _warm_run(number: int, at: datetime) -> WarmRun:
         started_at=at,
         finished_at=at + timedelta(seconds=20),
         state="failed" if number % 211 == 7 else "done",
-        error="APIMIGO does not answer" if number % 211 == 7 else "",
+        error="upstream_timeout: no answer in time (ReadTimeout)" if number % 211 == 7 else "",
         limit=500,
         budget=200,
         candidates=loaded * 3,

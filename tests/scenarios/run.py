@@ -17,7 +17,6 @@ from tests.waiting import wait_until
 
 # Seen once more after all was told: nothing may come twice
 AFTERWARDS = 3
-WIDTHS = (52, 34, 34, 16, 16, 9)
 
 
 @dataclass(frozen=True)

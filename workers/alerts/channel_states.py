@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from api_service.models import ChannelState, Delivery, Notice
 from api_service.models.health import Status
+from api_service.sentences import sentence
 from workers.alerts import outbox
 from workers.alerts.backoff import LONGEST_REST
 from workers.alerts.channels import TABLE, configured
@@ -50,11 +51,12 @@ def somebody_must_hear() -> None:
     reasons = off(addressees)
     if addressees and len(reasons) == len(addressees):
         told = "; ".join(f"{name}: {reasons[name]}" for name in addressees)
-        raise NobodyHears(f"every alert channel is off, mend one and send it a test message: {told}")
+        text = sentence("every alert channel is off, mend one and send it a test message: %(told)s")
+        raise NobodyHears(text % {"told": told})
 
 
 def why_off(reason: str) -> str:
-    return f"the channel is off: {reason}"
+    return sentence("the channel is off: %(reason)s") % {"reason": reason}
 
 
 def _tell_the_others(addressee: str, reason: str, now: datetime) -> None:

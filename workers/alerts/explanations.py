@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from api_service.admin import words
+from api_service.services.translated import translated
 from workers.alerts import wording
 from workers.alerts.facts import StepFacts
 
@@ -299,7 +300,7 @@ def explain_finding(code: str, node: str, value: float | str, limit: float | str
 
 def _measure(value: float | str, row: Explanation) -> str:
     if isinstance(value, str):
-        return value or _("no further details")
+        return translated(value) or _("no further details")
     if row.unit == SECONDS and value >= READ_AS_TIME:
         return wording.duration(value)
     # Ten digits: with fewer a million reads "1e+06"

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, pgettext
 
 from api_service.models import ChannelState, Delivery
 from api_service.services.health_rules import RANK, Severity
+from api_service.services.translated import translated
 from workers.alerts import wording
 from workers.alerts.facts import ChannelOffFacts, Facts, IncidentsFacts, StepFacts
 from workers.alerts.grouping import Group, grouped
@@ -133,7 +134,7 @@ def _backend(groups: list[Group]) -> str:
 
 def _of_channel(identity: str, facts: ChannelOffFacts) -> Message:
     at = datetime.fromisoformat(facts["at"])
-    reason = plain(facts["reason"], MAX_REASON)
+    reason = plain(translated(facts["reason"]), MAX_REASON)
     summary = _(
         "Channel %(channel)s refused for good: %(reason)s. Nothing is sent to it any more: mend it, then turn it on "
         "again in the admin or with send_test_alert."

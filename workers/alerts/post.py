@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from api_service.sentences import sentence
 from api_service.services.errors import UpstreamError
-from api_service.services.upstream import Patience, Request, Response, door, error_for
+from api_service.services.upstream import ANSWERED, Patience, Request, Response, door, error_for
 from workers.alerts.channels import SEND_SECONDS, ChannelError
 
 PATIENCE = Patience(connect=3.05, read=8.0, deadline=SEND_SECONDS, attempts=1)
@@ -28,14 +29,15 @@ def post(
     except UpstreamError as error:
         raise ChannelError(error.message, permanent=error.permanent, retry_after=error.retry_after) from error
     if (refusal := error_for(response, datetime.now(UTC))) is not None:
-        text = f"{refusal.message}: {_excerpt(response)}".rstrip(": ")
-        raise ChannelError(text, permanent=refusal.permanent, retry_after=refusal.retry_after)
+        raise ChannelError(_why(response), permanent=refusal.permanent, retry_after=refusal.retry_after)
+
+
+def _why(response: Response) -> str:
+    """Slack names the cause in a word ("no_service"), Sentry in a sentence; a proxy sends a page."""
+    facts = {"status": response.status, "said": " ".join(response.text.split())[:120].rstrip(": ")}
+    answered = sentence("the service answered %(status)s: %(said)s")
+    return (answered if facts["said"] else ANSWERED) % facts
 
 
 def _as_it_is(response: Response) -> Response:
     return response
-
-
-def _excerpt(response: Response) -> str:
-    """Slack names the cause in a word ("no_service"), Sentry in a sentence; a proxy sends a page."""
-    return " ".join(response.text.split())[:120]

@@ -17,6 +17,7 @@ from typing import Any
 from django.core.mail.backends.smtp import EmailBackend
 from django.core.mail.utils import DNS_NAME
 
+from api_service.sentences import sentence
 from api_service.services.backends import Deadline
 from api_service.services.beside import beside
 
@@ -95,7 +96,7 @@ def _connect(host: str, port: int, until: Deadline) -> socket.socket:
     """To the first of its addresses that answers; one that does not leaves the others their share of the time."""
     found = beside("mail-look-up", partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     addresses = [(str(address[4][0]), port) for address in found.result(until.left())]
-    failure = OSError(f"{host} has no address")
+    failure = OSError(sentence("%(host)s has no address") % {"host": host})
     for place, address in enumerate(addresses):
         try:
             connected = socket.create_connection(address, _share(until, len(addresses) - place))

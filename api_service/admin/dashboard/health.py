@@ -34,7 +34,7 @@ class Node:
 
     name: str
     badge: SafeString
-    error: str
+    error: SafeString
     latency: str
     memory: float | None
     memory_text: str
@@ -96,7 +96,7 @@ def _node(row: NodeSample) -> Node:
     return Node(
         name=row.node,
         badge=display.toned(tone, word),
-        error=row.error,
+        error=display.error_if_any(row.error),
         latency=display.number(row.latency_ms, " ms", 1),
         memory=100 * row.bytes_used / row.bytes_limit if row.bytes_used is not None and row.bytes_limit else None,
         memory_text=display.share(row.bytes_used, row.bytes_limit),

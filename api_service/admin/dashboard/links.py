@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.db.models import Model
 from django.urls import reverse
 
-T = TypeVar("T")
 User = AbstractBaseUser | AnonymousUser
 
 
@@ -25,8 +21,3 @@ def may_see(user: User, model: type[Model]) -> bool:
     return isinstance(user, PermissionsMixin) and user.has_perm(
         f"{model._meta.app_label}.view_{model._meta.model_name}"
     )
-
-
-def shown(user: User, model: type[Model], read: Callable[[], T]) -> T | None:
-    """What is not shown is not read either."""
-    return read() if may_see(user, model) else None

@@ -39,7 +39,6 @@ class Lookups:
     total: str
     answered: str
     parts: tuple[Part, ...]
-    outages: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def lookups(counts: Mapping[str, int]) -> Lookups:
     total, url = sum(counts.values()), links.list_of(LookupHour)
     parts = tuple(_part(words.word(words.OUTCOMES, one), counts.get(one, 0), total) for one in Outcome)
     share = display.share(_answered(counts), total)
-    return Lookups(url, display.number(total), share, parts if total else (), counts.get(Outcome.OUTAGE, 0))
+    return Lookups(url, display.number(total), share, parts if total else ())
 
 
 def _answered(counts: Mapping[str, int]) -> int:

@@ -25,7 +25,7 @@ class Line(NamedTuple):
     url: str
     text: str
     age: SafeString | str
-    error: str
+    error: SafeString
 
 
 def lines(user: User, now: datetime) -> tuple[Line, ...]:
@@ -42,7 +42,7 @@ def _runs(user: User, now: datetime) -> Iterator[Run]:
 def _line(run: Run, now: datetime) -> Line:
     url = reverse(f"admin:api_service_{run._meta.model_name}_change", args=[run.pk])
     badge = display.badge(run.state, Run.State(run.state).label)
-    return Line(badge, url, _text(run), display.age(run.started_at, now), run.error)
+    return Line(badge, url, _text(run), display.age(run.started_at, now), display.error_if_any(run.error))
 
 
 def _text(run: Run) -> str:

@@ -22,7 +22,7 @@ class LastRun:
     url: str
     badge: SafeString
     notes: tuple[SafeString | str, ...]
-    warning: str
+    warning: SafeString | str
 
 
 def inventory(now: datetime, period: timedelta) -> LastRun:
@@ -58,5 +58,5 @@ def _last(title: str, run: Run | type[Run], notes: Sequence[str], period: timede
     if not isinstance(run, Run):
         return LastRun(title, links.list_of(run), display.toned(Tone.WARNING, _("never ran")), (), no_run())
     badge = display.badge(run.state, Run.State(run.state).label)
-    warning = no_run() if is_late(run.started_at, period, now) else run.error
+    warning = no_run() if is_late(run.started_at, period, now) else display.error_if_any(run.error)
     return LastRun(title, links.list_of(type(run)), badge, (display.age(run.started_at, now), *notes), warning)

@@ -54,7 +54,7 @@ class Schedule:
     badge: SafeString
     succeeded: SafeString | str
     due: SafeString | str
-    error: str
+    error: SafeString
 
 
 @dataclass(frozen=True)
@@ -146,5 +146,5 @@ def _schedule(one: Watched, now: datetime) -> Schedule:
         badge=schedules.badge(one, now),
         succeeded=display.age(seen.succeeded_at, now),
         due=display.age(seen.next_due, now),
-        error=seen.error,
+        error=display.error_if_any(seen.error),
     )

@@ -23,8 +23,9 @@ from django.conf import settings
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from api_service.sentences import sentence
 from api_service.services.around.reading import JSONDict, Moment, Reading, Seen, Unjudged
-from api_service.services.backends.base import error_text
+from api_service.services.backends.base import NO_ANSWER, error_text
 from api_service.services.beside import keep
 from api_service.services.bounded import OneAProcess
 from api_service.services.health_rules import Finding
@@ -42,7 +43,7 @@ TABLE: Final[dict[str, str]] = {
     "stale": "api_service.services.around.stale.read",
 }
 
-HANGS = "still waits since an earlier run"
+HANGS = sentence("still waits since an earlier run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class UnderWay:
             error = future.exception(max(0.0, self._ends_at - monotonic()))
         except TimeoutError:
             logger.warning("health: no reading of %s within %g s", name, self._seconds)
-            return self._readings[name].blind(name, f"no answer within {self._seconds:g} s")
+            return self._readings[name].blind(name, NO_ANSWER % {"seconds": f"{self._seconds:g}"})
         if error is None:
             return future.result()
         # The other readings count all the same, and without a sample nobody would be told of anything

@@ -9,6 +9,7 @@ from time import monotonic, perf_counter, sleep
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
+from api_service.sentences import sentence
 from api_service.services.node_facts import NodeFacts
 
 # Never listed, never cleared: a lock that disappears is two owners
@@ -158,6 +159,14 @@ class Adapter(Protocol):
         """Empty the node. Raises InventoryError."""
 
 
+# Why a node, or the cache, is not well: for all that probe one
+NO_ANSWER = sentence("no answer within %(seconds)s s")
+WRITE_REFUSED = sentence("the write was refused")
+OTHER_VALUE = sentence("read back another value than was written")
+NOTHING_DELETED = sentence("the delete found nothing")
+LISTING_TOO_LONG = sentence("listing the keys took longer than allowed")
+
+
 class RoundTripFailed(Exception):
     """The node answered, but not with what was written."""
 
@@ -196,14 +205,14 @@ def _round_trip(pipe: Pipe, *, pause: bool) -> float:
         sleep(PAUSE_SECONDS)
     key, value = f"{LOCK_PREFIX}probe.{uuid4().hex}", uuid4().hex.encode()
     if not pipe.set(key, value):
-        raise RoundTripFailed("the write was refused")
+        raise RoundTripFailed(WRITE_REFUSED)
     started = perf_counter()
     read = pipe.get(key)
     elapsed = (perf_counter() - started) * 1000
     if read != value:
-        raise RoundTripFailed("read back another value than was written")
+        raise RoundTripFailed(OTHER_VALUE)
     if not pipe.delete(key):
-        raise RoundTripFailed("the delete found nothing")
+        raise RoundTripFailed(NOTHING_DELETED)
     return elapsed
 
 

@@ -11,6 +11,7 @@ from django.core.cache import caches
 
 from api_service.caches.local import LocalMemoryCache
 from api_service.caches.serializer import Unreadable, dumps, loads
+from api_service.sentences import sentence
 from api_service.services.backends.base import (
     LOCK_PREFIX,
     Deadline,
@@ -112,7 +113,7 @@ class LocalMemoryAdapter:
 
     def _refusal(self, item: Item) -> str:
         if not item.key.startswith(self._prefix):
-            return "the key has not this cache's prefix"
+            return sentence("the key has not this cache's prefix")
         try:
             loads(item.data)
         except Unreadable as error:

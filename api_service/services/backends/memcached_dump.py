@@ -22,7 +22,15 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from api_service.caches.placement import Server
-from api_service.services.backends.base import LOCK_PREFIX, Deadline, Entry, InventoryError, error_text
+from api_service.sentences import sentence
+from api_service.services.backends.base import (
+    LISTING_TOO_LONG,
+    LOCK_PREFIX,
+    Deadline,
+    Entry,
+    InventoryError,
+    error_text,
+)
 
 DUMP_LOCK = f"{LOCK_PREFIX}dump"
 DUMP_LOCK_SECONDS = 120
@@ -41,17 +49,26 @@ BLOCK_BYTES = 64 * 1024
 FIELDS = ("key", "exp", "fetch", "size")
 ALREADY_EXPIRED = -1  # cas with it releases a lock atomically
 
-NO_ANSWER = (
-    "the node does not begin its list of keys; another connection may have asked for it and stopped reading: "
-    "find it with `stats conns`, end it, and try again"
+OTHERS_LIST = sentence("another process is listing this node's keys: try again in a minute")
+DIED = sentence("the node closed the connection amid its list of keys: it was stopped or has died")
+NO_MEMCACHED = sentence("the node says %(said)s: is that a memcached?")
+MIDWAY = sentence("timed out: its list of keys stopped midway")
+NO_BEGINNING = sentence(
+    "timed out: the node does not begin its list of keys; another connection may have asked for it and stopped "
+    "reading: find it with `stats conns`, end it, and try again"
 )
 # Older versions take `hash` for a slab class, the oldest have no such command
-TOO_OLD = "it is too old to list its keys by `metadump hash`, memcached 1.6.9 or later can"
+TOO_OLD = sentence(
+    "the node says %(said)s: it is too old to list its keys by `metadump hash`, memcached 1.6.9 or later can"
+)
 REFUSALS = {
-    "CLIENT_ERROR lru crawler disabled": (
-        "switch the crawler on with `lru_crawler enable`, or start memcached with -o lru_crawler"
+    "CLIENT_ERROR lru crawler disabled": sentence(
+        "the node says %(said)s: switch the crawler on with `lru_crawler enable`, or start memcached with -o "
+        "lru_crawler"
     ),
-    "ERROR metadump not allowed": "start memcached without -X, which forbids every list of its keys",
+    "ERROR metadump not allowed": sentence(
+        "the node says %(said)s: start memcached without -X, which forbids every list of its keys"
+    ),
     "ERROR": TOO_OLD,
     "BADCLASS": TOO_OLD,
 }
@@ -97,7 +114,8 @@ def scan(node: Listed, prefix: str, deadline: Deadline) -> Iterator[Entry]:
         try:
             yield from parse_dump(spool, prefix)
         except (KeyError, ValueError) as error:
-            raise InventoryError(node.name, f"its list of keys cannot be read ({error_text(error)})") from error
+            text = sentence("its list of keys cannot be read (%(error)s)") % {"error": error_text(error)}
+            raise InventoryError(node.name, text) from error
 
 
 def dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
@@ -114,7 +132,7 @@ def _dump_lock(node: Listed, deadline: Deadline) -> Iterator[None]:
     token = uuid4().hex.encode()
     while not _taken(node, token, deadline):
         if not deadline.left():
-            raise InventoryError(node.name, "another process is listing this node's keys: try again in a minute")
+            raise InventoryError(node.name, OTHERS_LIST)
         sleep(0.02)
     try:
         with closing(node.patient(deadline)) as client:
@@ -176,8 +194,8 @@ def _dump(node: Listed, spool: Spool, deadline: Deadline) -> None:
         except _Busy as said:
             busy = said
             sleep(min(BUSY_SECONDS, deadline.left()))
-    reason = f"the node says {str(busy)!r}: somebody else lists or crawls its keys, try again in a minute"
-    raise InventoryError(node.name, reason) from busy
+    text = sentence("the node says %(said)s: somebody else lists or crawls its keys, try again in a minute")
+    raise InventoryError(node.name, text % {"said": repr(str(busy))}) from busy
 
 
 def _read(node: str, connection: socket.socket, spool: Spool, deadline: Deadline) -> None:
@@ -195,15 +213,14 @@ def _read(node: str, connection: socket.socket, spool: Spool, deadline: Deadline
 def _received(node: str, connection: socket.socket, deadline: Deadline, *, begun: bool) -> bytes:
     """Waits for STALL_SECONDS at most: an unanswered request holds one of the node's threads, and its clients."""
     if not (left := deadline.left()):
-        raise InventoryError(node, "listing the keys took longer than allowed")
+        raise InventoryError(node, LISTING_TOO_LONG)
     connection.settimeout(min(left, STALL_SECONDS))
     try:
         chunk = connection.recv(CHUNK_BYTES)
     except TimeoutError as error:
-        stalled = "its list of keys stopped midway" if begun else NO_ANSWER
-        raise InventoryError(node, f"timed out: {stalled}") from error
+        raise InventoryError(node, MIDWAY if begun else NO_BEGINNING) from error
     if not chunk:
-        raise InventoryError(node, "the node closed the connection amid its list of keys: it was stopped or has died")
+        raise InventoryError(node, DIED)
     return chunk
 
 
@@ -215,8 +232,8 @@ def _raise_if_refused(node: str, head: bytes) -> None:
     said = line.decode("ascii", "replace").strip()
     if said.startswith("BUSY"):
         raise _Busy(said)
-    advice = next((advice for start, advice in REFUSALS.items() if said.startswith(start)), "is that a memcached?")
-    raise InventoryError(node, f"the node says {said!r}: {advice}")
+    advice = next((advice for start, advice in REFUSALS.items() if said.startswith(start)), NO_MEMCACHED)
+    raise InventoryError(node, advice % {"said": repr(said)})
 
 
 def _connect(server: Server, timeout: float) -> socket.socket:

@@ -21,6 +21,7 @@ from typing import IO, Final, TypeVar
 
 from api_service.caches.placement import Server
 from api_service.caches.serializer import JSON_FLAG
+from api_service.sentences import sentence
 from api_service.services.backends.base import Formed, Found, InventoryError, Item, Written, error_text
 
 BATCH: Final = 1000
@@ -116,13 +117,16 @@ def expiry(expires_at: float | None, now: float) -> int | None:
     return left if left <= LONGEST_RELATIVE else int(expires_at)
 
 
+TOO_OLD = sentence("the node says 'ERROR': memcached 1.6 or later is needed, with meta commands")
+
+
 def why_unusable(key: str) -> str:
     """Why memcached cannot have that key, "" when it can."""
     if key.isascii() and key.isprintable() and " " not in key and 0 < len(key) <= MAX_KEY_BYTES:
         return ""
     if not 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY_BYTES:
-        return f"the key is empty or longer than {MAX_KEY_BYTES} bytes"
-    return "the key has spaces or control characters" if _UNUSABLE.search(key) else ""
+        return sentence("the key is empty or longer than %(most)s bytes") % {"most": MAX_KEY_BYTES}
+    return sentence("the key has spaces or control characters") if _UNUSABLE.search(key) else ""
 
 
 # -- the conversation
@@ -170,13 +174,14 @@ def _connect(node: Address) -> socket.socket:
 
 def _unexpected(node: str, reply: bytes) -> InventoryError:
     if not reply.endswith(b"\n"):
-        return InventoryError(node, "the node closed the connection amid its answers")
+        return InventoryError(node, sentence("the node closed the connection amid its answers"))
     if reply.startswith(b"ERROR"):
-        return InventoryError(node, "the node says 'ERROR': memcached 1.6 or later is needed, with meta commands")
+        return InventoryError(node, TOO_OLD)
     kind = reply.split()[:1]
     # The head only: out of step, a line may be a piece of somebody's value
-    known = _text(reply) if kind and kind[0] in {b"CLIENT_ERROR", b"SERVER_ERROR"} else "an unexpected answer"
-    return InventoryError(node, f"the node says {known!r}")
+    if kind and kind[0] in {b"CLIENT_ERROR", b"SERVER_ERROR"}:
+        return InventoryError(node, sentence("the node says %(said)s") % {"said": repr(_text(reply))})
+    return InventoryError(node, sentence("the node says 'an unexpected answer'"))
 
 
 def _text(reply: bytes) -> str:

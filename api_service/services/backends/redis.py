@@ -16,7 +16,9 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
 from api_service.caches.serializer import Unreadable, loads
+from api_service.sentences import sentence
 from api_service.services.backends.base import (
+    LISTING_TOO_LONG,
     LOCK_PREFIX,
     PROBE_TIMEOUT,
     STALL_SECONDS,
@@ -167,7 +169,7 @@ def _steps(client: Redis, node: str, prefix: str, deadline: Deadline) -> Iterato
     cursor, pattern = -1, _escape(prefix) + "*"
     while cursor:
         if not deadline.left():
-            raise InventoryError(node, "listing the keys took longer than allowed")
+            raise InventoryError(node, LISTING_TOO_LONG)
         reply = client.scan(max(cursor, 0), match=pattern, count=SCAN_COUNT)
         cursor, keys = cast("tuple[int, list[bytes]]", reply)
         yield keys
@@ -284,7 +286,7 @@ def _write(client: Redis, items: list[Item], written: Written, *, replace: bool)
         elif isinstance(reply, OutOfMemoryError):
             written.refused[key] = str(reply)[:200]
         else:
-            raise reply if isinstance(reply, Exception) else ResponseError("an unexpected answer")
+            raise reply if isinstance(reply, Exception) else ResponseError(sentence("an unexpected answer"))
 
 
 def _with_statistics(client: Redis, node: str, latency: Latency) -> NodeFacts:

@@ -64,7 +64,6 @@ ROW = "<path:object_id>"
 STARTED_BY_A_BUTTON = Page(None, Who.OPERATOR)
 FORM = Page(Who.OPERATOR, Who.OPERATOR)
 # A script asks for it: no login inside a tile
-PART = Page(Who.STAFF, None, Door.FORBIDDEN)
 BY_TOKEN = Page(Who.NOBODY, Who.NOBODY, Door.TOKEN)
 # 503 is an answer of theirs
 TO_LOOK_AT = Page(Who.ANYBODY, None, Door.SESSION, ENDS | {503})

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, Permission, User
-from django.core.cache import caches
 from django.test import Client
-from limits.strategies import SlidingWindowCounterRateLimiter
 from pytest_django import Settings
 
 from api_service.services import login_limits, role_groups
-from api_service.services.limit_storage import CacheStorage, Counting
+from api_service.services.limit_storage import SharedLimits
 from api_service.services.roles import Role
 from tests.conftest import UseCacheUrl
 
@@ -233,8 +231,7 @@ def test_who_changes_the_own_password_is_in_the_audit_log(ana: User, repeated: s
 def ana(settings: Settings, use_cache_url: UseCacheUrl, monkeypatch: pytest.MonkeyPatch) -> User:
     """Nobody has tried to log in yet: all tests come from one address."""
     use_cache_url(f"locmem://logins-{uuid4().hex}")
-    storage = CacheStorage(lambda: cast(Counting, caches["default"]))
-    monkeypatch.setattr(login_limits, "_shared", SlidingWindowCounterRateLimiter(storage))
+    monkeypatch.setattr(login_limits, "_limits", SharedLimits("login-limits"))
     settings.LOGIN_FAILURES, settings.LOGIN_MINUTES = 3, 15
     user = User.objects.create_user("ana", password=PASSWORD)
     role_groups.give(user, Role.VIEWER)

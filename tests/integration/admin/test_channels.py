@@ -41,7 +41,7 @@ def test_it_says_which_channel_is_off_and_why(admin_client: Client, slack: Chann
     ChannelState.objects.create(name="webhook")
     ChannelState.objects.create(name="sentry", configured=True, resting_until=timezone.now() + timedelta(minutes=5))
     page = admin_client.get(PAGE, headers={"accept-language": "es"}).content.decode()
-    assert "the service answered 404: no_service" in page
+    assert "el servicio respondió 404: no_service" in page
     for word in ("apagado", "encendido", "sin configurar", "pidió que se le deje en paz"):
         assert f">{word}<" in page
 

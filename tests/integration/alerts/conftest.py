@@ -1,6 +1,6 @@
 """Samples of a cache, and channels pointed at local servers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,6 @@ NOW = datetime(2026, 1, 28, 15, 30, tzinfo=UTC)
 NODES = ("10.0.0.1:11211", "10.0.0.2:11211", "10.0.0.3:11211")
 WEBHOOK_SECRET = "webhook-signing-secret-0001"
 MAIL_PASSWORD = "mail-password-0001"
-
-MakeSample = Callable[..., HealthSample]
 
 
 def down(node: str = NODES[0]) -> dict[str, Any]:

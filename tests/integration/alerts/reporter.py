@@ -24,10 +24,10 @@ def fail_with_secrets() -> None:
 def report() -> None:
     from django.conf import settings
 
-    from api_service.services.upstream import request
+    from api_service.services.upstream import Patience, Request, accept_success, door
 
     logging.getLogger("before").warning("asked with %s", SECRET)
-    request("POST", settings.SLACK_WEBHOOK_URL, json={"text": "hello"})
+    door().call(Request("POST", settings.SLACK_WEBHOOK_URL, json={"text": "hello"}), Patience(), accept_success)
     sentry_sdk.set_context("call", {"Authorization": f"Bearer {BEARER}", "url": f"https://x.pe/?token={SECRET}"})
     sentry_sdk.set_extra("nested", [{"password": PASSWORD}, {"note": SECRET}])
     try:

@@ -16,9 +16,6 @@ __all__ = ["folder_of_static_files", "migo", "sandbox", "sandbox_server"]
 
 TOKEN = "metrics-token-of-the-tests"
 
-Labels = dict[str, str]
-Value = Callable[..., float | None]
-
 
 class Samples:
     """What a page said, by name and labels."""

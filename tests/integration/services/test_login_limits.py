@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from limits.strategies import SlidingWindowCounterRateLimiter
 from pytest_django import Settings
 
+from api_service.caches.local import LocalMemoryCache
 from api_service.services import login_limits
 from api_service.services.cache_service import APICacheService
-from api_service.services.limit_storage import CacheStorage
+from api_service.services.limit_storage import SharedLimits
 from api_service.services.login_limits import address_of, attempt, succeeded
 from tests.conftest import UseCacheUrl
 from tests.servers import Memcached, Redis
 
+# In which this process counts while the cache is down
+MEMORY = "login-limits-of-the-tests"
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 # Fifteen minutes begin
 START = 1_800_000_000.0
@@ -31,7 +33,7 @@ class Clock:
 @pytest.fixture(params=["memcached", "redis", "local memory"])
 def cache(request: pytest.FixtureRequest, use_cache_url: UseCacheUrl) -> None:
     if request.param == "local memory":
-        use_cache_url("locmem://login-limits-of-the-tests")
+        use_cache_url("locmem://cache-of-the-login-limits")
         # The memory is the process's, and other tests were in it before
         APICacheService().clear()
     else:
@@ -48,15 +50,12 @@ def clock(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Clock
         monkeypatch.setattr(f"api_service.services.{module}.time", clock)
     forget(monkeypatch)
     yield clock
-    login_limits._own_cache.clear()
+    LocalMemoryCache(MEMORY, {}).clear()
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As another process, which has only what is in the cache."""
-    for name in ("_shared", "_of_this_process"):
-        limiter = getattr(login_limits, name)
-        fresh = SlidingWindowCounterRateLimiter(CacheStorage(limiter.storage._cache))
-        monkeypatch.setattr(login_limits, name, fresh)
+    monkeypatch.setattr(login_limits, "_limits", SharedLimits(MEMORY))
 
 
 def waits(count: int, name: str = "mirona", address: str = HERE) -> list[bool]:

@@ -2,13 +2,13 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from api_service.services.migo_client import MigoClient, MigoConfig
 from api_service.services.migo_wire import Version
-from api_service.services.upstream import Door
+from api_service.services.upstream import Door, Patience, Request, Response, accept_success
 from tests.sandbox_fixture import RunningSandbox, sandbox, sandbox_server
 
 __all__ = ["sandbox", "sandbox_server"]
@@ -74,6 +74,23 @@ def door() -> Iterator[Door]:
     door = Door()
     yield door
     door.close()
+
+
+def ask(
+    door: Door,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+    data: bytes | None = None,
+    timeout: tuple[float, float] = (3.05, 10.0),
+    deadline: float = 25.0,
+    attempts: int = 3,
+) -> Response:
+    """The answer when its status says success; any other end is an UpstreamError."""
+    asked = Request(method, url, headers or {}, json, data)
+    return door.call(asked, Patience(*timeout, deadline, attempts), accept_success)
 
 
 @pytest.fixture(params=["v1", "v2"])

@@ -24,7 +24,7 @@ from api_service.services.errors import (
 from api_service.services.redaction import register_secrets
 from api_service.services.upstream import LARGEST_BODY, Door, Patience, Request, Response, accept_success
 from tests.http_catcher import HttpCatcher
-from tests.integration.upstream.conftest import RawServer
+from tests.integration.upstream.conftest import RawServer, ask
 from tests.waiting import wait_until
 
 ServerOf = Callable[..., RawServer]
@@ -49,7 +49,7 @@ def test_a_server_that_drips_bytes_is_left_at_the_deadline(door: Door, raw_serve
     server = raw_server(sent, 0.05)
     started = time.monotonic()
     with pytest.raises(UpstreamTimeout) as caught:
-        door.request("GET", server.url, timeout=(1.0, 5.0), deadline=0.6, attempts=3)
+        ask(door, "GET", server.url, timeout=(1.0, 5.0), deadline=0.6, attempts=3)
     # All that it has to say would take 20 s
     assert 0.4 < time.monotonic() - started < 10
     assert not caught.value.permanent
@@ -61,7 +61,7 @@ def test_a_silent_server_is_left_at_the_read_time_out_and_asked_again(door: Door
     server = raw_server(b"HTTP/1.1 200 OK\r\n", 60.0)
     started = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        door.request("GET", server.url, timeout=(1.0, 0.2), deadline=60.0, attempts=2)
+        ask(door, "GET", server.url, timeout=(1.0, 0.2), deadline=60.0, attempts=2)
     assert time.monotonic() - started < 30
     wait_until(lambda: server.connections == 2)
     assert server.connections == 2
@@ -87,7 +87,7 @@ def test_a_name_look_up_that_hangs_is_left_at_the_deadline_and_closes_what_it_fi
     monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
     before, started = set(threading.enumerate()), time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        door.request("GET", f"http://slow.test:{http_catcher.port}/", deadline=0.3)
+        ask(door, "GET", f"http://slow.test:{http_catcher.port}/", deadline=0.3)
     # The resolver's own patience
     assert time.monotonic() - started < 30
 
@@ -103,12 +103,12 @@ def test_a_name_look_up_may_take_longer_than_a_connection(
 ) -> None:
     """The first of two name servers is down: the resolver asks the second one after five seconds."""
     monkeypatch.setattr(socket, "getaddrinfo", Resolver(http_catcher.port, seconds=0.4).getaddrinfo)
-    assert door.request("GET", f"http://slow.test:{http_catcher.port}/", timeout=(0.2, 10)).body == b"ok"
+    assert ask(door, "GET", f"http://slow.test:{http_catcher.port}/", timeout=(0.2, 10)).body == b"ok"
 
 
 def test_slow_but_steady_within_the_deadline_is_an_answer(door: Door, raw_server: ServerOf) -> None:
     server = raw_server(HEAD + b"Content-Length: 5\r\n\r\nhello", 0.005)
-    answer = door.request("GET", server.url, deadline=60.0)
+    answer = ask(door, "GET", server.url, deadline=60.0)
     assert answer.body == b"hello"
     assert 0.2 < answer.elapsed < 60.0
 
@@ -117,7 +117,7 @@ def test_a_wait_longer_than_the_deadline_is_reported_and_not_waited(door: Door, 
     http_catcher.answer(status=429, headers={"Retry-After": "300"})
     started = time.monotonic()
     with pytest.raises(UpstreamRateLimited) as caught:
-        door.request("GET", http_catcher.url, deadline=60.0)
+        ask(door, "GET", http_catcher.url, deadline=60.0)
     assert time.monotonic() - started < 30
     assert caught.value.retry_after == 300.0
     assert len(http_catcher.requests) == 1
@@ -129,7 +129,7 @@ def test_a_wait_longer_than_the_deadline_is_reported_and_not_waited(door: Door, 
 def test_it_waits_as_long_as_the_server_asked_before_the_next_attempt(door: Door, http_catcher: HttpCatcher) -> None:
     http_catcher.answer(status=429, headers={"Retry-After": "1"}, times=1)
     started = time.monotonic()
-    assert door.request("GET", http_catcher.url, deadline=60.0).status == 200
+    assert ask(door, "GET", http_catcher.url, deadline=60.0).status == 200
     assert 1.0 <= time.monotonic() - started < 30
     assert len(http_catcher.requests) == 2
 
@@ -138,14 +138,14 @@ def test_a_date_in_retry_after_is_honoured_too(door: Door, http_catcher: HttpCat
     moment = (datetime.now(UTC) + timedelta(hours=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     http_catcher.answer(status=503, headers={"Retry-After": moment})
     with pytest.raises(UpstreamServerError) as caught:
-        door.request("GET", http_catcher.url, deadline=60.0)
+        ask(door, "GET", http_catcher.url, deadline=60.0)
     assert 3500 < (caught.value.retry_after or 0) <= 3600
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_failure_that_may_pass_is_tried_again(door: Door, http_catcher: HttpCatcher, status: int) -> None:
     http_catcher.answer(status=status, times=2)
-    assert door.request("POST", http_catcher.url, json={"a": 1}).body == b"ok"
+    assert ask(door, "POST", http_catcher.url, json={"a": 1}).body == b"ok"
     assert [request.json() for request in http_catcher.requests] == [{"a": 1}] * 3
 
 
@@ -155,7 +155,7 @@ def test_a_failure_that_may_pass_is_tried_again(door: Door, http_catcher: HttpCa
 def test_a_refusal_is_final(door: Door, http_catcher: HttpCatcher, status: int, kind: type[UpstreamError]) -> None:
     http_catcher.answer(status=status)
     with pytest.raises(kind) as caught:
-        door.request("GET", http_catcher.url)
+        ask(door, "GET", http_catcher.url)
     assert caught.value.permanent
     assert len(http_catcher.requests) == 1
 
@@ -163,7 +163,7 @@ def test_a_refusal_is_final(door: Door, http_catcher: HttpCatcher, status: int, 
 def test_attempts_end(door: Door, http_catcher: HttpCatcher) -> None:
     http_catcher.answer(status=500)
     with pytest.raises(UpstreamServerError):
-        door.request("GET", http_catcher.url, attempts=2)
+        ask(door, "GET", http_catcher.url, attempts=2)
     assert len(http_catcher.requests) == 2
 
 
@@ -202,7 +202,7 @@ def test_what_forbids_an_attempt_ends_the_call_untouched(door: Door, http_catche
 def test_an_answer_too_large_to_be_one_is_cut_off(door: Door, http_catcher: HttpCatcher) -> None:
     http_catcher.answer(body=b"x" * (LARGEST_BODY + 1))
     with pytest.raises(UpstreamBadAnswer, match="larger") as caught:
-        door.request("GET", http_catcher.url)
+        ask(door, "GET", http_catcher.url)
     assert caught.value.permanent
     assert len(http_catcher.requests) == 1
 
@@ -210,7 +210,7 @@ def test_an_answer_too_large_to_be_one_is_cut_off(door: Door, http_catcher: Http
 def test_a_redirect_is_a_wrong_address_and_takes_no_token_anywhere(door: Door, http_catcher: HttpCatcher) -> None:
     http_catcher.answer("/old", status=302, headers={"Location": f"{http_catcher.url}/new"})
     with pytest.raises(UpstreamBadAnswer) as caught:
-        door.request("GET", f"{http_catcher.url}/old", headers={"Authorization": "Bearer x"})
+        ask(door, "GET", f"{http_catcher.url}/old", headers={"Authorization": "Bearer x"})
     assert (caught.value.permanent, caught.value.status) == (True, 302)
     assert [request.path for request in http_catcher.requests] == ["/old"]
 
@@ -218,19 +218,19 @@ def test_a_redirect_is_a_wrong_address_and_takes_no_token_anywhere(door: Door, h
 def test_an_answer_that_breaks_off_is_tried_again(door: Door, raw_server: ServerOf) -> None:
     server = raw_server(HEAD + b"Content-Length: 50\r\n\r\nhalf")
     with pytest.raises(UpstreamBadAnswer) as caught:
-        door.request("GET", server.url, attempts=2)
+        ask(door, "GET", server.url, attempts=2)
     assert not caught.value.permanent
     assert server.connections == 2
 
 
 def test_bytes_that_are_not_http_are_an_upstream_error(door: Door, raw_server: ServerOf) -> None:
     with pytest.raises(UpstreamError):
-        door.request("GET", raw_server(b"SSH-2.0-OpenSSH\r\n\r\n").url, attempts=1)
+        ask(door, "GET", raw_server(b"SSH-2.0-OpenSSH\r\n\r\n").url, attempts=1)
 
 
 def test_nobody_listening_is_unreachable(door: Door, free_port: int) -> None:
     with pytest.raises(UpstreamUnreachable) as caught:
-        door.request("GET", f"http://127.0.0.1:{free_port}/", attempts=2)
+        ask(door, "GET", f"http://127.0.0.1:{free_port}/", attempts=2)
     assert not caught.value.permanent
 
 
@@ -249,7 +249,7 @@ def test_an_address_that_is_none_is_not_tried_again(door: Door, url: str) -> Non
 def test_no_cookie_travels_from_one_call_to_the_next(door: Door, http_catcher: HttpCatcher) -> None:
     http_catcher.answer(headers={"Set-Cookie": "session=abc; Path=/"})
     for _ in range(2):
-        door.request("GET", http_catcher.url)
+        ask(door, "GET", http_catcher.url)
     assert all("cookie" not in request.headers for request in http_catcher.requests)
 
 
@@ -259,12 +259,12 @@ def test_a_netrc_does_not_replace_the_token(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login intruder password other\n", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(netrc))
-    door.request("GET", http_catcher.url, headers={"Authorization": "Bearer mine"})
+    ask(door, "GET", http_catcher.url, headers={"Authorization": "Bearer mine"})
     assert http_catcher.requests[0].headers["authorization"] == "Bearer mine"
 
 
 def test_credentials_in_an_address_are_sent_as_such(door: Door, http_catcher: HttpCatcher) -> None:
-    door.request("GET", http_catcher.url.replace("//", "//user:pass@"))
+    ask(door, "GET", http_catcher.url.replace("//", "//user:pass@"))
     assert http_catcher.requests[0].headers["authorization"] == "Basic dXNlcjpwYXNz"
 
 
@@ -273,38 +273,38 @@ def test_the_proxy_of_the_office_is_used_and_the_deadline_holds_there_too(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", http_catcher.url)
     monkeypatch.setenv("http_proxy", http_catcher.url)
-    assert door.request("GET", "http://api.example.test/x").body == b"ok"
+    assert ask(door, "GET", "http://api.example.test/x").body == b"ok"
     assert http_catcher.requests[0].target == "http://api.example.test/x"
     dripping = raw_server(HEAD + b"Content-Length: 400\r\n\r\n" + b"x" * 400, 0.05)
     monkeypatch.setenv("http_proxy", dripping.url.removesuffix("/slow"))
     started = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        door.request("GET", "http://api.example.test/x", deadline=0.5)
+        ask(door, "GET", "http://api.example.test/x", deadline=0.5)
     assert time.monotonic() - started < 10
 
 
 def test_32_threads_share_one_pool_of_connections(door: Door, http_catcher: HttpCatcher) -> None:
-    def ask(number: int) -> bytes:
-        return door.request("POST", f"{http_catcher.url}/{number}", data=str(number).encode()).body
+    def send(number: int) -> bytes:
+        return ask(door, "POST", f"{http_catcher.url}/{number}", data=str(number).encode()).body
 
     with ThreadPoolExecutor(32) as pool:
-        assert list(pool.map(ask, range(320))) == [b"ok"] * 320
+        assert list(pool.map(send, range(320))) == [b"ok"] * 320
     assert sorted(int(request.body) for request in http_catcher.requests) == list(range(320))
     assert len({request.headers["host"] for request in http_catcher.requests}) == 1
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_forked_child_opens_connections_of_its_own(door: Door, http_catcher: HttpCatcher) -> None:
-    door.request("GET", f"{http_catcher.url}/parent")
+    ask(door, "GET", f"{http_catcher.url}/parent")
     child = os.fork()
     if child == 0:
         try:
-            door.request("GET", f"{http_catcher.url}/child")
+            ask(door, "GET", f"{http_catcher.url}/child")
         finally:
             os._exit(0)
     os.waitpid(child, 0)
     wait_until(lambda: len(http_catcher.requests) == 2, message="the child's request")
-    assert door.request("GET", f"{http_catcher.url}/parent").body == b"ok"
+    assert ask(door, "GET", f"{http_catcher.url}/parent").body == b"ok"
 
 
 # -- secrets
@@ -316,7 +316,7 @@ def test_errors_with_their_whole_chain_hold_neither_secret_nor_query_nor_userinf
     register_secrets([SECRET])
     url = f"http://user:pw-in-url@127.0.0.1:{free_port}/services/{SECRET}?key=query-secret"
     with caplog.at_level(logging.DEBUG), pytest.raises(UpstreamUnreachable) as caught:
-        door.request("POST", url, json={"token": SECRET}, attempts=2)
+        ask(door, "POST", url, json={"token": SECRET}, attempts=2)
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
     assert caught.value.__cause__ is not None
     assert caught.value.__context__ is None
@@ -327,6 +327,6 @@ def test_errors_with_their_whole_chain_hold_neither_secret_nor_query_nor_userinf
 def test_a_timed_out_call_has_a_clean_cause_too(door: Door, raw_server: ServerOf) -> None:
     server = raw_server(b"HTTP/1.1 ", 30.0)
     with pytest.raises(UpstreamTimeout) as caught:
-        door.request("GET", f"{server.url}?token={SECRET}", timeout=(1.0, 0.2), attempts=1)
+        ask(door, "GET", f"{server.url}?token={SECRET}", timeout=(1.0, 0.2), attempts=1)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert "next_step" in caught.value.facts()

@@ -11,7 +11,7 @@ import pytest
 
 from api_service.services.errors import UpstreamTimeout, UpstreamUnreachable
 from api_service.services.upstream import Door
-from tests.integration.upstream.conftest import RawServer
+from tests.integration.upstream.conftest import RawServer, ask
 from tests.processes import require
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: "
@@ -59,7 +59,7 @@ def test_an_answer_arrives_over_tls(certificate: Path, door: Door, monkeypatch: 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     server = TlsServer(HEAD + b"5\r\n\r\nhello", 0.0, certificate)
     try:
-        assert door.request("GET", server.url).body == b"hello"
+        assert ask(door, "GET", server.url).body == b"hello"
     finally:
         server.close()
 
@@ -70,12 +70,12 @@ def test_a_server_that_drips_over_tls_is_left_at_the_deadline(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     started = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        door.request("GET", dripping.url, deadline=0.6)
+        ask(door, "GET", dripping.url, deadline=0.6)
     # All that it has to say would take 20 s
     assert 0.4 < time.monotonic() - started < 10
 
 
 def test_a_certificate_that_nobody_vouches_for_is_no_connection(dripping: TlsServer, door: Door) -> None:
     with pytest.raises(UpstreamUnreachable, match="SSLError") as caught:
-        door.request("GET", dripping.url, attempts=1)
+        ask(door, "GET", dripping.url, attempts=1)
     assert "certificate" in str(caught.value.__cause__)

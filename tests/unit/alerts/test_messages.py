@@ -14,7 +14,8 @@ from babel.messages.pofile import read_po
 from django.utils import translation
 from pytest_django import Settings
 
-from api_service.services import around_rules, beat_rules, health_rules, money_rules, node_rules
+from api_service.services import around_rules, beat_rules, health_rules, money_rules, node_checks, node_rules
+from api_service.services.backends import base
 from tests.unit.alerts.factories import OPENED, channel_off, hostile, message, over, step
 from workers.alerts import explanations, messages, problems, wording
 from workers.alerts.facts import StepFacts
@@ -201,8 +202,32 @@ def test_what_cannot_be_read_is_called_by_its_name_in_the_language_of_the_alert(
     blind = message(code="reading_blind", node="tracking", value="no answer within 3 s")
     node = message(code="reading_blind", node="10.0.0.7:6379/0", value="NOPERM")
 
-    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: no answer within 3 s"
+    assert blind.problems[0].what[0] == "inventarios de claves: no se puede leer: sin respuesta en 3 s"
     assert node.problems[0].what[0] == "10.0.0.7:6379/0: no se puede leer: NOPERM"
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "told"),
+    [
+        ("node_down", node_checks.STILL_WAITS, "una prueba anterior sigue esperando su respuesta"),
+        ("cache_path_broken", base.WRITE_REFUSED, "se rechazó la escritura"),
+        ("upstream_refused", "the service refused: Token inválido", "el servicio se negó: Token inválido"),
+        ("upstream_circuit_open", "upstream_timeout: no answer in time (ReadTimeout)", "sin respuesta a tiempo"),
+        ("broker_down", "OperationalError: Error 111 connecting to redis", "Error 111 connecting to redis"),
+        ("answer_store_off", "answers, migo", "respuestas, migo"),
+    ],
+)
+def test_why_it_is_so_is_told_in_the_language_of_the_alert_and_in_the_words_of_others(
+    settings: Settings, code: str, value: str, told: str
+) -> None:
+    assert told in message(code=code, value=value).problems[0].what[0]
+    settings.ALERT_LANGUAGE = "en"
+    assert value in message(code=code, value=value).problems[0].what[0]
+
+
+def test_a_channel_that_is_off_says_why_in_the_language_of_the_alert() -> None:
+    off = channel_off("email", "the mail server refused the address: 550 No existe")
+    assert "el servidor de correo rechazó la dirección: 550 No existe" in off.summary
 
 
 def test_of_a_group_each_who_did_it_is_named() -> None:

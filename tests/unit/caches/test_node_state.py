@@ -1,7 +1,6 @@
 import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
@@ -9,8 +8,6 @@ import pytest
 from api_service.caches import node_state
 from api_service.caches.errors import CacheOutage, NodeUnavailable
 from api_service.caches.node_state import NodeState
-
-WALL = datetime(2026, 1, 28, 15, 30, tzinfo=UTC)
 
 
 def down_at(now: float) -> NodeState:

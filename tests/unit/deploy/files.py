@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 # Read by the Compose file or the server's own configuration, not by the settings
-NOT_SETTINGS = {"POSTGRES_PASSWORD"}
+NOT_SETTINGS = {"POSTGRES_PASSWORD", "WEB_BIND", "WEB_PROCESSES"}
 COMPOSE_ONLY = {"IMAGE_TAG"}
 
 

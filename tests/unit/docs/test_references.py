@@ -94,7 +94,7 @@ def test_every_file_named_exists() -> None:
 
 def test_every_file_of_the_layout_exists() -> None:
     """Indented names belong to the folder above them."""
-    block = text_of(ROOT / "README.md").partition("## Layout\n")[2].partition("\nWhere this differs")[0]
+    block = text_of(ROOT / "README.md").partition("## Layout\n")[2].partition("\nWhat it cannot do")[0]
     folders: dict[int, Path] = {0: ROOT}
     missing, seen = [], 0
     for line in block.splitlines():

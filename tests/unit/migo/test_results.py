@@ -13,8 +13,8 @@ from api_service.services.errors import (
     UpstreamRateLimited,
     UpstreamTimeout,
 )
+from api_service.services.failures import Trouble
 from api_service.services.outcomes import Lookup, Outcome, Source
-from api_service.services.results import Trouble
 
 PERIODS = ("rate", "minute", "hour", "day", "month", "run")
 

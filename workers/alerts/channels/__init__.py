@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from django.utils.module_loading import import_string
 
+from api_service.sentences import sentence
 from api_service.services.redaction import redact
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ def channel(addressee: str) -> Channel:
     """By "slack" or "email:2", ready to send; a ChannelError when this process cannot."""
     name, _, number = addressee.partition(":")
     if name not in TABLE:
-        raise ChannelError(f"there is no channel {name!r}", permanent=True)
+        raise ChannelError(sentence("there is no channel %(name)s") % {"name": repr(name)}, permanent=True)
     kind = _class(name)
     addresses = kind.addresses()
     if int(number or 1) > len(addresses):
         # Not permanent: another worker, or this one after its next start, may have the setting
-        raise ChannelError(f"{addressee} is not configured in this process: set {kind.setting}")
+        text = sentence("%(channel)s is not configured in this process: set %(setting)s")
+        raise ChannelError(text % {"channel": addressee, "setting": kind.setting})
     return kind(addresses[int(number or 1) - 1])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
+from api_service.sentences import sentence
 from workers.alerts.channels import SEND_SECONDS, ChannelError
 from workers.alerts.messages import Message
 from workers.alerts.plain import plain
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 TYPES: Final = {"healthy": "success", "warning": "warning", "unhealthy": "failure"}
+REFUSED: Final = sentence("Apprise could not send: %(said)s")
+REFUSED_MUTELY: Final = sentence("Apprise could not send: no reason given")
+UNKNOWN: Final = sentence("Apprise knows no service of this address: see ALERT_APPRISE_URLS")
 # Some services read these as mentions of everybody, escaped or not, and Apprise helps them
 _HARMLESS: Final = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 
@@ -40,8 +44,8 @@ class AppriseChannel:
             body_format="text",
         )
         if not done:
-            said = "; ".join(entry.message for entry in done.logs())
-            raise ChannelError(f"Apprise could not send: {plain(said, 200) or 'no reason given'}")
+            said = plain("; ".join(entry.message for entry in done.logs()), 200)
+            raise ChannelError(REFUSED % {"said": said} if said else REFUSED_MUTELY)
 
 
 def _notifier(url: str) -> Apprise:
@@ -59,7 +63,7 @@ def _notifier(url: str) -> Apprise:
     )
     notifier = Apprise(asset=asset)
     if not notifier.add(url):
-        raise ChannelError("Apprise knows no service of this address: see ALERT_APPRISE_URLS", permanent=True)
+        raise ChannelError(UNKNOWN, permanent=True)
     return notifier
 
 

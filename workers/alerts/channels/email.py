@@ -12,6 +12,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from api_service.sentences import sentence
 from workers.alerts.channels import SEND_SECONDS, ChannelError
 from workers.alerts.messages import Message
 from workers.alerts.plain import plain
@@ -40,7 +41,7 @@ class EmailChannel:
         except smtplib.SMTPException as error:
             raise ChannelError(_said(error), permanent=_code(error) in PERMANENT) from error
         except OSError as error:
-            raise ChannelError(f"no connection to the mail server: {error}") from error
+            raise ChannelError(sentence("no connection to the mail server: %(error)s") % {"error": error}) from error
         finally:
             # Open still when something was refused; how that failed is known already
             with suppress(OSError):
@@ -101,10 +102,11 @@ def _code(error: smtplib.SMTPException) -> int:
 
 def _said(error: smtplib.SMTPException) -> str:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return "the mail server refused the address: " + "; ".join(map(_reply, error.recipients.values()))
+        said = "; ".join(map(_reply, error.recipients.values()))
+        return sentence("the mail server refused the address: %(said)s") % {"said": said}
     if isinstance(error, smtplib.SMTPResponseException):
-        return "the mail server refused: " + _reply((error.smtp_code, error.smtp_error))
-    return f"the mail server failed: {error}"
+        return sentence("the mail server refused: %(said)s") % {"said": _reply((error.smtp_code, error.smtp_error))}
+    return sentence("the mail server failed: %(error)s") % {"error": error}
 
 
 def _reply(reply: tuple[int, bytes | str]) -> str:

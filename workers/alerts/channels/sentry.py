@@ -16,6 +16,7 @@ from sentry_sdk.consts import VERSION
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+from api_service.sentences import sentence
 from api_service.services.backends import Deadline
 from api_service.services.health_rules import RANK, Severity
 from api_service.services.redaction import scrub
@@ -74,9 +75,9 @@ def _capture(client: Client, events: list[Event]) -> None:
 
 def _capture_one(client: Client, event: Event) -> None:
     if not _until.get().left():
-        raise ChannelError("Sentry was too slow for the rest of the message's events")
+        raise ChannelError(sentence("Sentry was too slow for the rest of the message's events"))
     if client.capture_event(event) is None:
-        raise ChannelError("the Sentry SDK dropped the event before sending it", permanent=True)
+        raise ChannelError(sentence("the Sentry SDK dropped the event before sending it"), permanent=True)
 
 
 class ConfirmingTransport(Transport):
@@ -84,7 +85,7 @@ class ConfirmingTransport(Transport):
 
     def capture_envelope(self, envelope: Envelope) -> None:
         if self.parsed_dsn is None:
-            raise ChannelError("SENTRY_DSN is empty", permanent=True)
+            raise ChannelError(sentence("SENTRY_DSN is empty"), permanent=True)
         auth = self.parsed_dsn.to_auth(f"sentry.python/{VERSION}")
         headers = {
             "Content-Type": "application/x-sentry-envelope",
