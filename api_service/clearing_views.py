@@ -23,6 +23,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from api_service.api import bodies
 from api_service.models import ClearRun
 from api_service.operations_token import bearer, is_right, unauthorized
 from api_service.problems import problem, reply
@@ -102,6 +103,8 @@ def _unchecked(_request: HttpRequest) -> HttpResponse:
 def start(request: HttpRequest, who: str) -> HttpResponse:
     try:
         said = Asked.model_validate_json(request.body)
+        # Of two values for one name pydantic takes the last
+        bodies.loads(request.body)
         asked = clearing.request(**said.model_dump(), via=ClearRun.Via.HTTP, requested_by=who)
     except RequestDataTooBig:
         return problem(413, "too_large", _("The body is too large."), _("Send one selection."))

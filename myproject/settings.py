@@ -118,6 +118,13 @@ STATIC_ROOT: Path = env.path("STATIC_ROOT", DATA_DIR / "static")
 WHITENOISE_USE_FINDERS = True
 STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
 
+# --- Uploads -------------------------------------------------------------------------------------------
+FILE_UPLOAD_HANDLERS = [
+    "myproject.uploads.BoundedUploads",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+
 # --- The admin -----------------------------------------------------------------------------------------
 # What this deployment is called beside the title of every page; "prod…" is shown in red, empty not at all
 ENVIRONMENT_LABEL: str = env.str("ENVIRONMENT_LABEL", "")

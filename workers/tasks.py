@@ -123,9 +123,12 @@ def warm_frequent_rucs(
     spread = 0.0 if by_hand else min(settings.WARM_SPREAD, settings.WARM_PERIOD / 2)
     asked = warming.request(limit, budget, rucs, dry_run=dry_run, spread=spread, requested_by=requested_by)
     try:
-        return dict(warming.run(asked) or ALREADY_RUNNING)
+        summary = warming.run(asked)
     except LeaseLost as error:
         return {**ALREADY_RUNNING, "error": str(error)}
+    if summary is None and requested_by:
+        warming.record_refused(asked)
+    return dict(summary or ALREADY_RUNNING)
 
 
 @shared_task(typing=False, soft_time_limit=280, time_limit=300)

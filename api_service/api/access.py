@@ -49,9 +49,11 @@ def grant_of(request: HttpRequest) -> Grant:
 
 
 def charge_more(request: HttpRequest, cost: int) -> None:
-    """For what is worth more than one request."""
-    if cost > 0:
-        _charge(request, grant_of(request), cost)
+    """For what is worth more than the one request that it was let in as. What is worth more than a minute takes all of
+    it."""
+    grant = grant_of(request)
+    if (rest := min(cost, grant.per_minute - 1)) > 0:
+        _charge(request, grant, rest, taken=1)
 
 
 def standing(request: HttpRequest) -> Standing | None:
@@ -59,8 +61,8 @@ def standing(request: HttpRequest) -> Standing | None:
     return found
 
 
-def _charge(request: HttpRequest, grant: Grant, cost: int) -> None:
-    now = rate_limits.charge(grant, cost)
+def _charge(request: HttpRequest, grant: Grant, cost: int, *, taken: int = 0) -> None:
+    now = rate_limits.charge(grant, cost, taken=taken)
     request._rate_standing = now  # type: ignore[attr-defined]  # noqa: SLF001 - kept for the headers of the answer
     if now is not None and now.wait:
         raise Refused(_too_many(now))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from typing import Any, Final
 
+import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
 from django.core.signals import got_request_exception
 from django.db import Error as DatabaseTrouble
@@ -22,10 +23,12 @@ from ninja.openapi.docs import Swagger
 from api_service.api import problems
 from api_service.api.access import standing
 from api_service.api.batches import router as batches
+from api_service.api.bodies import EachNameOnce
 from api_service.api.cache import router as cache
 from api_service.api.clearings import router as clearings
 from api_service.api.document import Api
 from api_service.api.incidents import router as incidents
+from api_service.api.lookups import fresh
 from api_service.api.lookups import router as lookups
 from api_service.api.problems import Problem, Refused
 from api_service.api.rendering import OrjsonRenderer
@@ -46,6 +49,7 @@ api = Api(
     version="1",
     description=DESCRIPTION,
     urls_namespace="api",
+    parser=EachNameOnce(),
     renderer=OrjsonRenderer(),
     # Its default sends the document to a validator on the internet
     docs=Swagger(settings={"validatorUrl": None, "docExpansion": "none", "displayRequestDuration": True}),
@@ -71,8 +75,8 @@ def _invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
 @api.exception_handler(HttpError)
 def _unreadable(_request: HttpRequest, error: HttpError) -> HttpResponse:
     """Ninja's own: a body that is no JSON."""
-    text, step = _("The body cannot be read."), _("Send JSON, with Content-Type: application/json.")
-    return problems.respond(Problem(error.status_code, "malformed_body", text, step))
+    step = _("Send JSON, each name in it once, with Content-Type: application/json.")
+    return problems.respond(Problem(error.status_code, "malformed_body", _("The body cannot be read."), step))
 
 
 @api.exception_handler(SuspiciousOperation)
@@ -108,6 +112,16 @@ def _unforeseen(request: HttpRequest, error: Exception) -> HttpResponse:
     return problems.respond(problems.internal())
 
 
+@functools.cache
+def _document() -> bytes:
+    """Made once: it takes as long as fifty requests, and everybody may ask for it."""
+    return orjson.dumps(api.get_openapi_schema(), option=orjson.OPT_NON_STR_KEYS)
+
+
+def _openapi(request: HttpRequest) -> HttpResponse:
+    return fresh(request, _document(), {})
+
+
 @csrf_exempt
 def nothing_here(_request: HttpRequest) -> HttpResponse:
     """Every other address below /api/v1/."""
@@ -120,7 +134,7 @@ def nothing_here(_request: HttpRequest) -> HttpResponse:
 def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """What every answer has: its limits, no place in a shared cache. HEAD is GET; what is not taken is a problem."""
 
-    @wraps(view)
+    @functools.wraps(view)
     def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         asked = request.method
         request.method = "GET" if asked == "HEAD" else asked
@@ -128,7 +142,8 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         # By it the server knows that no body is to be sent
         request.method = asked
         if response.status_code == 405:
-            response = problems.respond(problems.method_not_allowed(request.method, response.headers["Allow"]))
+            allowed = response.headers["Allow"].split(", ")
+            response = _not_taken(request, [*allowed, "HEAD"] if "GET" in allowed else allowed)
         if (limits := standing(request)) is not None:
             problems.with_headers(response, limits.headers())
         response.headers.setdefault("Cache-Control", "private, no-cache")
@@ -138,12 +153,32 @@ def _finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     return handle
 
 
+def _read_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Of the document and its page, which ninja would give for whatever is asked."""
+
+    @functools.wraps(view)
+    def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        taken = ["GET", "HEAD"]
+        return view(request, *args, **kwargs) if request.method in taken else _not_taken(request, taken)
+
+    return handle
+
+
+def _not_taken(request: HttpRequest, allowed: list[str]) -> HttpResponse:
+    return problems.respond(problems.method_not_allowed(request.method, ", ".join(sorted(allowed))))
+
+
+# What we answer in ninja's place
+_OWN: Final[dict[str, Callable[..., HttpResponseBase]]] = {"api-root": nothing_here, "openapi-json": _openapi}
+
+
 def _urls() -> list[URLPattern | URLResolver]:
     patterns, _app, _namespace = api.urls
     for pattern in patterns:
-        if isinstance(pattern, URLPattern) and pattern.name not in {"openapi-json", "openapi-view"}:
-            view = nothing_here if pattern.name == "api-root" else pattern.callback
-            pattern.callback = csrf_exempt(_finished(view))
+        if isinstance(pattern, URLPattern):
+            wrap = _read_only if pattern.name in {"openapi-json", "openapi-view"} else _finished
+            view = _OWN.get(pattern.name or "", pattern.callback)
+            pattern.callback = csrf_exempt(wrap(view))
     return patterns
 
 

@@ -24,6 +24,9 @@ EVERYWHERE: Final = {
     503: "Not now: APIMIGO, the database or the broker does not answer",
     504: "APIMIGO did not answer in time",
 }
+TO_TRY_AGAIN: Final = {"Retry-After": "Seconds after which it may be asked for again; without it nobody knows."}
+TO_GET_IN: Final = {"WWW-Authenticate": "What is missing: a token, or a scope of it."}
+OF_FAILURES: Final = {401: TO_GET_IN, 403: TO_GET_IN, **dict.fromkeys((429, 502, 503, 504), TO_TRY_AGAIN)}
 WITH_A_BODY: Final = {400: "The body cannot be read", 413: "The body is too large"}
 LIMITS: Final = {
     "X-Request-ID": "The id of this request in our logs: the caller's own, or a new one.",
@@ -71,7 +74,8 @@ def _complete(described: dict[str, Any], operation: Operation) -> None:
     for status, response in responses.items():
         if status >= 400:
             response["content"] = {CONTENT_TYPE: {"schema": PROBLEM}}
-        response["headers"] = _headers(LIMITS | FRESHNESS if 304 in responses and status < 400 else LIMITS)
+        is_fresh = 304 in responses and status < 400
+        response["headers"] = _headers(LIMITS | (FRESHNESS if is_fresh else OF_FAILURES.get(status, {})))
 
 
 def _headers(named: dict[str, str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from time import time
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from api_service.api.rendering import JSON
 from api_service.api.schemas import (
     AgeWish,
     BillingVerdict,
+    Day,
     DayRange,
     DniNumber,
     DniRecord,
@@ -52,7 +53,7 @@ def ruc(request: HttpRequest, ruc: Path[RucNumber], wish: Query[FreshnessWish]) 
     return _answer(request, Subject(MIGO, RUC, ruc), wish.max_stale, refresh=wish.refresh)
 
 
-@router.get("/rucs/{ruc}/billing", response={200: BillingVerdict}, summary="Fit for billing")
+@router.get("/rucs/{ruc}/billing", response={200: BillingVerdict, 304: None}, summary="Fit for billing")
 def ruc_for_billing(request: HttpRequest, ruc: Path[RucNumber], wish: Query[AgeWish]) -> HttpResponse:
     """Whether an electronic invoice can be made out to this taxpayer: it must be ACTIVO and HABIDO.
 
@@ -83,16 +84,18 @@ def latest_rate(request: HttpRequest) -> HttpResponse:
 
 
 @router.get("/exchange-rates/{day}", response={200: ExchangeRate, 304: None, 404: None}, summary="The rate of a day")
-def rate_of_day(request: HttpRequest, day: Path[date]) -> HttpResponse:
+def rate_of_day(request: HttpRequest, day: Path[Day]) -> HttpResponse:
     """A past day's does not change any more and is kept for a day."""
     return _answer(request, Subject(MIGO, EXCHANGE_RATE, day.isoformat()), None)
 
 
-@router.get("/exchange-rates", response={200: ExchangeRates, 404: None}, summary="The rates of a range of days")
+@router.get(
+    "/exchange-rates", response={200: ExchangeRates, 304: None, 404: None}, summary="The rates of a range of days"
+)
 def rates(request: HttpRequest, days: Query[DayRange]) -> HttpResponse:
     """From `start` to `end`, both included, a year at most. Not cached: one paid query each time."""
     start, end = days.start, days.end
-    if not start <= end <= start + LONGEST_RANGE:
+    if not timedelta(0) <= end - start <= LONGEST_RANGE:
         raise Refused(bad_value(_("start must not be after end, and a year before it at most.")))
     result = MigoAPIService().consultar_tipo_cambio_rango(start, end)
     if not result["success"]:

@@ -152,7 +152,11 @@ class ClearingAccepted(Schema):
 
 
 class WarmRun(Schema):
-    """One warm-up. `useful` and `wasted` are known when all that it loaded has ended."""
+    """One warm-up. `useful` and `wasted` are known when all that it loaded has ended.
+
+    `requested_by` is the name of the token or the person, empty for the schedule. One that came while another was under
+    way has `failed` and loaded nothing: start it again.
+    """
 
     run: int
     state: State
@@ -170,6 +174,7 @@ class WarmRun(Schema):
     useful: int | None
     wasted: int | None
     error: str
+    requested_by: str
 
 
 class WarmRunPage(Page):

@@ -44,13 +44,16 @@ class Standing:
         return {**headers, "Retry-After": str(math.ceil(self.wait))} if self.wait else headers
 
 
-def charge(grant: Grant, cost: int = 1) -> Standing | None:
-    """Take `cost` requests from the token's minute; None where there is no limit. What costs more costs all."""
+def charge(grant: Grant, cost: int = 1, *, taken: int = 0) -> Standing | None:
+    """Take `cost` requests from the token's minute; None where there is no limit. What costs more costs all.
+
+    `taken`: what the same request has been charged with already, and would be again when it comes back.
+    """
     if not grant.per_minute:
         return None
     if cost == 1 and (block := grant.per_minute // BLOCKS_A_MINUTE) > 1:
         return _prepaid.spend(grant, block)
-    return _take(grant, min(cost, grant.per_minute))
+    return _take(grant, min(cost, grant.per_minute), taken)
 
 
 class _Prepaid:
@@ -79,19 +82,19 @@ class _Prepaid:
         return replace(standing, remaining=standing.remaining + block - 1)
 
 
-def _take(grant: Grant, cost: int) -> Standing:
+def _take(grant: Grant, cost: int, taken: int = 0) -> Standing:
     item = RateLimitItemPerMinute(grant.per_minute)
-    return _limits.apply(lambda limiter: _charged(limiter, item, grant.id, cost))
+    return _limits.apply(lambda limiter: _charged(limiter, item, grant.id, cost, taken))
 
 
-def _charged(limiter: Limiter, item: RateLimitItemPerMinute, who: str, cost: int) -> Standing:
+def _charged(limiter: Limiter, item: RateLimitItemPerMinute, who: str, cost: int, taken: int) -> Standing:
     allowed = limiter.hit(item, who, cost=cost)
     stats = limiter.get_window_stats(item, who)
     now = time()
     if allowed:
         return Standing(item.amount, stats.remaining, MINUTE - now % MINUTE)
     before, _, current, _ = cast(CacheStorage, limiter.storage).get_sliding_window(item.key_for(who), MINUTE)
-    wait = wait_for((before, current), now % MINUTE, item.amount, cost, MINUTE)
+    wait = wait_for((before, current), now % MINUTE, item.amount, cost + taken, MINUTE)
     return Standing(item.amount, stats.remaining, MINUTE - now % MINUTE, max(wait, 1.0))
 
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
+from django.utils.translation import gettext as _
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 MOST_RUCS = 1000
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 RucNumber: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{11}$", examples=["20100038146"])]
 DniNumber: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{8}$", examples=["12345678"])]
 ServiceName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$", examples=["migo"])]
 # Larger ones would be none that a database takes
 RowNumber: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+def _written_as_a_date(text: object) -> object:
+    """Pydantic takes `0` for seconds since 1970: a slip would be a query that is paid for."""
+    if isinstance(text, str) and not _DATE.fullmatch(text):
+        raise ValueError(_("Write a date as 2026-01-28."))
+    return text
+
+
+Day: TypeAlias = Annotated[date, BeforeValidator(_written_as_a_date)]
 MaxStale: TypeAlias = Annotated[
     int | None,
     Field(
@@ -56,8 +70,8 @@ class FreshnessWish(AgeWish):
 class DayRange(Schema):
     """Both days included."""
 
-    start: date
-    end: date
+    start: Day
+    end: Day
 
 
 class RucRecord(Schema):

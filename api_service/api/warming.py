@@ -53,7 +53,7 @@ def start(request: HttpRequest, asked: WarmRequest) -> Status[dict[str, Any]]:
         warming.request(**said)
     except ValueError as error:
         raise Refused(bad_value(error)) from error
-    step = _("Read /api/v1/warming/runs: its row appears when a worker begins it.")
+    step = _("Read /api/v1/warming/runs: a row with the name of your token appears when a worker takes it.")
     return Status(202, {"task": send(warming.TASK, said), "next_step": step})
 
 
@@ -92,5 +92,5 @@ def replay(
 
 def _as_json(run: WarmRun) -> dict[str, Any]:
     names = ("state", "started_at", "finished_at", "dry_run", "limit", "budget", "candidates", "from_store")
-    more = ("refreshed", "paid", "failed", "skipped", "useful", "wasted", "error")
+    more = ("refreshed", "paid", "failed", "skipped", "useful", "wasted", "error", "requested_by")
     return {"run": run.pk, **{name: getattr(run, name) for name in (*names, *more)}}

@@ -15,6 +15,8 @@ from typing import Final
 GZIP: Final = b"\x1f\x8b"
 # A slip in one line must not make a replay of a thousand years
 LONGEST_SECONDS: Final = 20 * 366 * 86_400
+# Milliseconds taken for seconds, or a year with a digit too many: what reads weigh by their day leaves all numbers
+LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 HEADER_MAY_BE: Final = ("timestamp", "time", "date")
 
 
@@ -60,6 +62,8 @@ def parse(lines: Iterable[str]) -> AccessLog:
         at, key = _entry(text, clock, number)
         if log.times and not log.times[-1] <= at <= log.times[0] + LONGEST_SECONDS:
             raise BadLog(f"line {number}: {_out_of_order(at, log)}")
+        if not 0 <= at < LAST_SECOND:
+            raise BadLog(f"line {number}: {text[:40]!r} is not of a time from 1970 to 2100")
         log.times.append(at)
         log.keys.append(numbers.setdefault(key, len(numbers)))
     if not log.times:

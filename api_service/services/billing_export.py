@@ -7,6 +7,7 @@ after the .xlsx is saved as CSV (OWASP, CSV injection).
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO, StringIO
 from typing import Any, Final
@@ -24,6 +25,8 @@ FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "�
 WIDTHS: Final = (8, 14, 10, 48, 40, 44, 18, 14)
 ROWS_A_READ: Final = 1000
 TEXT_FORMAT: Final = "@"
+# A spreadsheet reads `_x003D_` as `=` (ST_Xstring of ECMA-376): saved as CSV it would be a formula
+_CODE: Final = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 
 
 def as_csv(run: BillingRun) -> bytes:
@@ -61,7 +64,7 @@ def harmless(text: str) -> str:
 
 
 def _text_cell(sheet: Any, text: str) -> Any:
-    cell = WriteOnlyCell(sheet, value=text)
+    cell = WriteOnlyCell(sheet, value=_CODE.sub("_x005F_", text))
     cell.data_type, cell.number_format = "s", TEXT_FORMAT
     return cell
 

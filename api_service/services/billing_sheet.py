@@ -1,14 +1,17 @@
 """The first sheet of an uploaded .xlsx as rows of texts, within bounds: what is uploaded may be made to do harm.
 
 A zip says how large each of its parts is, and Python unpacks no more than that: the sum is judged before anything is.
+openpyxl makes a tree of what it finds, a hundred times as large: the elements are counted before it is let at them.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
+from xml.parsers import expat
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from django.utils.translation import gettext as _
@@ -19,6 +22,17 @@ MOST_PARTS: Final = 1000
 MOST_COLUMNS: Final = 100
 # A row may say any number, and openpyxl makes up every row before it
 LAST_ROW: Final = 100_000
+# No RUC is longer; ten thousand cells may name one text of megabytes
+LONGEST_CELL: Final = 1000
+# Ten thousand lines of 25 columns, each with a text of its own
+MOST_ELEMENTS: Final = 1_000_000
+# A row has 16,384 columns at most, and is in memory as a whole
+MOST_IN_A_ROW: Final = 50_000
+# Styles, names, links: each is made an object of; a workbook may have 65,490 styles
+MOST_OTHERS: Final = 200_000
+DEEPEST: Final = 100
+_IN_A_ROW: Final = frozenset({"c", "v", "f", "is"})
+_OF_TABLES: Final = _IN_A_ROW | {"row", "si", "t"}
 
 # What openpyxl raises for a file that is none: it checks little itself
 _BROKEN = (
@@ -51,10 +65,50 @@ def _refuse_harm(content: bytes) -> None:
             raise BadUpload(
                 _("The spreadsheet is packed in an unusual way: save it as .xlsx again, without a password.")
             )
+        bounds = _Bounds()
         for part in parts:
-            # No spreadsheet needs one, and entities can grow without end
-            if part.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(part):
-                raise BadUpload(_("The spreadsheet has parts that none needs: save it as .xlsx again."))
+            bounds.hold(archive.read(part))
+
+
+class _Bounds:
+    """Of the elements of all parts together. Read as XML is, as a part may have any name and any encoding."""
+
+    def __init__(self) -> None:
+        self._elements = self._others = self._in_a_row = self._depth = 0
+
+    def hold(self, part: bytes) -> None:
+        """Raises BadUpload."""
+        parser = expat.ParserCreate()
+        parser.StartDoctypeDeclHandler = _refuse_declaration
+        parser.StartElementHandler, parser.EndElementHandler = self._begin, self._end
+        self._depth = 0
+        # A picture, or what openpyxl fails at as well
+        with suppress(expat.ExpatError):
+            parser.Parse(part, True)  # noqa: FBT003 - it takes no keywords
+
+    def _begin(self, name: str, _attributes: object) -> None:
+        tag = name.rpartition(":")[2]
+        self._depth += 1
+        self._elements += 1
+        self._others += tag not in _OF_TABLES
+        # worksheet, sheetData, row
+        is_between_rows = self._depth <= 3 and tag not in _IN_A_ROW
+        self._in_a_row = 0 if is_between_rows else self._in_a_row + 1
+        if (
+            self._elements > MOST_ELEMENTS
+            or self._others > MOST_OTHERS
+            or self._in_a_row > MOST_IN_A_ROW
+            or self._depth > DEEPEST
+        ):
+            raise BadUpload(_("The spreadsheet is too large when unpacked: leave only the column of RUCs in it."))
+
+    def _end(self, _name: str) -> None:
+        self._depth -= 1
+
+
+def _refuse_declaration(*_of_document: object) -> None:
+    """No spreadsheet needs one, and its entities can grow without end."""
+    raise BadUpload(_("The spreadsheet has parts that none needs: save it as .xlsx again."))
 
 
 def _rows(content: bytes) -> Iterator[tuple[int, Sequence[str]]]:
@@ -78,4 +132,4 @@ def _text(value: object) -> str:
     """A RUC that was typed as a number is a float in many files."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return "" if value is None else str(value)
+    return "" if value is None else str(value)[:LONGEST_CELL]

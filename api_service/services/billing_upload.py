@@ -22,6 +22,8 @@ __all__ = ["BadUpload", "Line", "read"]
 
 MOST_BYTES: Final = 5_000_000
 MOST_LINES: Final = 10_000
+# Blank ones and those within a cell included: each with a quote that nobody closes is read twenty times
+MOST_LINES_OF_TEXT: Final = 100_000
 # Titles and blank lines above the headings
 HEADINGS_WITHIN: Final = 10
 LONGEST_HEADING: Final = 40
@@ -63,14 +65,18 @@ def read(content: bytes) -> list[Line]:
         raise BadUpload(_("The file is empty: there is no line with a RUC."))
     column, first = _column(rows)
     if len(rows) - first > MOST_LINES:
-        text = _("The file has %(lines)d lines, and %(most)d are the most: split it.")
-        raise BadUpload(text % {"lines": len(rows) - first, "most": MOST_LINES})
+        raise BadUpload(_too_many(len(rows) - first))
     if len(rows) == first:
         raise BadUpload(_("There are headings but no line below them."))
     lines = [_line(number, cells, column) for number, cells in rows[first:]]
     if not any(map(_tells_of_rucs, lines)):
         raise BadUpload(_("No line has a RUC of 11 digits in the column of RUCs, number %d.") % (column + 1))
     return lines
+
+
+def _too_many(lines: int) -> str:
+    text = _("The file has %(lines)d lines, and %(most)d are the most: split it.")
+    return text % {"lines": lines, "most": MOST_LINES}
 
 
 def _rows(content: bytes) -> Iterator[Row]:
@@ -111,6 +117,8 @@ def _decoded(content: bytes) -> str:
 def _csv_rows(text: str) -> Iterator[Row]:
     """Line by line: one quote that nobody closed would otherwise take the rest of the file along."""
     lines = re.split(r"\r\n|\n|\r", text)
+    if len(lines) > MOST_LINES_OF_TEXT:
+        raise BadUpload(_too_many(len(lines)))
     delimiter = _delimiter(lines)
     index = 0
     while index < len(lines):

@@ -30,7 +30,11 @@ class _Everything(Collector):
 def page(accept: str, *, with_database: bool) -> tuple[bytes, str]:
     """Body and content type: OpenMetrics for who accepts that, else Prometheus' own text."""
     tracking.add_up()
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except TypeError:
+        # A version that is no number, which prometheus_client compares with one
+        encode, content_type = choose_encoder("")
     return encode(_Everything(with_database=with_database)), content_type
 
 

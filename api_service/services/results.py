@@ -161,7 +161,10 @@ def _negative(reason: str) -> Failure:
         code=NOT_FOUND,
         permanent=True,
         retry_after=None,
-        next_step=_("Check the number with whoever gave it; new registrations appear after a day."),
+        next_step=_(
+            "Check the number or the date with whoever gave it; new registrations appear after a day, "
+            "exchange rates when SUNAT publishes them."
+        ),
     )
 
 

@@ -7,7 +7,6 @@ would replace the credentials of a call by the host's name. Redirects are not fo
 another host.
 """
 
-import json
 import os
 import random
 import threading
@@ -28,6 +27,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url
 
 from api_service.sentences import sentence
+from api_service.services import foreign_json
 from api_service.services.deadline import DeadlineAdapter, read_until
 from api_service.services.errors import (
     UpstreamAuthRefused,
@@ -302,13 +302,13 @@ def _error_from(caught: Exception) -> UpstreamError:
 
 
 def json_of(response: Response) -> Any:
-    """The JSON body. Decimal numbers stay the text they were sent as: a price must not become a binary float."""
+    """The JSON body, decimal numbers as text."""
     text = response.body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<"):
         msg = sentence("an HTML page instead of JSON (status %(status)s)") % {"status": response.status}
         raise UpstreamBadAnswer(msg, status=response.status, of_service=response.ok)
     try:
-        return json.loads(text, parse_float=str, parse_constant=str)
+        return foreign_json.loads(text)
     except ValueError:
         facts = {"size": len(response.body), "status": response.status}
         msg = sentence("broken JSON of %(size)s bytes (status %(status)s)") % facts

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -29,6 +29,8 @@ from api_service.services.warm_plan import Cached, Candidate, Moment, Plan, Rule
 from api_service.services.warm_refresh import Refresh, Request, lead
 
 INTERRUPTED = sentence("interrupted: its worker stopped before the end")
+ANOTHER = sentence("another warm run was under way: start it again")
+ANOTHER_RUN = sentence("another warm run was under way (run %(run)s): start it again")
 # A killed run blocks the next one for so long at most
 LEASE_SECONDS = 90.0
 # Statistics are looked at closer than the limit says: some of the best will be fresh
@@ -95,19 +97,18 @@ def run(asked: Request) -> WarmSummary | None:
         return None if held is None else warm(asked, held.renew)
 
 
+def record_refused(asked: Request) -> None:
+    """A row for a run that another one was in the way of: over HTTP nobody sees what a task returns."""
+    _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
+
+
 def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
     """One run, recorded. For who holds its lock, which `renew` keeps: rows left running by a killed run are closed."""
     for left in _running():
         _interrupt(left, timezone.now())
     tracking.flush_now()
     warm_results.settle(timezone.now())
-    row = WarmRun.objects.create(
-        started_at=timezone.now(),
-        requested_by=asked.requested_by,
-        dry_run=asked.dry_run,
-        limit=asked.limit,
-        budget=asked.budget,
-    )
+    row = WarmRun.objects.create(**_asked(asked))
     try:
         steps, planned_at = counted.Steps(Operation.WARM_RUN, APICacheService()), time()
         planned = _plan(steps, asked, row)
@@ -121,6 +122,21 @@ def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummar
         raise
     _end(row, WarmRun.State.FAILED if row.failed else WarmRun.State.DONE, row.error)
     return _summary(row, len(planned.due))
+
+
+def _asked(asked: Request) -> dict[str, Any]:
+    """What a row has from the beginning."""
+    return {
+        "started_at": timezone.now(),
+        "requested_by": asked.requested_by,
+        "dry_run": asked.dry_run,
+        "limit": asked.limit,
+        "budget": asked.budget,
+    }
+
+
+def _in_the_way(other: WarmRun | None) -> str:
+    return ANOTHER_RUN % {"run": other.pk} if other else ANOTHER
 
 
 def _plan(steps: counted.Steps, asked: Request, row: WarmRun) -> Plan:

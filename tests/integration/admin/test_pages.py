@@ -54,6 +54,16 @@ def test_list_and_page_answer_within_fifteen_queries(
         assert len(queries) <= MOST_QUERIES, [query["sql"] for query in queries]
 
 
+@pytest.mark.parametrize(
+    ("model", "query"), [(models.TrackedKey, "service=%00"), (models.Incident, "severity__exact=a%00b")], ids=str
+)
+def test_a_filter_that_no_text_can_have_is_left_out(
+    model: type[Model], query: str, rows: Rows, admin_client: Client
+) -> None:
+    answer = admin_client.get(f"{list_url(model)}?{query}")
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"{list_url(model)}?e=1")
+
+
 MANY = [
     models.NodeSample,
     models.ServiceSnapshot,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -175,6 +176,25 @@ def test_a_token_has_so_many_requests_a_minute_and_hears_when_to_come_again(api:
     assert body["retry_after"] <= int(answers[3].headers["Retry-After"])
     # Another token has a minute of its own
     assert api(Scope.LOOKUP, per_minute=3).get(URL).status_code == 200
+
+
+def test_a_batch_that_is_worth_more_than_a_minute_takes_all_of_it_and_is_let_in_again_when_it_was_told(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, clock = api(Scope.LOOKUP, per_minute=3), [1_800_000_015.0]
+    for module in ("services.limit_storage", "api.rate_limits"):
+        monkeypatch.setattr(f"api_service.{module}.time", lambda: clock[-1])
+
+    def ask() -> Any:
+        four_hundred = {"rucs": [f"none {number}" for number in range(400)]}
+        return client.post("/api/v1/rucs/batch", four_hundred, content_type="application/json")
+
+    first = ask()
+    while (again := ask()).status_code == 429 and len(clock) < 4:
+        clock.append(clock[-1] + int(again.headers["Retry-After"]))
+    assert (first.status_code, first.headers["RateLimit"].split(";")[1]) == (200, "r=0")
+    # It is let in as one request first, then for the rest
+    assert (again.status_code, len(clock)) == (200, 3)
 
 
 @pytest.mark.usefixtures("amid_a_minute")

@@ -58,3 +58,12 @@ def test_the_committed_document_is_the_generated_one() -> None:
     """`make openapi` writes it anew."""
     generated = json.loads(json.dumps(application.get_openapi_schema()))
     assert json.loads(DOCUMENT.read_text(encoding="utf-8")) == generated
+
+
+def test_every_look_up_has_a_tag_and_every_limit_says_when_to_come_again() -> None:
+    paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
+    operations = [operation for methods in paths.values() for operation in methods.items()]
+    read = [said["responses"] for method, said in operations if method == "get" and said["tags"] == ["Look-ups"]]
+    assert len(read) == 6
+    assert all("304" in answers and "ETag" in answers["200"]["headers"] for answers in read)
+    assert all("Retry-After" in said["responses"]["429"]["headers"] for _method, said in operations)

@@ -15,6 +15,7 @@ from django.core.signals import got_request_exception
 from django.test import Client
 
 from api_service import request_ids
+from api_service.api.document import Api
 from api_service.services import lookup
 from myproject.sentry import _event_without_secrets
 from tests.integration.api.conftest import ApiClient, problem_of
@@ -30,9 +31,18 @@ def test_what_is_not_there_is_a_problem_and_no_page(method: str, path: str) -> N
     problem_of(getattr(Client(), method)(f"/api/v1/{path}"), 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), [("post", f"rucs/{RUC}", "GET"), ("get", "rucs/batch", "POST")])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("post", f"rucs/{RUC}", "GET, HEAD"),
+        ("get", "rucs/batch", "POST"),
+        ("delete", "cache/clearings", "GET, HEAD, POST"),
+        ("post", "openapi.json", "GET, HEAD"),
+        ("options", "docs", "GET, HEAD"),
+    ],
+)
 def test_another_method_is_a_problem_that_names_the_right_one(method: str, path: str, allowed: str) -> None:
-    answer = getattr(Client(), method)(f"/api/v1/{path}")
+    answer = getattr(Client(enforce_csrf_checks=True), method)(f"/api/v1/{path}")
     problem_of(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == allowed
 
@@ -74,8 +84,13 @@ def test_the_reference_page_and_all_it_needs_are_here() -> None:
         answer.close()
 
 
-def test_the_document_is_openapi_3_1() -> None:
-    assert Client().get("/api/v1/openapi.json").json()["openapi"] == "3.1.0"
+def test_the_document_is_openapi_3_1_and_made_once() -> None:
+    """It needs no token, and takes as long as fifty requests."""
+    first = Client().get("/api/v1/openapi.json")
+    assert first.json()["openapi"] == "3.1.0"
+    with patch.object(Api, "get_openapi_schema", autospec=True, side_effect=AssertionError):
+        again = Client().get("/api/v1/openapi.json")
+    assert (again.content, again.headers["ETag"]) == (first.content, first.headers["ETag"])
 
 
 # -- request ids

@@ -173,6 +173,19 @@ def test_a_range_of_rates_is_bounded_and_not_cached(api: ApiClient, sandbox: Run
     assert len(sandbox.log) == 1
 
 
+@pytest.mark.parametrize("day", ["0", "1706400000", "2026-01-28T00:00:00", "20260128", "2026-1-28", "2026-02-30"])
+def test_what_is_no_date_is_refused_and_not_paid_for(api: ApiClient, sandbox: RunningSandbox, day: str) -> None:
+    client = api()
+    problem_of(client.get(f"/api/v1/exchange-rates/{day}"), 422, "invalid_request")
+    problem_of(client.get("/api/v1/exchange-rates", {"start": day, "end": "1970-01-02"}), 422, "invalid_request")
+    assert sandbox.log == []
+
+
+def test_the_last_year_of_the_calendar_is_a_range_like_any_other(api: ApiClient) -> None:
+    answer = api().get("/api/v1/exchange-rates", {"start": "9999-12-30", "end": "9999-12-31"})
+    assert (answer.status_code, answer.json()) == (200, {"rates": []})
+
+
 def test_texts_are_in_the_readers_language_and_codes_are_not(api: ApiClient, settings: Settings) -> None:
     client = api()
     texts = {

@@ -27,6 +27,7 @@ from api_service.models import (
 from api_service.services import clearing, monitoring, schedule_runs, warming
 from api_service.services.cache_service import APICacheService
 from api_service.services.token_rules import Scope
+from myproject import uploads
 from tests.conftest import UseCacheUrl
 from tests.integration.api.conftest import ApiClient, Sent, problem_of
 from tests.migo_fixtures import IMPOSSIBLE, RUC
@@ -185,6 +186,13 @@ def test_a_clearing_that_is_not_understood_is_none(api: ApiClient, sent: Sent, s
     assert (ClearRun.objects.count(), sent("tracking")) == (0, None)
 
 
+@pytest.mark.parametrize("twice", ['"pattern": "2010*", "pattern": ""', '"dry_run": true, "dry_run": false'])
+def test_a_clearing_that_says_a_thing_twice_is_none(api: ApiClient, twice: str) -> None:
+    said = f'{{"service": "migo", {twice}}}'
+    problem_of(api().post("/api/v1/cache/clearings", said, content_type="application/json"), 400, "malformed_body")
+    assert ClearRun.objects.count() == 0
+
+
 def test_who_may_look_up_or_look_on_clears_nothing(api: ApiClient, sent: Sent) -> None:
     for scope in (Scope.LOOKUP, Scope.OPERATIONS_READ):
         answer = api(scope).post("/api/v1/cache/clearings", {"service": "migo"}, content_type="application/json")
@@ -304,6 +312,11 @@ def test_a_replay_has_limits_of_size_time_and_number(api: ApiClient, monkeypatch
         problem_of(replay(client, log), 503, "busy")
     finally:
         replays._one_at_a_time.release()
+
+
+def test_an_upload_that_nothing_takes_is_a_problem_too(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_BYTES", 10)
+    problem_of(replay(api(), b"100,1\n200,1\n"), 413, "too_large")
 
 
 # -- schedules

@@ -117,6 +117,7 @@ def test_a_number_that_is_of_no_clearing_is_not_found(operator: Client, number: 
         ("{", "JSON"),
         ('{"service": "migo\x00"}', "JSON"),
         (b"\xff", "JSON"),
+        ('{"service": "migo", "pattern": "2010*", "pattern": ""}', "twice"),
     ],
 )
 def test_a_body_that_is_not_understood_starts_nothing(operator: Client, sent: Sent, body: Any, said: str) -> None:

@@ -49,3 +49,10 @@ def test_who_asks_for_openmetrics_gets_it(scrape: Callable[[], Samples]) -> None
     assert reply.headers["Content-Type"].startswith("application/openmetrics-text")
     assert reply.headers["Cache-Control"] == "no-store"
     assert (families["cache_worker_lookups"], families["cache_worker_node_up"]) == ("counter", "gauge")
+
+
+def test_who_asks_for_a_version_that_is_none_gets_the_plain_text(scrape: Callable[[], Samples]) -> None:
+    scrape()
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/openmetrics-text; version=x"}
+    reply = Client(headers=headers).get("/metrics")
+    assert (reply.status_code, reply.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")

@@ -283,6 +283,14 @@ def test_no_cell_of_the_spreadsheet_is_a_formula_and_rucs_are_texts(hostile: Bil
     assert not [cell.value for cell in cells if str(cell.value).lstrip()[:1] in {"=", "+", "-", "@"}]
 
 
+def test_a_code_of_a_character_in_a_name_is_no_character_in_the_spreadsheet(hostile: BillingRun) -> None:
+    """Excel reads `_x003D_` as `=`, and `_x005F_x003D_` as `_x003D_`."""
+    BillingRow.objects.filter(run=hostile, line=2).update(name="_x003D_1+1 _x_ _x003d_")
+    sheet = load_workbook(BytesIO(billing_export.as_xlsx(hostile))).worksheets[0]
+    assert sheet.cell(2, 6).value == "_x005F_x003D_1+1 _x_ _x005F_x003d_"
+    assert ";_x003D_1+1 _x_ _x003d_;" in billing_export.as_csv(hostile).decode("utf-8-sig")
+
+
 def test_runs_go_with_their_rows_after_ninety_days() -> None:
     run, kept = planned(list(REAL)), planned([REAL[0]])
     BillingRun.objects.filter(pk=run.pk).update(uploaded_at=timezone.now() - timedelta(days=91))

@@ -29,6 +29,7 @@ from api_service.services.warming import request, warm
 from tests.integration.services.warm_runs import asked_for, read, run
 from tests.rucs import REAL, record, valid_rucs
 from tests.sandbox_fixture import RunningSandbox
+from workers import tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +42,24 @@ def test_of_two_runs_at_once_the_second_does_nothing(cache: APICacheService, ven
     assert done is not None
     assert (done["state"], done["refreshed"]) == ("done", 6)
     assert WarmRun.objects.count() == 1
+
+
+def test_a_run_that_somebody_asked_for_tells_in_its_row_what_was_in_its_way(
+    cache: APICacheService, vendor: RunningSandbox
+) -> None:
+    RunLock.objects.create(name=warming.LOCK, token="another", expires_at=timezone.now() + timedelta(seconds=60))
+    other = WarmRun.objects.create(started_at=timezone.now(), limit=1, budget=1)
+    for requested_by in ("", "billing"):
+        summary = tasks.warm_frequent_rucs(rucs=list(REAL), requested_by=requested_by)
+        assert summary["state"] == "already_running"
+    assert WarmRun.objects.count() == 2
+    row = WarmRun.objects.get(requested_by="billing")
+    assert (row.state, row.error) == (
+        "failed",
+        f"another warm run was under way (run {other.pk}): start it again",
+    )
+    assert row.finished_at is not None
+    assert asked_for(vendor) == []
 
 
 def test_what_somebody_is_asking_for_already_is_not_asked_for_twice(

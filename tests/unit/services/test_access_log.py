@@ -40,6 +40,12 @@ def test_a_line_that_cannot_be_is_named(line: str, reason: str) -> None:
         access_log.parse(["# c", "10,a", line, "30,c"])
 
 
+@pytest.mark.parametrize("moment", ["10000000000", "9999-12-31T00:00:00", "1900-01-01T00:00:00"])
+def test_a_time_of_another_century_is_refused(moment: str) -> None:
+    with pytest.raises(BadLog, match=r"^line 1: .*from 1970 to 2100"):
+        access_log.parse([f"{moment},a", f"{moment},b"])
+
+
 def test_a_log_of_comments_only_is_none() -> None:
     with pytest.raises(BadLog, match="no look-ups"):
         access_log.parse(["# c", "timestamp,key"])

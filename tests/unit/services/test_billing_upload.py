@@ -104,6 +104,14 @@ def test_ten_thousand_lines_are_read_and_one_more_is_refused() -> None:
         read(("RUC\n" + "\n".join([*numbers, ONE])).encode())
 
 
+def test_lines_are_counted_before_their_quotes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billing_upload, "MOST_LINES_OF_TEXT", 30)
+    assert rucs(f"RUC\n{ONE}" + "\n" * 28) == [ONE]
+    monkeypatch.setattr(billing_upload, "_record", None)
+    with pytest.raises(BadUpload, match="31"):
+        read(b"RUC\n" + b'"a,\n' * 29)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -157,6 +165,37 @@ def test_entities_that_grow_other_methods_and_made_up_rows_are_refused() -> None
     ):
         with pytest.raises(BadUpload):
             read(harm)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("part", [SHEET, "xl/media/image1.png"])
+def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, encoding: str) -> None:
+    document = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "{ONE}">]><x>&a;</x>'
+    with pytest.raises(BadUpload, match="partes que"):
+        read(repacked(xlsx([["RUC"], [ONE]]), part, document.encode(encoding)))
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        (SHEET, OPENING + b"<row>" + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + b"</row>" + CLOSING),
+        (SHEET, OPENING + b"<x:c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
+        (SHEET, OPENING + b"<a>" * billing_sheet.DEEPEST),
+        ("xl/styles.xml", b"<styleSheet><cellXfs>" + b"<xf/>" * billing_sheet.MOST_OTHERS + b"</cellXfs></styleSheet>"),
+    ],
+    ids=["a row", "cells without a row", "depth", "styles"],
+)
+def test_what_is_small_until_a_tree_is_made_of_it_is_refused(part: str, content: bytes) -> None:
+    with pytest.raises(BadUpload, match="demasiado grande"):
+        read(repacked(xlsx([["RUC"], [ONE]]), part, content))
+
+
+def test_the_parts_of_a_spreadsheet_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = xlsx([["RUC"], *([number] for number in valid_rucs(100))])
+    assert len(read(content)) == 100
+    monkeypatch.setattr(billing_sheet, "MOST_ELEMENTS", 300)
+    with pytest.raises(BadUpload, match="demasiado grande"):
+        read(content)
 
 
 def test_rows_that_the_sheet_says_it_does_not_have_are_read() -> None:

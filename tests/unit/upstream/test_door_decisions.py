@@ -1,6 +1,7 @@
 import pickle
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from api_service.services.errors import (
@@ -101,7 +102,25 @@ def test_prices_sent_as_numbers_stay_the_decimals_they_were() -> None:
     assert body == {"precio_compra": "3.70", "n": "1e400"}
 
 
-@pytest.mark.parametrize("body", [b"<html>502</html>", b"", b'{"a": ', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (r'"CAF\ud83dE"', "CAF?E"),
+        (r'["\uDC00 \uD83D\uDE00", {"\ud800": 1}]', ["? \U0001f600", {"?": 1}]),
+        ("[18446744073709551615, -9223372036854775808]", [2**64 - 1, -(2**63)]),
+        ("[18446744073709551616, -9223372036854775809]", ["18446744073709551616", "-9223372036854775809"]),
+        ("9" * 5000, "9" * 5000),
+    ],
+    ids=["half a pair", "halves beside a pair", "64 bits", "more", "thousands of digits"],
+)
+def test_what_no_cache_could_keep_is_kept_as_a_text_that_it_can(sent: str, kept: object) -> None:
+    """What cannot be kept would be paid for with each request, and fail every batch that it is in."""
+    body = json_of(response(200, sent.encode()))
+    assert body == kept
+    assert orjson.loads(orjson.dumps(body)) == kept
+
+
+@pytest.mark.parametrize("body", [b"<html>502</html>", b"", b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_json_is_a_bad_answer_that_may_pass(body: bytes) -> None:
     with pytest.raises(UpstreamBadAnswer) as caught:
         json_of(response(200, body))

@@ -1,0 +1,42 @@
+"""JSON of others, as values that every cache, database and caller of ours takes. Pure.
+
+What none of them takes must not get beyond here: an answer that was paid for and cannot be kept is paid for again by
+everybody who asks, and fails everybody's batch that it is in.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# What orjson writes
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+
+
+def loads(text: str) -> Any:
+    """Decimal numbers stay the text they were sent as: a price must not become a binary float. Raises ValueError."""
+    try:
+        found = json.loads(text, parse_float=str, parse_int=_whole_number, parse_constant=str)
+        # Half of a surrogate pair can only be escaped: the text was decoded from UTF-8
+        return _readable(found) if "\\ud" in text or "\\uD" in text else found
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _whole_number(text: str) -> int | str:
+    """One beyond 64 bits as its text."""
+    if len(text) > len(str(_SMALLEST)):
+        return text
+    number = int(text)
+    return number if _SMALLEST <= number <= _LARGEST else text
+
+
+def _readable(value: Any) -> Any:
+    """With a question mark in the place of each half of a pair."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if isinstance(value, dict):
+        return {_readable(name): _readable(item) for name, item in value.items()}
+    return value
