@@ -1,4 +1,4 @@
-"""Sentences of ours that are written once, in English, for rows, logs and the API, and read in other languages.
+"""Sentences of ours that are written once, in English, for rows and logs, and read in other languages.
 
 Who writes one marks it; who shows it finds it again in what was stored, with what was filled in. Pure.
 """
@@ -19,6 +19,8 @@ SAID: Final = "said"
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _SEPARATOR: Final = "; "
 _LEADER: Final = re.compile(r"\S+?: ")
+# A search takes time by the square of the length: 20 ms at this one, an hour at a megabyte. Rows keep 300 characters
+_LONGEST: Final = 2000
 # Sentences within sentences: ours have three, and what others send may have any number
 _DEPTH: Final = 5
 _WORDS: Final = re.compile(r"(?<!\S)[A-Za-z][a-z]+\s+[a-z]+(?!\S)")
@@ -57,8 +59,8 @@ class Reader:
         self._templates = sorted(templates, key=lambda one: -one.literal)
 
     def read(self, text: str) -> tuple[Piece, ...]:
-        """All of `text`, whatever it is; what is not ours is left as it was."""
-        if not self._fixed and not self._templates:
+        """All of `text`, whatever it is; what is not ours, or is longer than what a row keeps, is left as it was."""
+        if len(text) > _LONGEST or not (self._fixed or self._templates):
             return (Piece(text, is_foreign=_has_words(text)),)
         return tuple(_joined(self._any(text, _DEPTH)))
 

@@ -92,10 +92,16 @@ def test_a_text_made_to_be_looked_at_everywhere_comes_back_as_well(part: str) ->
 
 
 def test_sentences_within_sentences_end_somewhere() -> None:
-    deep = "n1 does not answer (" * 400 + "timed out" + "): later" * 400
+    deep = "n1 does not answer (" * 60 + "timed out" + "): later" * 60
     assert read(deep).startswith("n1 no responde (n1 no responde (")
     assert read(deep).endswith("): luego): luego")
     assert "timed out" in read(deep)
+
+
+def test_a_text_longer_than_any_row_keeps_is_shown_and_not_searched() -> None:
+    text = "n1: timed out; n2: words of others ".ljust(2000, "x")
+    assert read(text).startswith("n1: sin tiempo; n2: words of others x")
+    assert READER.read(f"{text}x") == (Piece(f"{text}x", is_foreign=True),)
 
 
 def test_a_language_without_sentences_shows_every_text_whole() -> None:
