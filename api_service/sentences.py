@@ -16,6 +16,8 @@ from typing import Final
 CONTEXT: Final = "sentence"
 # The parameter for words of somebody else: they are never looked up, and nobody knows their language
 SAID: Final = "said"
+# Characters by which a sentence that is cut off is known
+_TELLS: Final = 20
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _SEPARATOR: Final = "; "
 _LEADER: Final = re.compile(r"\S+?: ")
@@ -86,7 +88,12 @@ class Reader:
         for template in self._templates if depth else ():
             if found := template.pattern.fullmatch(text):
                 return list(self._filled(template, found.groupdict(), depth - 1))
-        return []
+        return [Piece(shown)] if (shown := self._begun(text)) else []
+
+    def _begun(self, text: str) -> str:
+        """The sentence that alone begins with `text`, which a column has cut off; "" for any other text."""
+        known = [shown for whole, shown in self._fixed.items() if whole.startswith(text)] if len(text) >= _TELLS else []
+        return known[0] if len(known) == 1 else ""
 
     def _names(self, text: str) -> str:
         """Of a list such as `answers, migo`: what we named in words, beside names of others; "" for any other text."""

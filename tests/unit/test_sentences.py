@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from api_service.sentences import Piece, Reader
@@ -96,6 +98,21 @@ def test_sentences_within_sentences_end_somewhere() -> None:
     assert read(deep).startswith("n1 no responde (n1 no responde (")
     assert read(deep).endswith("): luego): luego")
     assert "timed out" in read(deep)
+
+
+LAST: Final = "it was looked for everywhere"
+CUT: Final = Reader({LAST: "se buscó en todas partes", "it was looked for in vain": "se buscó en vano"})
+
+
+@pytest.mark.parametrize("length", [20, 25, len(LAST)])
+def test_a_sentence_that_is_cut_at_the_length_of_its_column_is_told_whole(length: int) -> None:
+    told = "".join(piece.text for piece in CUT.read(f"n1: {LAST}; n2: {LAST[:length]}"))
+    assert told == "n1: se buscó en todas partes; n2: se buscó en todas partes"
+
+
+@pytest.mark.parametrize("beginning", ["it was looked for ", "it was loo", "it was looked for elsewhere"])
+def test_what_two_sentences_begin_with_or_none_is_not_guessed(beginning: str) -> None:
+    assert CUT.read(f"n1: {beginning}")[-1] == Piece(beginning, is_foreign=True)
 
 
 def test_a_text_longer_than_any_row_keeps_is_shown_and_not_searched() -> None:
