@@ -182,8 +182,8 @@ PAGES: dict[str, Page] = {
     # -- for everybody
     "": Page(Who.ANYBODY, Who.ANYBODY),
     "i18n/setlang/": Page(Who.ANYBODY, Who.ANYBODY),
-    "api/v1/docs": Page(Who.ANYBODY, Who.ANYBODY),
-    "api/v1/openapi.json": Page(Who.ANYBODY, Who.ANYBODY),
+    "api/v1/docs": Page(Who.ANYBODY, None),
+    "api/v1/openapi.json": Page(Who.ANYBODY, None),
     # They say that there is nothing
     "api/v1/": Page(Who.ANYBODY, Who.ANYBODY),
     "^api/v1/": Page(Who.ANYBODY, Who.ANYBODY),
