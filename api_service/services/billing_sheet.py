@@ -1,7 +1,8 @@
 """The first sheet of an uploaded .xlsx as rows of texts, within bounds: what is uploaded may be made to do harm.
 
 A zip says how large each of its parts is, and Python unpacks no more than that: the sum is judged before anything is.
-openpyxl makes a tree of what it finds, a hundred times as large: the elements are counted before it is let at them.
+openpyxl makes a tree of what it finds, a hundred times as large: elements and attributes are counted before it is let
+at them. It is given no part that tells nothing of cells: workbooks carry along logos, charts, other books' values.
 """
 
 from __future__ import annotations
@@ -26,13 +27,24 @@ LAST_ROW: Final = 100_000
 LONGEST_CELL: Final = 1000
 # Ten thousand lines of 25 columns, each with a text of its own
 MOST_ELEMENTS: Final = 1_000_000
-# A row has 16,384 columns at most, and is in memory as a whole
-MOST_IN_A_ROW: Final = 50_000
-# Styles, names, links: each is made an object of; a workbook may have 65,490 styles
-MOST_OTHERS: Final = 200_000
+# Elements and their attributes: a cell has three
+MOST_THINGS: Final = 2_000_000
+# The same of one row, which is in memory as a whole: 16,384 columns at most
+MOST_IN_A_ROW: Final = 150_000
+# And of names and links, of each of which an object is made: a sheet may have 65,530 links
+MOST_OTHERS: Final = 600_000
+# Attributes of one element are all there before they can be counted
+LONGEST_TAG: Final = 1_000_000
 DEEPEST: Final = 100
 _IN_A_ROW: Final = frozenset({"c", "v", "f", "is"})
 _OF_TABLES: Final = _IN_A_ROW | {"row", "si", "t"}
+AT_ONCE: Final = 65_536
+# By name: what has one of these is not there for openpyxl, whatever another part says that it is
+_NOT_OF_CELLS: Final = (
+    *("customXml/", "docProps/", "xl/calcChain", "xl/charts/", "xl/chartsheets/", "xl/comments", "xl/drawings/"),
+    *("xl/embeddings/", "xl/externalLinks/", "xl/media/", "xl/persons/", "xl/pivotCache/", "xl/pivotTables/"),
+    *("xl/styles.xml", "xl/theme/", "xl/threadedComments/"),
+)
 
 # What openpyxl raises for a file that is none: it checks little itself
 _BROKEN = (
@@ -49,61 +61,79 @@ class BadUpload(Exception):
 def sheet_rows(content: bytes) -> Iterator[tuple[int, Sequence[str]]]:
     """Number of each row, from 1, and its cells; whole numbers without a fraction. Raises BadUpload."""
     try:
-        _refuse_harm(content)
-        yield from _rows(content)
+        yield from _rows(_harmless(content))
     except _BROKEN as error:
         raise BadUpload(_("The spreadsheet cannot be read: open it and save it as .xlsx again, or as CSV.")) from error
 
 
-def _refuse_harm(content: bytes) -> None:
-    with ZipFile(BytesIO(content)) as archive:
+def _harmless(content: bytes) -> BytesIO:
+    """The parts that openpyxl may read, each of which has been judged. Raises BadUpload."""
+    kept = BytesIO()
+    with ZipFile(BytesIO(content)) as archive, ZipFile(kept, "w", ZIP_STORED) as judged:
         parts = archive.infolist()
         if len(parts) > MOST_PARTS or sum(part.file_size for part in parts) > MOST_UNPACKED:
-            raise BadUpload(_("The spreadsheet is too large when unpacked: leave only the column of RUCs in it."))
+            raise _too_large()
         # Of other methods Python may unpack more than the part says
         if any(part.flag_bits & 1 or part.compress_type not in {ZIP_STORED, ZIP_DEFLATED} for part in parts):
             raise BadUpload(
                 _("The spreadsheet is packed in an unusual way: save it as .xlsx again, without a password.")
             )
         bounds = _Bounds()
-        for part in parts:
-            bounds.hold(archive.read(part))
+        # A name may stand twice: openpyxl would read the last
+        for name in dict.fromkeys(part.filename for part in parts):
+            if not name.startswith(_NOT_OF_CELLS):
+                body = archive.read(name)
+                bounds.hold(body)
+                judged.writestr(name, body)
+    return kept
 
 
 class _Bounds:
     """Of the elements of all parts together. Read as XML is, as a part may have any name and any encoding."""
 
     def __init__(self) -> None:
-        self._elements = self._others = self._in_a_row = self._depth = 0
+        self._elements = self._things = self._others = self._in_a_row = self._depth = 0
 
     def hold(self, part: bytes) -> None:
         """Raises BadUpload."""
         parser = expat.ParserCreate()
+        parser.ordered_attributes = True
         parser.StartDoctypeDeclHandler = _refuse_declaration
         parser.StartElementHandler, parser.EndElementHandler = self._begin, self._end
         self._depth = 0
         # A picture, or what openpyxl fails at as well
         with suppress(expat.ExpatError):
-            parser.Parse(part, True)  # noqa: FBT003 - it takes no keywords
+            for start in range(0, len(part), AT_ONCE):
+                parser.Parse(part[start : start + AT_ONCE])
+                if start - parser.CurrentByteIndex > LONGEST_TAG:
+                    raise _too_large()
+            parser.Parse(b"", True)  # noqa: FBT003 - it takes no keywords
 
-    def _begin(self, name: str, _attributes: object) -> None:
+    def _begin(self, name: str, attributes: list[str]) -> None:
         tag = name.rpartition(":")[2]
+        things = 1 + len(attributes) // 2
         self._depth += 1
         self._elements += 1
-        self._others += tag not in _OF_TABLES
+        self._things += things
+        self._others += 0 if tag in _OF_TABLES else things
         # worksheet, sheetData, row
         is_between_rows = self._depth <= 3 and tag not in _IN_A_ROW
-        self._in_a_row = 0 if is_between_rows else self._in_a_row + 1
+        self._in_a_row = things - 1 if is_between_rows else self._in_a_row + things
         if (
             self._elements > MOST_ELEMENTS
+            or self._things > MOST_THINGS
             or self._others > MOST_OTHERS
             or self._in_a_row > MOST_IN_A_ROW
             or self._depth > DEEPEST
         ):
-            raise BadUpload(_("The spreadsheet is too large when unpacked: leave only the column of RUCs in it."))
+            raise _too_large()
 
     def _end(self, _name: str) -> None:
         self._depth -= 1
+
+
+def _too_large() -> BadUpload:
+    return BadUpload(_("The spreadsheet is too large when unpacked: leave only the column of RUCs in it."))
 
 
 def _refuse_declaration(*_of_document: object) -> None:
@@ -111,8 +141,8 @@ def _refuse_declaration(*_of_document: object) -> None:
     raise BadUpload(_("The spreadsheet has parts that none needs: save it as .xlsx again."))
 
 
-def _rows(content: bytes) -> Iterator[tuple[int, Sequence[str]]]:
-    book = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
+def _rows(content: BytesIO) -> Iterator[tuple[int, Sequence[str]]]:
+    book = load_workbook(content, read_only=True, data_only=True, keep_links=False)
     try:
         if not book.worksheets:
             raise BadUpload(_("The spreadsheet has no sheet with cells."))

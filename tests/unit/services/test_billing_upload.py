@@ -168,7 +168,7 @@ def test_entities_that_grow_other_methods_and_made_up_rows_are_refused() -> None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("part", [SHEET, "xl/media/image1.png"])
+@pytest.mark.parametrize("part", [SHEET, "xl/image1.png"])
 def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, encoding: str) -> None:
     document = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "{ONE}">]><x>&a;</x>'
     with pytest.raises(BadUpload, match="partes que"):
@@ -181,13 +181,46 @@ def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, 
         (SHEET, OPENING + b"<row>" + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + b"</row>" + CLOSING),
         (SHEET, OPENING + b"<x:c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
         (SHEET, OPENING + b"<a>" * billing_sheet.DEEPEST),
-        ("xl/styles.xml", b"<styleSheet><cellXfs>" + b"<xf/>" * billing_sheet.MOST_OTHERS + b"</cellXfs></styleSheet>"),
+        (
+            SHEET,
+            OPENING
+            + b"<row>"
+            + b"<c a='' b='' c='' d=''/>" * (billing_sheet.MOST_IN_A_ROW // 5 + 1)
+            + b"</row>"
+            + CLOSING,
+        ),
+        (
+            SHEET,
+            OPENING + b"<row " + b"x" * (billing_sheet.LONGEST_TAG + 2 * billing_sheet.AT_ONCE) + b"=''/>" + CLOSING,
+        ),
+        ("xl/workbook.xml", b"<workbook><names>" + b"<name/>" * billing_sheet.MOST_OTHERS + b"</names></workbook>"),
     ],
-    ids=["a row", "cells without a row", "depth", "styles"],
+    ids=["a row", "cells without a row", "depth", "attributes of a row", "attributes of an element", "names"],
 )
 def test_what_is_small_until_a_tree_is_made_of_it_is_refused(part: str, content: bytes) -> None:
     with pytest.raises(BadUpload, match="demasiado grande"):
         read(repacked(xlsx([["RUC"], [ONE]]), part, content))
+
+
+LOGO = b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd"><svg/>'
+VALUES = b"<sheetDataSet><sheetData><row>" + b"<cell><v>1</v></cell>" * 80_000 + b"</row></sheetData></sheetDataSet>"
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("xl/media/image2.svg", LOGO),
+        ("xl/calcChain.xml", b"<calcChain>" + b'<c r="A1" i="1"/>' * 60_000 + b"</calcChain>"),
+        (
+            "xl/externalLinks/externalLink1.xml",
+            b"<externalLink><externalBook>" + VALUES + b"</externalBook></externalLink>",
+        ),
+        ("xl/pivotCache/pivotCacheRecords1.xml", b"<r>" + b"<x/>" * billing_sheet.MOST_OTHERS + b"</r>"),
+    ],
+    ids=["logo", "formulas", "values of another book", "pivot table"],
+)
+def test_what_a_workbook_carries_along_beside_its_cells_is_not_looked_at(part: str, content: bytes) -> None:
+    assert rucs(repacked(xlsx([["RUC"], [ONE]]), part, content)) == [ONE]
 
 
 def test_the_parts_of_a_spreadsheet_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
