@@ -109,7 +109,28 @@ def test_lines_are_counted_before_their_quotes_are_looked_at(monkeypatch: pytest
     assert rucs(f"RUC\n{ONE}" + "\n" * 28) == [ONE]
     monkeypatch.setattr(billing_upload, "_record", None)
     with pytest.raises(BadUpload, match="31"):
-        read(b"RUC\n" + b'"a,\n' * 29)
+        read(b"RUC\n" + b'"a,\n' * 30)
+
+
+def test_a_sheet_that_was_formatted_to_its_end_and_cells_of_many_lines_are_read() -> None:
+    assert rucs(f"RUC;nombre\n{ONE};a\n" + ";\n" * 1_048_574) == [ONE]
+    addresses = f'RUC,dirección\n{ONE},"' + "calle\n" * 19 + f'"\n{TWO},\n'
+    assert rucs(addresses) == [ONE, TWO]
+
+
+def test_no_more_lines_with_a_quote_that_nobody_closes_are_looked_at_than_can_be_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at, record = list[int](), billing_upload._record
+
+    def counted(lines: Sequence[str], delimiter: str) -> tuple[Sequence[str] | None, int]:
+        looked_at.append(1)
+        return record(lines, delimiter)
+
+    monkeypatch.setattr(billing_upload, "_record", counted)
+    with pytest.raises(BadUpload, match="50001"):
+        read(b"RUC\n" + b'"b\n' * 50_000)
+    assert len(looked_at) == billing_upload.MOST_LINES + billing_upload.HEADINGS_WITHIN
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,17 @@ def test_what_no_cache_could_keep_is_kept_as_a_text_that_it_can(sent: str, kept:
     assert orjson.loads(orjson.dumps(body)) == kept
 
 
+@pytest.mark.parametrize("around", [("[", "]"), ('{"a": ', "}")], ids=["lists", "objects"])
+def test_what_is_nested_deeper_than_a_cache_takes_is_a_bad_answer(around: tuple[str, str]) -> None:
+    opening, closing = around
+    taken = json_of(response(200, (opening * 200 + "1" + closing * 200).encode()))
+    assert orjson.loads(orjson.dumps({"results": [{"record": taken}]}))
+    # The first that orjson does not write by itself is 255
+    for levels in (201, 255, 400):
+        with pytest.raises(UpstreamBadAnswer):
+            json_of(response(200, (opening * levels + "1" + closing * levels).encode()))
+
+
 @pytest.mark.parametrize("body", [b"<html>502</html>", b"", b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_json_is_a_bad_answer_that_may_pass(body: bytes) -> None:
     with pytest.raises(UpstreamBadAnswer) as caught:
