@@ -200,7 +200,7 @@ def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, 
     ("part", "content"),
     [
         (SHEET, OPENING + b"<row>" + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + b"</row>" + CLOSING),
-        (SHEET, OPENING + b"<x:c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
+        (SHEET, OPENING + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
         (SHEET, OPENING + b"<a>" * billing_sheet.DEEPEST),
         (
             SHEET,
@@ -214,9 +214,20 @@ def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, 
             SHEET,
             OPENING + b"<row " + b"x" * (billing_sheet.LONGEST_TAG + 2 * billing_sheet.AT_ONCE) + b"=''/>" + CLOSING,
         ),
+        (SHEET, b"<worksheet>" + b"<row/>" * billing_sheet.MOST_OTHERS + b"</worksheet>"),
+        ("xl/workbook.xml", OPENING + b"<row/>" * billing_sheet.MOST_OTHERS + CLOSING),
         ("xl/workbook.xml", b"<workbook><names>" + b"<name/>" * billing_sheet.MOST_OTHERS + b"</names></workbook>"),
     ],
-    ids=["a row", "cells without a row", "depth", "attributes of a row", "attributes of an element", "names"],
+    ids=[
+        "a row",
+        "cells without a row",
+        "depth",
+        "attributes of a row",
+        "attributes of an element",
+        "rows that are none",
+        "rows in a workbook",
+        "names",
+    ],
 )
 def test_what_is_small_until_a_tree_is_made_of_it_is_refused(part: str, content: bytes) -> None:
     with pytest.raises(BadUpload, match="demasiado grande"):
@@ -242,6 +253,15 @@ VALUES = b"<sheetDataSet><sheetData><row>" + b"<cell><v>1</v></cell>" * 80_000 +
 )
 def test_what_a_workbook_carries_along_beside_its_cells_is_not_looked_at(part: str, content: bytes) -> None:
     assert rucs(repacked(xlsx([["RUC"], [ONE]]), part, content)) == [ONE]
+
+
+@pytest.mark.parametrize("kind", ["template.main", "sharedStrings"])
+def test_what_a_part_is_declared_to_be_tells_what_is_kept_of_it(kind: str) -> None:
+    types = f"""<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Override PartName="/x.xml"
+        ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.{kind}+xml"/></Types>"""
+    rows = OPENING + b"<row/>" * billing_sheet.MOST_OTHERS + CLOSING
+    with pytest.raises(BadUpload, match="demasiado grande"):
+        read(repacked(repacked(xlsx([["RUC"], [ONE]]), "x.xml", rows), "[Content_Types].xml", types.encode()))
 
 
 def test_the_parts_of_a_spreadsheet_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
