@@ -1,4 +1,4 @@
-"""Sentences of ours that are written once, in English, for rows, logs and the API, and read in other languages.
+"""Sentences of ours that are written once, in English, for rows and logs, and read in other languages.
 
 Who writes one marks it; who shows it finds it again in what was stored, with what was filled in. Pure.
 """
@@ -16,9 +16,13 @@ from typing import Final
 CONTEXT: Final = "sentence"
 # The parameter for words of somebody else: they are never looked up, and nobody knows their language
 SAID: Final = "said"
+# Characters by which a sentence that is cut off is known
+_TELLS: Final = 20
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _SEPARATOR: Final = "; "
 _LEADER: Final = re.compile(r"\S+?: ")
+# A search takes time by the square of the length: 20 ms at this one, an hour at a megabyte. Rows keep 300 characters
+_LONGEST: Final = 2000
 # Sentences within sentences: ours have three, and what others send may have any number
 _DEPTH: Final = 5
 _WORDS: Final = re.compile(r"(?<!\S)[A-Za-z][a-z]+\s+[a-z]+(?!\S)")
@@ -57,8 +61,8 @@ class Reader:
         self._templates = sorted(templates, key=lambda one: -one.literal)
 
     def read(self, text: str) -> tuple[Piece, ...]:
-        """All of `text`, whatever it is; what is not ours is left as it was."""
-        if not self._fixed and not self._templates:
+        """All of `text`, whatever it is; what is not ours, or is longer than what a row keeps, is left as it was."""
+        if len(text) > _LONGEST or not (self._fixed or self._templates):
             return (Piece(text, is_foreign=_has_words(text)),)
         return tuple(_joined(self._any(text, _DEPTH)))
 
@@ -84,7 +88,12 @@ class Reader:
         for template in self._templates if depth else ():
             if found := template.pattern.fullmatch(text):
                 return list(self._filled(template, found.groupdict(), depth - 1))
-        return []
+        return [Piece(shown)] if (shown := self._begun(text)) else []
+
+    def _begun(self, text: str) -> str:
+        """The sentence that alone begins with `text`, which a column has cut off; "" for any other text."""
+        known = [shown for whole, shown in self._fixed.items() if whole.startswith(text)] if len(text) >= _TELLS else []
+        return known[0] if len(known) == 1 else ""
 
     def _names(self, text: str) -> str:
         """Of a list such as `answers, migo`: what we named in words, beside names of others; "" for any other text."""

@@ -222,7 +222,7 @@ def delivery_cells(delivery: Delivery) -> tuple[object, ...]:
         display.badge(delivery.state, delivery.get_state_display()),
         display.age(delivery.sent_at, timezone.now()),
         display.number(delivery.attempts),
-        display.error(delivery.error),
+        display.error_cell(delivery.error),
     )
 
 

@@ -206,7 +206,7 @@ class ClearRunAdmin(ClosesAbandoned, RunColumns, CountedFirst[ClearRun], TableAd
                 display.badge(node["state"], _node_state(node["state"])),
                 display.number(node["found"]),
                 display.NOTHING if row.dry_run else display.number(node["removed"]),
-                display.error(node["error"]),
+                display.error_cell(node["error"]),
             )
             for name, node in sorted(row.nodes.items())
         ]

@@ -136,7 +136,7 @@ class CopyRunAdmin(ClosesAbandoned, RunColumns, RunPage, RunByHand, TableAdmin[C
                 display.badge(facts.get("state", ""), words.word(words.STATES, facts.get("state", ""))),
                 display.number(facts.get("found")),
                 display.number(facts.get("copied")),
-                display.error(facts.get("error")),
+                display.error_cell(facts.get("error")),
             )
             for name, facts in sorted(row.nodes.items())
         ]

@@ -75,6 +75,11 @@ def error(text: str | None) -> SafeString | str:
     return error_if_any(text) or NOTHING
 
 
+def error_cell(text: str | None) -> SafeString | str:
+    """The same in a table of many columns: as wide on a phone as lines need, which is wider than what is left."""
+    return format_html('<div class="cw-why">{}</div>', error_if_any(text)) if text else NOTHING
+
+
 def error_if_any(text: str | None) -> SafeString:
     return format_html_join("", "{}", ((_piece(one),) for one in pieces(text or "")))
 

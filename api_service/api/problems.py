@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from api_service import request_ids
 from api_service.problems import retry_headers, status_of
 from api_service.services.results import MALFORMED, Failure
+from api_service.services.translated import translated
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -117,4 +118,4 @@ def invalid(errors: list[dict[str, Any]]) -> Problem:
 def bad_value(what: object) -> Problem:
     """What the service behind it refused."""
     step = _("Correct what is named and send it again: nothing was done.")
-    return Problem(422, "invalid_request", _("The request is not understood: %s") % what, step)
+    return Problem(422, "invalid_request", _("The request is not understood: %s") % translated(str(what)), step)

@@ -38,6 +38,7 @@ BROKEN = "❌"
 UNKNOWN = "⚠️"
 NO_NODE = sentence("❌ no node answers")
 ALIAS_BROKEN = sentence("❌ %(error)s")
+LISTED = sentence("✅ %(count)s RUCs")
 NOT_LISTED = sentence("⚠️ %(count)s RUCs; not listed: %(nodes)s")
 # Of the 5 s of a health run: the rest is for what it reads and writes around the check
 CHECK_SECONDS = 3.5
@@ -259,7 +260,7 @@ def _checks(nodes: Sequence[NodeFacts], alias_error: str, invalid: int, not_list
 def _invalid_rucs_text(found: int, not_listed: Collection[str]) -> str:
     if not_listed:
         return NOT_LISTED % {"count": found, "nodes": ", ".join(not_listed)}
-    return f"✅ {found} RUCs"
+    return LISTED % {"count": found}
 
 
 def _by_service(service: APICacheService, entries: Sequence[Entry]) -> dict[str, ServiceJSON]:

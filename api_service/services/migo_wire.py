@@ -36,6 +36,8 @@ REPRESENTATIVES: Final = "representantes"
 KINDS: Final = (RUC, DNI, EXCHANGE_RATE, REPRESENTATIVES)
 LATEST: Final = "latest"
 LARGEST_COLLECTION: Final = 100
+# Characters of what the service says about one refusal, as far as anybody reads
+LONGEST_SAID: Final = 300
 
 # The field of an answer that must repeat what was asked. A rate may carry an earlier banking day, so it has none.
 _ECHO: Final = {RUC: "ruc", DNI: "dni", REPRESENTATIVES: "ruc"}
@@ -270,7 +272,8 @@ def _read_422(body: Mapping[str, Any], question: Question) -> NotFound:
     errors = body.get("errors")
     fields = set(errors) if isinstance(errors, dict) else set()
     if fields and not fields & {question.kind, _ECHO.get(question.kind), "fecha"}:
-        text = sentence("the service refuses the fields %(said)s") % {"said": ", ".join(sorted(map(str, fields)))}
+        said = ", ".join(sorted(map(str, fields)))[:LONGEST_SAID]
+        text = sentence("the service refuses the fields %(said)s") % {"said": said}
         raise UpstreamMalformed(text, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     return NotFound(FORMATO_INVALIDO)
 
@@ -303,7 +306,7 @@ def _refusal(message: str, status: int) -> UpstreamRefused:
 
 def _message(body: Mapping[str, Any]) -> str:
     said = [body.get(name) for name in ("message", "error", "mensaje")]
-    return " ".join(text[:300] for text in said if isinstance(text, str))
+    return " ".join(text[:LONGEST_SAID] for text in said if isinstance(text, str))
 
 
 def _entries(body: object, status: int) -> list[JSONDict]:

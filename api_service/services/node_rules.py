@@ -24,6 +24,7 @@ Unjudged: TypeAlias = frozenset[tuple[str, str]]
 
 NO_EVICTION = "noeviction"
 REPLICA = "slave"  # as INFO calls it
+LINKS = {"up": sentence("link up"), "down": sentence("link down")}
 # Below, a few idle megabytes of the allocator are several times what the keys need
 FRAGMENTATION_FROM_BYTES = 64 * 2**20
 
@@ -177,7 +178,7 @@ def _replica(seen: Seen, _limits: Limits) -> Finding | Judgement:
     """One that takes writes loses them at its next synchronisation; one that takes none does not pass the probe."""
     if seen.facts.role != REPLICA:
         return FINE
-    return _warning("redis_replica", seen, sentence("link %(state)s") % {"state": seen.facts.link or "?"})
+    return _warning("redis_replica", seen, LINKS.get(seen.facts.link, sentence("link ?")))
 
 
 def _mute(seen: Seen, _limits: Limits) -> Finding | Judgement:

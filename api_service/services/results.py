@@ -99,10 +99,9 @@ def failure_of(trouble: Trouble) -> Failure:
     if isinstance(trouble, UpstreamNotAsked) and isinstance(trouble.__cause__, TROUBLE):
         return failure_of(trouble.__cause__)
     if isinstance(trouble, UpstreamError):
+        text = _MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])
         return Failure(
-            error=_with_details(
-                str(_MESSAGES.get(trouble.code, _MESSAGES["upstream_error"])), translated(trouble.message)
-            ),
+            error=f"{text} ({translated(trouble.message)})",
             code=trouble.code,
             permanent=trouble.permanent,
             retry_after=trouble.retry_after,
@@ -188,7 +187,3 @@ def _budget(trouble: BudgetExhausted) -> Failure:
 
 def _passing(error: str, code: str, next_step: str) -> Failure:
     return Failure(error=error, code=code, permanent=False, retry_after=None, next_step=next_step)
-
-
-def _with_details(text: str, details: str) -> str:
-    return f"{text} ({translated(details)})"

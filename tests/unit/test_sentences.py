@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from api_service.sentences import Piece, Reader
@@ -92,10 +94,31 @@ def test_a_text_made_to_be_looked_at_everywhere_comes_back_as_well(part: str) ->
 
 
 def test_sentences_within_sentences_end_somewhere() -> None:
-    deep = "n1 does not answer (" * 400 + "timed out" + "): later" * 400
+    deep = "n1 does not answer (" * 60 + "timed out" + "): later" * 60
     assert read(deep).startswith("n1 no responde (n1 no responde (")
     assert read(deep).endswith("): luego): luego")
     assert "timed out" in read(deep)
+
+
+LAST: Final = "it was looked for everywhere"
+CUT: Final = Reader({LAST: "se buscó en todas partes", "it was looked for in vain": "se buscó en vano"})
+
+
+@pytest.mark.parametrize("length", [20, 25, len(LAST)])
+def test_a_sentence_that_is_cut_at_the_length_of_its_column_is_told_whole(length: int) -> None:
+    told = "".join(piece.text for piece in CUT.read(f"n1: {LAST}; n2: {LAST[:length]}"))
+    assert told == "n1: se buscó en todas partes; n2: se buscó en todas partes"
+
+
+@pytest.mark.parametrize("beginning", ["it was looked for ", "it was loo", "it was looked for elsewhere"])
+def test_what_two_sentences_begin_with_or_none_is_not_guessed(beginning: str) -> None:
+    assert CUT.read(f"n1: {beginning}")[-1] == Piece(beginning, is_foreign=True)
+
+
+def test_a_text_longer_than_any_row_keeps_is_shown_and_not_searched() -> None:
+    text = "n1: timed out; n2: words of others ".ljust(2000, "x")
+    assert read(text).startswith("n1: sin tiempo; n2: words of others x")
+    assert READER.read(f"{text}x") == (Piece(f"{text}x", is_foreign=True),)
 
 
 def test_a_language_without_sentences_shows_every_text_whole() -> None:

@@ -47,18 +47,18 @@ LIST: Final = {"via": "admin", "file_name": "a.csv", "state": "paused", "lines":
 
 ROWS: Final = {
     "inventory": Failed(models.TrackRun, {"error": BROKEN}, node_checks.STILL_WAITS, BROKEN_IN_SPANISH),
-    "killed": Failed(models.TrackRun, {"error": KILLED}, KILLED, "interrumpido: su worker se detuvo antes del final"),
+    "killed": Failed(models.TrackRun, {"error": KILLED}, KILLED, "se interrumpió: su worker se detuvo antes del final"),
     "warming": Failed(
         models.WarmRun,
         {"limit": 5, "budget": 2, "error": SPENT},
         SPENT,
-        "se alcanzó el tope de 500 consultas pagadas por día",
+        "se alcanzó el límite de 500 consultas pagadas por día",
     ),
     "copy": Failed(
         models.CopyRun,
         {**COPY, "error": copying.INTERRUPTED},
         copying.INTERRUPTED,
-        "interrumpida: su proceso se detuvo antes del final; copie de nuevo",
+        "se interrumpió: su proceso se detuvo antes del final; copie de nuevo",
     ),
     "clearing": Failed(
         models.ClearRun,
@@ -88,7 +88,7 @@ ROWS: Final = {
         models.ChannelState,
         {"name": "email", "reason": REFUSED, "error": REFUSED},
         REFUSED,
-        "el servidor de correo se negó: 550 No existe",
+        "el servidor de correo rechazó el envío: 550 No existe",
     ),
 }
 

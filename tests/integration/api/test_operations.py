@@ -186,6 +186,19 @@ def test_a_clearing_that_is_not_understood_is_none(api: ApiClient, sent: Sent, s
     assert (ClearRun.objects.count(), sent("tracking")) == (0, None)
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("es", "No se entiende la solicitud: tipo 'r*': use su nombre"),
+        ("en", "not understood: kind 'r*': use its name"),
+    ],
+)
+def test_what_a_service_refuses_is_told_in_one_language(api: ApiClient, language: str, told: str) -> None:
+    said, headers = {"service": "migo", "kind": "r*"}, {"Accept-Language": language}
+    answer = api().post("/api/v1/cache/clearings", said, content_type="application/json", headers=headers)
+    assert told in problem_of(answer, 422, "invalid_request")["detail"]
+
+
 @pytest.mark.parametrize("twice", ['"pattern": "2010*", "pattern": ""', '"dry_run": true, "dry_run": false'])
 def test_a_clearing_that_says_a_thing_twice_is_none(api: ApiClient, twice: str) -> None:
     said = f'{{"service": "migo", {twice}}}'

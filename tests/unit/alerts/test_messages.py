@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_called_by_its_name_in_the_language_of_the_alert(
     [
         ("node_down", node_checks.STILL_WAITS, "una prueba anterior sigue esperando su respuesta"),
         ("cache_path_broken", base.WRITE_REFUSED, "se rechazó la escritura"),
-        ("upstream_refused", "the service refused: Token inválido", "el servicio se negó: Token inválido"),
+        ("upstream_refused", "the service refused: Token inválido", "el servicio rechazó la consulta: Token inválido"),
         ("upstream_circuit_open", "upstream_timeout: no answer in time (ReadTimeout)", "sin respuesta a tiempo"),
         ("broker_down", "OperationalError: Error 111 connecting to redis", "Error 111 connecting to redis"),
         ("answer_store_off", "answers, migo", "respuestas, migo"),

@@ -84,7 +84,7 @@ def test_a_sentence_is_found_within_another_one_and_in_the_list_of_a_run(text: s
         listed = translated(f"10.0.0.7:11211: {stored}; 10.0.0.8:11211: OSError: {stored}")
         within = translated(f"10.0.0.7:11211 does not answer ({stored}): its next boot is refilled anew")
     assert listed == f"10.0.0.7:11211: {shown}; 10.0.0.8:11211: OSError: {shown}"
-    assert within == f"10.0.0.7:11211 no responde ({shown}): su próximo arranque se rellenará de nuevo"
+    assert within == f"10.0.0.7:11211 no responde ({shown}): se rellenará de nuevo tras su próximo arranque"
 
 
 @pytest.mark.parametrize("language", ["es", "en", None])

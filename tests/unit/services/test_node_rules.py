@@ -109,6 +109,12 @@ def test_redis_is_judged_by_what_it_alone_has(code: str, in_order: dict[str, Any
     assert codes(replace(REDIS, **trouble), before=REDIS) == [code]
 
 
+@pytest.mark.parametrize(("link", "said"), [("up", "link up"), ("down", "link down"), ("", "link ?")])
+def test_a_replica_says_how_its_link_is(link: str, said: str) -> None:
+    (found,), _unknown = judge(replace(REDIS, role="slave", link=link), before=REDIS)
+    assert found.value == said
+
+
 def test_a_redis_that_evicts_nothing_is_full_before_it_refuses_writes() -> None:
     full = replace(REDIS, maxmemory_policy="noeviction", bytes_used=191 * MEBIBYTE)
 

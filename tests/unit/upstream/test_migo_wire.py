@@ -104,6 +104,13 @@ def test_everything_else_is_an_error_and_never_a_negative_answer(
     assert type(caught.value) is kind
 
 
+def test_of_thousands_of_refused_fields_only_the_first_are_told() -> None:
+    errors = {f"field_{number:04}": ["required"] for number in range(5000)}
+    with pytest.raises(UpstreamMalformed, match=r"refuses the fields field_0000, field_0001, ") as caught:
+        wire.read_one(answer({"success": False, "errors": errors}, 422), ASKED)
+    assert len(caught.value.message) < wire.LONGEST_SAID + 50
+
+
 def test_a_wrong_address_is_not_tried_again_but_a_cut_answer_is() -> None:
     with pytest.raises(UpstreamBadAnswer) as wrong_address:
         wire.read_one(answer(b"<html>", 404), ASKED)
