@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZipFile
 
 import pytest
+from django.utils.translation import override
 from openpyxl import Workbook
 
 from api_service.services import billing_sheet, billing_upload
@@ -14,6 +15,13 @@ from api_service.services.billing_upload import BadUpload, read
 from tests.rucs import REAL, valid_rucs
 
 ONE, TWO, THREE = REAL[:3]
+
+
+@pytest.fixture(autouse=True)
+def _in_spanish() -> Iterator[None]:
+    """A request of another test leaves its language behind in this thread."""
+    with override("es"):
+        yield
 
 
 def rucs(content: bytes | str) -> list[str]:
