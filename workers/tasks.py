@@ -127,7 +127,8 @@ def warm_frequent_rucs(
     except LeaseLost as error:
         return {**ALREADY_RUNNING, "error": str(error)}
     if summary is None and requested_by:
-        warming.record_refused(asked)
+        delivery = warm_frequent_rucs.request.delivery_info or {}
+        warming.record_refused(asked, again=bool(delivery.get("redelivered")))
     return dict(summary or ALREADY_RUNNING)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from django.utils.translation import gettext as _
 from ninja import Schema
 from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 MOST_RUCS = 1000
 
@@ -24,7 +25,8 @@ RowNumber: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1)]
 def _written_as_a_date(text: object) -> object:
     """Pydantic takes `0` for seconds since 1970: a slip would be a query that is paid for."""
     if isinstance(text, str) and not _DATE.fullmatch(text):
-        raise ValueError(_("Write a date as 2026-01-28."))
+        # Of a ValueError pydantic says so first, in English
+        raise PydanticCustomError("date", _("Write a date as 2026-01-28."))
     return text
 
 

@@ -22,13 +22,13 @@ __all__ = ["BadUpload", "Line", "read"]
 
 MOST_BYTES: Final = 5_000_000
 MOST_LINES: Final = 10_000
-# Blank ones and those within a cell included: each with a quote that nobody closes is read twenty times
-MOST_LINES_OF_TEXT: Final = 100_000
 # Titles and blank lines above the headings
 HEADINGS_WITHIN: Final = 10
 LONGEST_HEADING: Final = 40
 # Lines of an address in one cell
 MOST_JOINED: Final = 20
+# Not those that are blank: a sheet that was formatted to its end is saved as a million of them
+MOST_LINES_OF_TEXT: Final = MOST_LINES * MOST_JOINED
 SAMPLE: Final = 100
 
 NO_RUC: Final = "no_ruc"
@@ -39,6 +39,7 @@ MALFORMED: Final = "malformed"
 _HEADING = re.compile(r"(?:n|no|nro|num|numero)?(?:de)?ruc")
 _SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
 _ELEVEN = re.compile(r"(?<![0-9])[0-9]{11}(?![0-9])")
+_BLANK: Final = ' \t;,"'
 _FRACTION = re.compile(r"\.0+\Z")
 _ZIP, _OLE, _PDF = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF"
 
@@ -117,13 +118,21 @@ def _decoded(content: bytes) -> str:
 def _csv_rows(text: str) -> Iterator[Row]:
     """Line by line: one quote that nobody closed would otherwise take the rest of the file along."""
     lines = re.split(r"\r\n|\n|\r", text)
-    if len(lines) > MOST_LINES_OF_TEXT:
-        raise BadUpload(_too_many(len(lines)))
     delimiter = _delimiter(lines)
-    index = 0
+    left = sum(1 for line in lines if line.strip(_BLANK))
+    if left > MOST_LINES_OF_TEXT:
+        raise BadUpload(_too_many(left))
+    index = found = 0
     while index < len(lines):
+        if not lines[index].strip(_BLANK):
+            index += 1
+            continue
+        # Each whose quotes nobody closes is read twenty times: no more of them than can be taken
+        if found == MOST_LINES + HEADINGS_WITHIN:
+            raise BadUpload(_too_many(left))
         cells, used = _record(lines[index : index + MOST_JOINED], delimiter)
         yield index + 1, cells
+        found += 1
         index += used
 
 

@@ -29,6 +29,7 @@ from api_service.services.warm_plan import Cached, Candidate, Moment, Plan, Rule
 from api_service.services.warm_refresh import Refresh, Request, lead
 
 INTERRUPTED = sentence("interrupted: its worker stopped before the end")
+_REFUSED = "another warm run was under way"
 ANOTHER = sentence("another warm run was under way: start it again")
 ANOTHER_RUN = sentence("another warm run was under way (run %(run)s): start it again")
 # A killed run blocks the next one for so long at most
@@ -97,9 +98,19 @@ def run(asked: Request) -> WarmSummary | None:
         return None if held is None else warm(asked, held.renew)
 
 
-def record_refused(asked: Request) -> None:
-    """A row for a run that another one was in the way of: over HTTP nobody sees what a task returns."""
-    _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(_running().order_by("-pk").first()))
+def record_refused(asked: Request, *, again: bool = False) -> None:
+    """A row for a run that another one was in the way of: over HTTP nobody sees what a task returns.
+
+    `again`: its message had been delivered before. What it finds under way is its own run then, whose row will tell.
+    """
+    other = _running().order_by("-pk").first()
+    if not (again and other is not None and _is_of(other, asked)):
+        _end(WarmRun(**_asked(asked)), WarmRun.State.FAILED, _in_the_way(other))
+
+
+def last() -> WarmRun | None:
+    """The newest that was let begin: one that was refused did nothing, and nothing of it failed."""
+    return WarmRun.objects.exclude(error__startswith=_REFUSED).order_by("-started_at").first()
 
 
 def warm(asked: Request, renew: Callable[[], None] = lambda: None) -> WarmSummary:
@@ -133,6 +144,12 @@ def _asked(asked: Request) -> dict[str, Any]:
         "limit": asked.limit,
         "budget": asked.budget,
     }
+
+
+def _is_of(row: WarmRun, asked: Request) -> bool:
+    return (row.requested_by, row.dry_run, row.limit, row.budget) == (
+        *(asked.requested_by, asked.dry_run, asked.limit, asked.budget),
+    )
 
 
 def _in_the_way(other: WarmRun | None) -> str:

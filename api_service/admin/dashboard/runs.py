@@ -14,6 +14,7 @@ from api_service.admin.dashboard import links
 from api_service.admin.dashboard.health import is_late, no_run
 from api_service.admin.display import Tone
 from api_service.models import Run, TrackRun, WarmRun
+from api_service.services import warming as warm_runs
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def _listed(run: TrackRun) -> tuple[str, ...]:
 
 def warming(now: datetime, period: timedelta) -> LastRun:
     """One query."""
-    run = WarmRun.objects.order_by("-started_at").first()
+    run = warm_runs.last()
     return _last(_("Warming"), run or WarmRun, (_loaded(run),) if run else (), period, now)
 
 

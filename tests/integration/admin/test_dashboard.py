@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from api_service import models
-from api_service.services import around, track_runs
+from api_service.services import around, track_runs, warming
 from tests.integration.admin.conftest import Rows, Staff, leased
 
 pytestmark = pytest.mark.usefixtures("the_hour_stays")
@@ -100,6 +100,15 @@ def test_a_run_that_is_too_old_warns(title: str, model: Any, minutes: int, rows:
 
     assert OLD in at(timezone.now() - timedelta(minutes=minutes))
     assert OLD not in at(timezone.now() - timedelta(minutes=minutes - 2))
+
+
+def test_a_warm_run_that_another_was_in_the_way_of_is_not_shown_in_its_place(rows: Rows, admin_client: Client) -> None:
+    models.WarmRun.objects.update(started_at=timezone.now() - timedelta(minutes=13))
+    warming.record_refused(warming.request(requested_by="billing"))
+    shown = card(part(admin_client, "runs"), "Warming")
+    assert "running" in shown
+    assert OLD in shown
+    assert "another warm run" not in shown
 
 
 def test_each_open_incident_says_what_to_do_as_the_alert_does(rows: Rows, settings: Any, admin_client: Client) -> None:

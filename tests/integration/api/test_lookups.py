@@ -181,6 +181,14 @@ def test_what_is_no_date_is_refused_and_not_paid_for(api: ApiClient, sandbox: Ru
     assert sandbox.log == []
 
 
+@pytest.mark.parametrize(
+    ("language", "said"), [("es", "Escriba una fecha como 2026-01-28."), ("en", "Write a date as 2026-01-28.")]
+)
+def test_what_is_no_date_is_told_in_one_language(api: ApiClient, language: str, said: str) -> None:
+    answer = api().get("/api/v1/exchange-rates/0", headers={"Accept-Language": language})
+    assert answer.json()["errors"] == [{"where": "path.day", "what": said}]
+
+
 def test_the_last_year_of_the_calendar_is_a_range_like_any_other(api: ApiClient) -> None:
     answer = api().get("/api/v1/exchange-rates", {"start": "9999-12-30", "end": "9999-12-31"})
     assert (answer.status_code, answer.json()) == (200, {"rates": []})

@@ -62,6 +62,21 @@ def test_a_run_that_somebody_asked_for_tells_in_its_row_what_was_in_its_way(
     assert asked_for(vendor) == []
 
 
+@pytest.mark.parametrize(("asked_by", "rows"), [("billing", 1), ("somebody else", 2)])
+def test_a_message_that_is_delivered_again_while_its_own_run_is_under_way_is_no_other_run(
+    asked_by: str, rows: int, cache: APICacheService
+) -> None:
+    RunLock.objects.create(name=warming.LOCK, token="another", expires_at=timezone.now() + timedelta(seconds=60))
+    WarmRun.objects.create(started_at=timezone.now(), limit=7, budget=1, requested_by=asked_by)
+    task = tasks.warm_frequent_rucs
+    task.push_request({"delivery_info": {"redelivered": True}})  # type: ignore[arg-type]  # the stubs know no fields
+    try:
+        summary = task.run(limit=7, budget=1, requested_by="billing")
+    finally:
+        task.pop_request()
+    assert (summary["state"], WarmRun.objects.count()) == ("already_running", rows)
+
+
 def test_what_somebody_is_asking_for_already_is_not_asked_for_twice(
     cache: APICacheService, vendor: RunningSandbox
 ) -> None:

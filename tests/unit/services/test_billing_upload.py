@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZipFile
 
 import pytest
+from django.utils.translation import override
 from openpyxl import Workbook
 
 from api_service.services import billing_sheet, billing_upload
@@ -14,6 +15,13 @@ from api_service.services.billing_upload import BadUpload, read
 from tests.rucs import REAL, valid_rucs
 
 ONE, TWO, THREE = REAL[:3]
+
+
+@pytest.fixture(autouse=True)
+def _in_spanish() -> Iterator[None]:
+    """A request of another test leaves its language behind in this thread."""
+    with override("es"):
+        yield
 
 
 def rucs(content: bytes | str) -> list[str]:
@@ -109,7 +117,28 @@ def test_lines_are_counted_before_their_quotes_are_looked_at(monkeypatch: pytest
     assert rucs(f"RUC\n{ONE}" + "\n" * 28) == [ONE]
     monkeypatch.setattr(billing_upload, "_record", None)
     with pytest.raises(BadUpload, match="31"):
-        read(b"RUC\n" + b'"a,\n' * 29)
+        read(b"RUC\n" + b'"a,\n' * 30)
+
+
+def test_a_sheet_that_was_formatted_to_its_end_and_cells_of_many_lines_are_read() -> None:
+    assert rucs(f"RUC;nombre\n{ONE};a\n" + ";\n" * 1_048_574) == [ONE]
+    addresses = f'RUC,dirección\n{ONE},"' + "calle\n" * 19 + f'"\n{TWO},\n'
+    assert rucs(addresses) == [ONE, TWO]
+
+
+def test_no_more_lines_with_a_quote_that_nobody_closes_are_looked_at_than_can_be_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at, record = list[int](), billing_upload._record
+
+    def counted(lines: Sequence[str], delimiter: str) -> tuple[Sequence[str] | None, int]:
+        looked_at.append(1)
+        return record(lines, delimiter)
+
+    monkeypatch.setattr(billing_upload, "_record", counted)
+    with pytest.raises(BadUpload, match="50001"):
+        read(b"RUC\n" + b'"b\n' * 50_000)
+    assert len(looked_at) == billing_upload.MOST_LINES + billing_upload.HEADINGS_WITHIN
 
 
 @pytest.mark.parametrize(
@@ -168,7 +197,7 @@ def test_entities_that_grow_other_methods_and_made_up_rows_are_refused() -> None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("part", [SHEET, "xl/media/image1.png"])
+@pytest.mark.parametrize("part", [SHEET, "xl/image1.png"])
 def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, encoding: str) -> None:
     document = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "{ONE}">]><x>&a;</x>'
     with pytest.raises(BadUpload, match="partes que"):
@@ -179,15 +208,68 @@ def test_entities_are_refused_in_every_encoding_and_under_every_name(part: str, 
     ("part", "content"),
     [
         (SHEET, OPENING + b"<row>" + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + b"</row>" + CLOSING),
-        (SHEET, OPENING + b"<x:c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
+        (SHEET, OPENING + b"<c/>" * (billing_sheet.MOST_IN_A_ROW + 1) + CLOSING),
         (SHEET, OPENING + b"<a>" * billing_sheet.DEEPEST),
-        ("xl/styles.xml", b"<styleSheet><cellXfs>" + b"<xf/>" * billing_sheet.MOST_OTHERS + b"</cellXfs></styleSheet>"),
+        (
+            SHEET,
+            OPENING
+            + b"<row>"
+            + b"<c a='' b='' c='' d=''/>" * (billing_sheet.MOST_IN_A_ROW // 5 + 1)
+            + b"</row>"
+            + CLOSING,
+        ),
+        (
+            SHEET,
+            OPENING + b"<row " + b"x" * (billing_sheet.LONGEST_TAG + 2 * billing_sheet.AT_ONCE) + b"=''/>" + CLOSING,
+        ),
+        (SHEET, b"<worksheet>" + b"<row/>" * billing_sheet.MOST_OTHERS + b"</worksheet>"),
+        ("xl/workbook.xml", OPENING + b"<row/>" * billing_sheet.MOST_OTHERS + CLOSING),
+        ("xl/workbook.xml", b"<workbook><names>" + b"<name/>" * billing_sheet.MOST_OTHERS + b"</names></workbook>"),
     ],
-    ids=["a row", "cells without a row", "depth", "styles"],
+    ids=[
+        "a row",
+        "cells without a row",
+        "depth",
+        "attributes of a row",
+        "attributes of an element",
+        "rows that are none",
+        "rows in a workbook",
+        "names",
+    ],
 )
 def test_what_is_small_until_a_tree_is_made_of_it_is_refused(part: str, content: bytes) -> None:
     with pytest.raises(BadUpload, match="demasiado grande"):
         read(repacked(xlsx([["RUC"], [ONE]]), part, content))
+
+
+LOGO = b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd"><svg/>'
+VALUES = b"<sheetDataSet><sheetData><row>" + b"<cell><v>1</v></cell>" * 80_000 + b"</row></sheetData></sheetDataSet>"
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("xl/media/image2.svg", LOGO),
+        ("xl/calcChain.xml", b"<calcChain>" + b'<c r="A1" i="1"/>' * 60_000 + b"</calcChain>"),
+        (
+            "xl/externalLinks/externalLink1.xml",
+            b"<externalLink><externalBook>" + VALUES + b"</externalBook></externalLink>",
+        ),
+        ("xl/pivotCache/pivotCacheRecords1.xml", b"<r>" + b"<x/>" * billing_sheet.MOST_OTHERS + b"</r>"),
+    ],
+    ids=["logo", "formulas", "values of another book", "pivot table"],
+)
+def test_what_a_workbook_carries_along_beside_its_cells_is_not_looked_at(part: str, content: bytes) -> None:
+    assert rucs(repacked(xlsx([["RUC"], [ONE]]), part, content)) == [ONE]
+
+
+@pytest.mark.parametrize("kind", ["template.main", "sharedStrings"])
+def test_what_a_part_is_declared_to_be_tells_what_is_kept_of_it(kind: str) -> None:
+    types = f"""<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Override PartName="/x.xml"
+        ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.{kind}+xml"/></Types>"""
+    rows = OPENING + b"<row/>" * billing_sheet.MOST_OTHERS + CLOSING
+    with pytest.raises(BadUpload, match="demasiado grande"):
+        read(repacked(repacked(xlsx([["RUC"], [ONE]]), "x.xml", rows), "[Content_Types].xml", types.encode()))
 
 
 def test_the_parts_of_a_spreadsheet_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:

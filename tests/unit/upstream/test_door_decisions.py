@@ -107,17 +107,29 @@ def test_prices_sent_as_numbers_stay_the_decimals_they_were() -> None:
     [
         (r'"CAF\ud83dE"', "CAF?E"),
         (r'["\uDC00 \uD83D\uDE00", {"\ud800": 1}]', ["? \U0001f600", {"?": 1}]),
+        (r'{"nombre": "A\u0000B"}', {"nombre": "A?B"}),
         ("[18446744073709551615, -9223372036854775808]", [2**64 - 1, -(2**63)]),
         ("[18446744073709551616, -9223372036854775809]", ["18446744073709551616", "-9223372036854775809"]),
         ("9" * 5000, "9" * 5000),
     ],
-    ids=["half a pair", "halves beside a pair", "64 bits", "more", "thousands of digits"],
+    ids=["half a pair", "halves beside a pair", "NUL", "64 bits", "more", "thousands of digits"],
 )
 def test_what_no_cache_could_keep_is_kept_as_a_text_that_it_can(sent: str, kept: object) -> None:
     """What cannot be kept would be paid for with each request, and fail every batch that it is in."""
     body = json_of(response(200, sent.encode()))
     assert body == kept
     assert orjson.loads(orjson.dumps(body)) == kept
+
+
+@pytest.mark.parametrize("around", [("[", "]"), ('{"a": ', "}")], ids=["lists", "objects"])
+def test_what_is_nested_deeper_than_a_cache_takes_is_a_bad_answer(around: tuple[str, str]) -> None:
+    opening, closing = around
+    taken = json_of(response(200, (opening * 200 + "1" + closing * 200).encode()))
+    assert orjson.loads(orjson.dumps({"results": [{"record": taken}]}))
+    # The first that orjson does not write by itself is 255
+    for levels in (201, 255, 400):
+        with pytest.raises(UpstreamBadAnswer):
+            json_of(response(200, (opening * levels + "1" + closing * levels).encode()))
 
 
 @pytest.mark.parametrize("body", [b"<html>502</html>", b"", b'{"a": ', b"\xff\xfe", b"[" * 100_000])
