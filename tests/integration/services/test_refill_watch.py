@@ -25,19 +25,20 @@ Sent = Callable[[], list[dict[str, object]]]
 def sent() -> Iterator[Sent]:
     """Keyword arguments of the refills in their queue, taken out of it."""
 
-    def take() -> list[dict[str, object]]:
-        taken = []
-        with current_app.connection_for_read() as connection:
-            channel: Any = connection.default_channel
-            channel.queue_declare("warming", durable=True)
+    with current_app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_declare("warming", durable=True)
+        # Other tests have asked for warm runs that nobody took
+        channel.queue_purge("warming")
+
+        def take() -> list[dict[str, object]]:
+            taken = []
             while message := channel.basic_get("warming", no_ack=True):
                 assert message.headers["task"] == "workers.tasks.refill_node"
                 taken.append(message.decode()[1])
-        return taken
+            return taken
 
-    take()
-    yield take
-    take()
+        yield take
 
 
 @pytest.fixture
