@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -39,9 +41,21 @@ def tab(web: str, client: Client, patience_ms: int, monkeypatch: pytest.MonkeyPa
         connection.close()
     # A thread of the server serves a kept connection, and holds one to the database, until the browser hangs up.
     # Those of servers that other tests had may stay longer
-    wait_until(lambda: not any(map(_serves, set(threading.enumerate()) - earlier)), timeout=30)
+    _wait_for_the_end_of(lambda: [one for one in set(threading.enumerate()) - earlier if _serves(one)])
     assert errors == []
 
 
 def _serves(thread: threading.Thread) -> bool:
     return "process_request_thread" in thread.name
+
+
+def _wait_for_the_end_of(threads: Callable[[], list[threading.Thread]]) -> None:
+    """Of one that stays, where it stands."""
+    try:
+        wait_until(lambda: not threads(), timeout=30, message="the end of the connections of a browser that is gone")
+    except AssertionError as error:
+        frames = sys._current_frames()
+        for thread in threads():
+            if frame := frames.get(thread.ident or 0):
+                error.add_note("".join(traceback.format_stack(frame)))
+        raise
