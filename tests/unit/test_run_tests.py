@@ -17,12 +17,16 @@ def test_race_{number}():
     asked.touch()
     assert passed
 """
+# Tests that stay in one process have other names there; our own conftest.py makes that of what pytest-xdist writes
+GROUPED = "import pytest\npytestmark = pytest.mark.xdist_group('servers')\n"
+CONFTEST = "from tests.conftest import pytest_collection_modifyitems"
 PASSES = "\ndef test_that_passes(): pass\n"
 FAILS = "\ndef test_that_fails(): assert False\n"
 
 
 def run_tests(folder: Path, source: str) -> "subprocess.CompletedProcess[str]":
     (folder / "pytest.ini").write_text("[pytest]")
+    (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_suite.py").write_text(source)
     alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TEST_PROCESSES": "1", "FLAKY_TESTS": str(folder / "flaky")}
     return subprocess.run(
@@ -39,8 +43,9 @@ def flaky(folder: Path) -> str:
     return (folder / "flaky").read_text() if (folder / "flaky").exists() else ""
 
 
-def test_a_test_that_passes_when_asked_again_is_shown_and_named(tmp_path: Path) -> None:
-    run = run_tests(tmp_path, PASSES + RACE.format(number=1))
+@pytest.mark.parametrize("group", ["", GROUPED], ids=["alone", "grouped"])
+def test_a_test_that_passes_when_asked_again_is_shown_and_named(tmp_path: Path, group: str) -> None:
+    run = run_tests(tmp_path, group + PASSES + RACE.format(number=1))
 
     assert run.returncode == 0, run.stdout
     assert "assert passed" in run.stdout
