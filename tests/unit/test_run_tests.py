@@ -66,7 +66,7 @@ def test_what_passes_at_once_is_asked_once(tmp_path: Path) -> None:
     assert (run.returncode, "once more" in run.stdout, flaky(tmp_path)) == (0, False, "")
 
 
-@pytest.mark.parametrize("broken", ["".join(RACE.format(number=number) for number in range(4)), "import nothing_such"])
+@pytest.mark.parametrize("broken", ["".join(RACE.format(number=number) for number in range(6)), "import nothing_such"])
 def test_many_failures_and_a_suite_that_cannot_be_read_fail_the_run(tmp_path: Path, broken: str) -> None:
     run = run_tests(tmp_path, PASSES + broken)
 
